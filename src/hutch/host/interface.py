@@ -1,0 +1,228 @@
+"""What the control plane may ask of a host. The only part of `host` that `control` imports.
+
+A host is the truth about what really runs; it knows no tenant, no key and no name. Every call is safe to repeat:
+after a crash the caller asks again and the host finishes what was begun. Errors are those of `hutch.model.errors`.
+`host/local.py` is the real one, `host/simulated` the fake that passes the same contract suite.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from hutch.model import guest
+from hutch.model.ids import MachineId
+from hutch.model.machine import ImageRef, MachineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a long piece of work is: a phase for a person to read, and how much is done (0–1) if that is known."""
+
+    phase: str
+    fraction: float | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def ignore_progress(_: Progress) -> None:
+    """The `OnProgress` of somebody who does not want to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What an OCI image says about how it wants to be run."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: Mapping[str, str] | None = None
+    workdir: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image this host has, ready to be booted."""
+
+    ref: ImageRef
+    size: int  # bytes the root image takes on the host's disk
+    created_at: float  # Unix seconds
+    config: ImageConfig = ImageConfig()
+    systemd: bool = False  # its init is systemd; else the agent is PID 1
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the box has in all, and what running machines have not been promised."""
+
+    cpus: int
+    memory_mib: int
+    memory_free_mib: int
+    disk_gib: int
+    disk_free_gib: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """What this host runs machines with, and why."""
+
+    accelerator: str  # kvm or tcg
+    accelerator_reason: str
+    vmm: str  # "qemu 7.2.22"
+    agent: str  # the agent's version
+    isolation: str  # how QEMU processes are confined
+
+
+class Life(StrEnum):
+    """A machine as its host sees it."""
+
+    STOPPED = "stopped"  # a disk, no process
+    RUNNING = "running"  # a process whose agent has answered
+    FAILED = "failed"  # it had a process that died; the reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class HostMachine:
+    """What really is."""
+
+    id: MachineId
+    life: Life
+    reason: str | None = None
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A running machine ended without being asked to: the guest powered off, or guest or process died.
+
+    `clean` is True when the guest shut itself down in order.
+    """
+
+    machine: MachineId
+    reason: str
+    clean: bool
+
+
+class Images(Protocol):
+    """The images of a host."""
+
+    async def resolve(self, reference: str) -> ImageRef:
+        """What a reference means now. Asks the registry unless the name is built in or pinned and present.
+
+        Raises `InvalidRequest` (malformed) or `ImageUnavailable` (with the registry's own words).
+        """
+
+    async def ensure(self, ref: ImageRef, on_progress: OnProgress = ignore_progress) -> Image:
+        """Pull or build it unless it is there. Concurrent calls do the work once."""
+
+    async def list(self) -> list[Image]:
+        """All that are there, newest first."""
+
+    async def remove(self, reference: str) -> None:
+        """Remove by reference or digest, with its templates. `NotFound`; `Conflict` while a machine is made of it."""
+
+
+class Processes(Protocol):
+    """Processes in guests. A process belongs to no connection: it lives on across restarts of the service."""
+
+    async def start(self, machine: MachineId, process: str, spec: guest.ProcessSpec) -> guest.ProcessInfo:
+        """Start it under an id of the caller's choice (unique per machine; `Conflict` if taken).
+
+        `GuestNotFound` if the program or the cwd is not there, `GuestError` for an unknown user.
+        """
+
+    async def read(
+        self, machine: MachineId, process: str, stdout_at: int, stderr_at: int, wait: float, limit: int = 256 * 1024
+    ) -> guest.Output:
+        """Output from these offsets on, at most `limit` bytes of each stream.
+
+        Waits up to `wait` seconds until there is any or the process has ended; an empty page means: ask again.
+        Reading at an offset tells the agent that all before it has been received.
+        """
+
+    async def write(self, machine: MachineId, process: str, data: bytes, end: bool = False) -> None:
+        """Write all of `data` to its stdin, waiting as a pipe would; `end` closes it."""
+
+    async def signal(self, machine: MachineId, process: str, number: int) -> None:
+        """Send a signal to its whole process group; no error if it has ended."""
+
+    async def resize(self, machine: MachineId, process: str, size: guest.TerminalSize) -> None:
+        """Resize its terminal."""
+
+    async def list(self, machine: MachineId) -> list[guest.ProcessInfo]:
+        """All the agent knows, oldest first."""
+
+    async def forget(self, machine: MachineId, process: str) -> None:
+        """Drop it and its output; a running one is killed first. No error if it is not there."""
+
+
+class Files(Protocol):
+    """Files in guests. Paths are absolute; `GuestNotFound` and `GuestError` carry the path and the guest's words."""
+
+    async def read(self, machine: MachineId, path: str) -> tuple[guest.FileStat, AsyncIterator[bytes]]:
+        """A regular file's stat and bytes, in chunks; pulled, so memory stays flat for any size."""
+
+    async def write(self, machine: MachineId, path: str, chunks: AsyncIterator[bytes], mode: int | None = None) -> None:
+        """Replace or make a file, with missing directories. All or nothing: it appears whole when all chunks are there.
+
+        `mode` None keeps the mode of the file it replaces, else 0644.
+        """
+
+    async def stat(self, machine: MachineId, path: str) -> guest.FileStat:
+        """Of the path itself: symlinks are not followed."""
+
+    async def list(self, machine: MachineId, path: str) -> list[guest.FileStat]:
+        """What a directory holds, by name."""
+
+    async def make_directory(self, machine: MachineId, path: str, mode: int = 0o755) -> None:
+        """Make it and what is missing above it; no error if it is there."""
+
+    async def remove(self, machine: MachineId, path: str, recursive: bool = False) -> None:
+        """Remove a file, a symlink, or a directory (an empty one unless `recursive`)."""
+
+
+class Host(Protocol):
+    """One host's machines."""
+
+    images: Images
+    processes: Processes
+    files: Files
+
+    async def open(self) -> list[HostMachine]:
+        """Take possession: finish or undo what was begun, adopt what runs, and tell of every machine there is."""
+
+    async def close(self) -> None:
+        """Let go. Running machines run on."""
+
+    def info(self) -> HostInfo: ...
+
+    async def capacity(self) -> Capacity: ...
+
+    async def create(self, machine: MachineId, spec: MachineSpec) -> None:
+        """Make room for it. Quick: images and templates are made at the first start."""
+
+    async def start(self, machine: MachineId, on_progress: OnProgress = ignore_progress) -> None:
+        """From the template the first time, from its own disk later; returns when the agent has answered.
+
+        `NoCapacity`, `DiskFull`, `ImageUnavailable`, `MachineFailed`.
+
+        A start that is cancelled or fails leaves no process.
+        """
+
+    async def stop(self, machine: MachineId, grace: float) -> None:
+        """Shut down in order; after `grace` seconds without an end, by force. The disk is flushed either way."""
+
+    async def destroy(self, machine: MachineId) -> None:
+        """End it and remove all it has, in whatever state it is; no error if it is not there."""
+
+    def get(self, machine: MachineId) -> HostMachine | None:
+        """What really is, at once."""
+
+    async def stats(self, machine: MachineId) -> guest.GuestStats: ...
+
+    async def console(self, machine: MachineId) -> bytes:
+        """The end of what the guest's kernel and init wrote to the console; bounded."""
+
+    def deaths(self) -> AsyncIterator[Died]:
+        """Every unasked end of a machine, as it happens. One reader."""

@@ -1,0 +1,88 @@
+"""What can go wrong, told once and in one vocabulary; each dialect turns it into its own statuses and bodies.
+
+An error's message is public: it says what happened, to what, and what to do. Anything internal (paths of the host,
+commands, other tenants' names) goes into `context`, which is logged and never shown.
+"""
+
+from collections.abc import Mapping
+
+
+class HutchError(Exception):
+    """Something in Hutch itself failed; the service's log has the details."""
+
+    def __init__(self, message: str | None = None, **context: object) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+        self.context: Mapping[str, object] = context
+
+    @property
+    def message(self) -> str:
+        """The public text."""
+        return str(self.args[0])
+
+
+class InvalidRequest(HutchError):
+    """The request does not make sense as it stands."""
+
+
+class Unauthenticated(HutchError):
+    """Missing or invalid API key."""
+
+
+class UnknownKey(Unauthenticated):
+    """unknown API key"""
+
+
+class Forbidden(HutchError):
+    """The key lacks a scope."""
+
+
+class NotFound(HutchError):
+    """There is no such thing, or it belongs to another tenant."""
+
+
+class Conflict(HutchError):
+    """The request collides with what is already there."""
+
+
+class IllegalTransition(Conflict):
+    """The machine's state does not allow this."""
+
+
+class NoCapacity(HutchError):
+    """More was asked for than this box has or the quota allows."""
+
+
+class DiskFull(NoCapacity):
+    """The host has no space left on its disk."""
+
+
+class ImageUnavailable(HutchError):
+    """The image cannot be had; the registry's own words are in the message."""
+
+
+class MachineFailed(HutchError):
+    """The machine failed; its reason is in the message."""
+
+
+class NotRunning(Conflict):
+    """The machine is not running."""
+
+
+class AgentUnavailable(HutchError):
+    """The guest's agent does not answer."""
+
+
+class GuestError(HutchError):
+    """The guest refused an operation on one of its files or processes."""
+
+
+class GuestNotFound(GuestError):
+    """No such file or process in the guest."""
+
+
+class GuestDiskFull(GuestError):
+    """The machine's own disk is full."""
+
+
+class Unsupported(HutchError):
+    """This installation of Hutch cannot do that."""

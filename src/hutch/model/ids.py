@@ -1,0 +1,29 @@
+"""Typed ids. One machine has one id everywhere; a dialect adds its prefix only when it shows it."""
+
+import re
+import secrets
+import string
+from typing import NewType
+
+MachineId = NewType("MachineId", str)
+TenantId = NewType("TenantId", str)
+KeyId = NewType("KeyId", str)
+ProcessId = NewType("ProcessId", str)
+
+_ALPHABET = string.ascii_lowercase + string.digits
+_MACHINE_ID = re.compile(r"[a-z0-9]{20}")
+
+
+def random_id(length: int = 20) -> str:
+    """`length` random lower-case letters and digits (5.17 bits each)."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def new_machine_id() -> MachineId:
+    """A fresh machine id: 20 random lower-case letters and digits, about 103 bits."""
+    return MachineId(random_id())
+
+
+def is_machine_id(text: str) -> bool:
+    """Whether `text` has the form of a machine id, without any dialect's prefix."""
+    return _MACHINE_ID.fullmatch(text) is not None

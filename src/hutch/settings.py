@@ -1,0 +1,150 @@
+"""Settings, grouped by subject; the only reader of the environment.
+
+Every field can be set by an environment variable named HUTCH_ + group + field (`HUTCH_HOST_ACCELERATOR`); those of
+`Service` have no group (`HUTCH_HOME`).
+"""
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def _default_home() -> Path:
+    return Path("/var/lib/hutch") if os.geteuid() == 0 else Path.home() / ".local/share/hutch"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service as a whole."""
+
+    home: Path = field(default_factory=_default_home)
+    """All state is below this directory."""
+
+    listen: str = "127.0.0.1:7070"
+    """HOST:PORT of the API."""
+
+    database: str = ""
+    """SQLAlchemy URL; empty means SQLite below `home`."""
+
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Defaults and limits of what a caller may ask for."""
+
+    default_cpus: int = 1
+    """vCPUs when a request names none."""
+
+    default_memory_mib: int = 512
+    """MiB of memory when a request names none: a Debian guest with Python and Node runs in it."""
+
+    default_disk_gib: int = 20
+    """GiB of disk when a request names none. Sparse: it costs what is written."""
+
+    max_cpus: int = 8
+    """Most vCPUs of one machine; also bounded by the box."""
+
+    min_memory_mib: int = 64
+    """Least memory a kernel, an agent and a shell run in."""
+
+    stop_grace: float = 10.0
+    """Seconds a guest has to shut down in order before it is ended by force."""
+
+    exec_output_limit: int = 1024 * 1024
+    """Bytes of each stream that a buffered exec returns; the rest is read and dropped, and the answer says so."""
+
+    file_limit: int = 10 * 1024**3
+    """Largest file that may be uploaded, in bytes."""
+
+    sweep_interval: float = 1.0
+    """Seconds between looks at the idle and lifetime timers."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """How this host runs machines."""
+
+    accelerator: str = "auto"
+    """auto, kvm or tcg. `auto` tries KVM once with a real boot and remembers the verdict."""
+
+    qemu: str = "qemu-system-x86_64"
+    """The QEMU to run."""
+
+    memory_reserve_mib: int = 1024
+    """Memory kept back for the host itself when machines are admitted."""
+
+    disk_reserve_mib: int = 512
+    """Disk space below which no machine is made and nothing is pulled."""
+
+    boot_timeout: float = 180.0
+    """Seconds a first boot may take until the guest is up (software emulation on a busy box is slow)."""
+
+    restore_timeout: float = 30.0
+    """Seconds a restored machine may take to answer."""
+
+    uid_base: int = 200_000
+    """First of the user ids machines run under, when the service is root."""
+
+    uid_count: int = 50_000
+    """How many such ids there are."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where images come from."""
+
+    insecure_registries: str = ""
+    """Comma-separated HOST[:PORT] that are spoken to in plain HTTP or without checking certificates."""
+
+    auth_file: str = ""
+    """Path of a registry credentials file (the `auth.json` of skopeo, podman and docker); empty: none."""
+
+    max_size_mib: int = 20 * 1024
+    """Most an image may unpack to."""
+
+    pull_timeout: float = 1800.0
+    """Seconds a pull may take in all."""
+
+    debian_mirror: str = ""
+    """Where the built-in image's packages come from; empty: the host's own apt sources."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of them."""
+
+    service: Service = field(default_factory=Service)
+    machines: Machines = field(default_factory=Machines)
+    host: Host = field(default_factory=Host)
+    images: Images = field(default_factory=Images)
+
+
+def _parse(name: str, kind: object, text: str) -> object:
+    if isinstance(kind, types.UnionType):
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    try:
+        return kind(text) if callable(kind) else text
+    except ValueError:
+        raise ValueError(f"{name}={text!r}: not a valid {getattr(kind, '__name__', kind)}") from None
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Defaults with what the environment sets laid over them. Raises ValueError naming the variable."""
+    groups: dict[str, object] = {}
+    for group in dataclasses.fields(Settings):
+        cls = typing.get_type_hints(Settings)[group.name]
+        prefix = "HUTCH_" if cls is Service else f"HUTCH_{group.name.upper()}_"
+        hints = typing.get_type_hints(cls)
+        given = {
+            f.name: _parse(name, hints[f.name], environment[name])
+            for f in dataclasses.fields(cls)
+            if (name := prefix + f.name.upper()) in environment
+        }
+        groups[group.name] = cls(**given)
+    return Settings(**groups)  # type: ignore[arg-type]
