@@ -1,0 +1,130 @@
+"""Where everything lives below `HUTCH_HOME`. The only place that puts such a path together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hutch.model.ids import MachineId
+
+
+@dataclass(frozen=True, slots=True)
+class MachinePaths:
+    """One machine's own directory."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """What the host knows of it, rewritten whole at every step."""
+        return self.root / "machine.json"
+
+    @property
+    def disk(self) -> Path:
+        """Its own disk layer (qcow2)."""
+        return self.root / "disk.qcow2"
+
+    @property
+    def qmp(self) -> Path:
+        """QEMU's control socket."""
+        return self.root / "qmp.sock"
+
+    @property
+    def agent(self) -> Path:
+        """The agent's socket."""
+        return self.root / "agent.sock"
+
+    @property
+    def console(self) -> Path:
+        """The console's socket."""
+        return self.root / "console.sock"
+
+    @property
+    def console_log(self) -> Path:
+        """The end of what came from the console."""
+        return self.root / "console.log"
+
+    @property
+    def qemu_log(self) -> Path:
+        """QEMU's own standard error."""
+        return self.root / "qemu.log"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePaths:
+    """One template: a memory file, a device state and a disk layer, immutable once the manifest is there."""
+
+    root: Path
+
+    @property
+    def memory(self) -> Path:
+        """The guest's RAM (sparse)."""
+        return self.root / "memory"
+
+    @property
+    def devices(self) -> Path:
+        """The device state."""
+        return self.root / "devices"
+
+    @property
+    def disk(self) -> Path:
+        """What the first boot wrote (qcow2 over the image)."""
+        return self.root / "disk.qcow2"
+
+    @property
+    def blank(self) -> Path:
+        """An empty layer over `disk`, copied for every machine."""
+        return self.root / "blank.qcow2"
+
+    @property
+    def manifest(self) -> Path:
+        """What must match to load it; written last."""
+        return self.root / "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The whole of `HUTCH_HOME`."""
+
+    home: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one service that owns this directory."""
+        return self.home / "lock"
+
+    @property
+    def database(self) -> Path:
+        """The embedded database."""
+        return self.home / "hutch.db"
+
+    @property
+    def images(self) -> Path:
+        """Root images, one directory per digest."""
+        return self.home / "images"
+
+    @property
+    def boot(self) -> Path:
+        """Kernel and initramfs, one directory per digest."""
+        return self.home / "boot"
+
+    @property
+    def templates(self) -> Path:
+        """One directory per template key."""
+        return self.home / "templates"
+
+    @property
+    def machines(self) -> Path:
+        """One directory per machine."""
+        return self.home / "machines"
+
+    @property
+    def accelerator(self) -> Path:
+        """The remembered verdict about KVM."""
+        return self.home / "accelerator.json"
+
+    def machine(self, machine: MachineId) -> MachinePaths:
+        """A machine's own directory."""
+        return MachinePaths(self.machines / machine)
+
+    def template(self, key: str) -> TemplatePaths:
+        """A template's own directory."""
+        return TemplatePaths(self.templates / key)
