@@ -72,6 +72,10 @@ class AgentUnavailable(HutchError):
     """The guest's agent does not answer."""
 
 
+class TimedOut(HutchError):
+    """It did not happen in the time given."""
+
+
 class GuestError(HutchError):
     """The guest refused an operation on one of its files or processes."""
 
