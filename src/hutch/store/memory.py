@@ -1,0 +1,84 @@
+"""The store as dictionaries: for tests that are not about the database. Nothing survives it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from hutch.model import errors, ids
+from hutch.model.ids import KeyId, MachineId, TenantId
+from hutch.model.keys import Tenant
+from hutch.model.machine import Event, Machine
+from hutch.model.states import State
+from hutch.store.interface import Recorded, StoredKey
+
+
+class MemoryStore:
+    """Keeps its content across `close` and `open`, so that a test can restart a service on it."""
+
+    def __init__(self) -> None:
+        self._cluster = ids.random_id()
+        self._tenants: dict[TenantId, Tenant] = {}
+        self._keys: dict[KeyId, StoredKey] = {}
+        self._machines: dict[MachineId, Machine] = {}
+        self._events: dict[MachineId, list[Event]] = {}
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def ping(self) -> None:
+        pass
+
+    async def load(self) -> Recorded:
+        living = [machine for machine in self._machines.values() if machine.state is not State.DESTROYED]
+        living.sort(key=lambda machine: machine.created_at)
+        return Recorded(
+            self._cluster, list(self._tenants.values()), list(self._keys.values()), living, is_new=not self._machines
+        )
+
+    async def add_tenant(self, tenant: Tenant) -> None:
+        if any(tenant.name == other.name for other in self._tenants.values()):
+            raise errors.Conflict(f"there is already a tenant named {tenant.name}")
+        self._tenants[tenant.id] = tenant
+
+    async def add_key(self, stored: StoredKey) -> None:
+        if stored.key.tenant not in self._tenants:
+            raise errors.Conflict(f"there is no tenant {stored.key.tenant}")
+        self._keys[stored.key.id] = stored
+
+    async def remove_key(self, key: KeyId) -> None:
+        self._keys.pop(key, None)
+
+    async def add_machine(self, machine: Machine, event: Event) -> None:
+        for other in self._machines.values():
+            if (other.tenant, other.name) == (machine.tenant, machine.name) and other.state is not State.DESTROYED:
+                raise errors.Conflict(f"there is already a machine named {machine.name}")
+        self._machines[machine.id] = machine
+        self._events[machine.id] = [event]
+
+    async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
+        current = self._machines.get(machine.id)
+        if current is None or current.state is not was:
+            raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
+        self._machines[machine.id] = machine
+        self._events[machine.id].append(event)
+
+    async def add_event(self, event: Event) -> None:
+        self._events[event.machine].append(event)
+
+    async def touch(self, machines: Mapping[MachineId, datetime], keys: Mapping[KeyId, datetime]) -> None:
+        for machine, at in machines.items():
+            if machine in self._machines:
+                self._machines[machine] = dataclasses.replace(self._machines[machine], last_activity_at=at)
+        for key, at in keys.items():
+            if key in self._keys:
+                stored = self._keys[key]
+                self._keys[key] = dataclasses.replace(stored, key=dataclasses.replace(stored.key, last_used_at=at))
+
+    async def get_machine(self, machine: MachineId) -> Machine | None:
+        return self._machines.get(machine)
+
+    async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
+        return self._events.get(machine, [])[-limit:]

@@ -1,0 +1,97 @@
+"""Nouns to rows and back. Pydantic carries what is JSON: a field added later with a default reads old rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from hutch.model.keys import ApiKey, Tenant
+from hutch.model.machine import Event, Level, Machine, MachineSpec, Timers
+from hutch.model.states import State
+from hutch.store.interface import StoredKey
+
+Row = Mapping[str, Any]
+
+_spec = TypeAdapter(MachineSpec)
+_timers = TypeAdapter(Timers)
+
+
+def from_machine(machine: Machine) -> dict[str, Any]:
+    """All columns of `machines`."""
+    return {
+        "id": machine.id,
+        "tenant": machine.tenant,
+        "name": machine.name,
+        "state": machine.state.value,
+        "reason": machine.reason,
+        "spec": _spec.dump_python(machine.spec, mode="json"),
+        "labels": dict(machine.labels),
+        "ephemeral": machine.ephemeral,
+        "timers": _timers.dump_python(machine.timers, mode="json"),
+        "created_at": machine.created_at,
+        "updated_at": machine.updated_at,
+        "ready_at": machine.ready_at,
+        "last_activity_at": machine.last_activity_at,
+    }
+
+
+def to_machine(row: Row) -> Machine:
+    """From all columns of `machines`."""
+    columns = dict(row)
+    return Machine(
+        **columns
+        | {
+            "state": State(columns["state"]),
+            "spec": _spec.validate_python(columns["spec"]),
+            "timers": _timers.validate_python(columns["timers"]),
+        }
+    )
+
+
+def from_event(event: Event) -> dict[str, Any]:
+    """All columns of `events` but the position, which the database gives."""
+    return {
+        "id": event.id,
+        "machine": event.machine,
+        "level": event.level.value,
+        "message": event.message,
+        "created_at": event.created_at,
+    }
+
+
+def to_event(row: Row) -> Event:
+    """From all columns of `events`."""
+    return Event(row["id"], row["machine"], Level(row["level"]), row["message"], row["created_at"])
+
+
+def from_tenant(tenant: Tenant) -> dict[str, Any]:
+    """All columns of `tenants`."""
+    return {"id": tenant.id, "name": tenant.name, "created_at": tenant.created_at}
+
+
+def to_tenant(row: Row) -> Tenant:
+    """From all columns of `tenants`."""
+    return Tenant(**row)
+
+
+def from_key(stored: StoredKey) -> dict[str, Any]:
+    """All columns of `keys`."""
+    key = stored.key
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "hash": stored.hash,
+        "prefix": key.prefix,
+        "scopes": sorted(key.scopes),
+        "description": key.description,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def to_key(row: Row) -> StoredKey:
+    """From all columns of `keys`."""
+    columns = dict(row)
+    digest = columns.pop("hash")
+    return StoredKey(ApiKey(**columns | {"scopes": frozenset(columns["scopes"])}), digest)

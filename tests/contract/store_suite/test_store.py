@@ -1,0 +1,183 @@
+"""What every store does, held against the fake and against SQLite."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from hutch.model import errors, ids
+from hutch.model.ids import KeyId, MachineId, TenantId
+from hutch.model.keys import ApiKey, Tenant
+from hutch.model.machine import (
+    Event,
+    ImageRef,
+    Level,
+    Machine,
+    MachineSpec,
+    NetworkMode,
+    NetworkPolicy,
+    Resources,
+    Timers,
+)
+from hutch.model.states import State
+from hutch.store.database import Database
+from hutch.store.interface import Store, StoredKey
+from hutch.store.memory import MemoryStore
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, 891234, UTC)
+OURS = Tenant(TenantId("ours"), "ours", NOW)
+THEIRS = Tenant(TenantId("theirs"), "theirs", NOW)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    store: Store = MemoryStore() if request.param == "memory" else Database(f"sqlite+aiosqlite:///{tmp_path}/hutch.db")
+    await store.open()
+    await store.add_tenant(OURS)
+    await store.add_tenant(THEIRS)
+    yield store
+    await store.close()
+
+
+def a_machine(name: str = "web", tenant: Tenant = OURS, state: State = State.CREATING) -> Machine:
+    spec = MachineSpec(
+        ImageRef("alpine", "sha256:1"),
+        Resources(1, 512, 20),
+        hostname=name,
+        network=NetworkPolicy(NetworkMode.ALLOW, cidrs=("10.0.0.0/8",)),
+        env={"A": "ä"},
+        command=("sleep", "1"),
+    )
+    return Machine(
+        ids.new_machine_id(), tenant.id, name, spec, state, NOW, NOW, labels={"k": "v"}, timers=Timers(idle_stop=9)
+    )
+
+
+def an_event(machine: Machine, message: str = "made") -> Event:
+    return Event(ids.random_id(), machine.id, Level.INFO, message, NOW)
+
+
+def a_key(id: str = "k1") -> StoredKey:
+    key = ApiKey(KeyId(id), OURS.id, "smk", frozenset({"admin"}), "mine", NOW, expires_at=NOW + timedelta(days=1))
+    return StoredKey(key, id.encode().ljust(32))
+
+
+async def test_a_machine_comes_back_as_it_was(store: Store) -> None:
+    machine = dataclasses.replace(a_machine(), reason="because", ready_at=NOW, last_activity_at=NOW, ephemeral=True)
+    await store.add_machine(machine, an_event(machine))
+    assert list((await store.load()).machines) == [machine]
+    assert await store.get_machine(machine.id) == machine
+
+
+async def test_machines_come_back_oldest_first(store: Store) -> None:
+    for number in (3, 1, 2):
+        machine = dataclasses.replace(a_machine(f"m{number}"), created_at=NOW + timedelta(microseconds=number))
+        await store.add_machine(machine, an_event(machine))
+    names = [machine.name for machine in (await store.load()).machines]
+    assert names == ["m1", "m2", "m3"]
+
+
+async def test_a_machine_is_replaced_whole_with_its_event(store: Store) -> None:
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine))
+    changed = dataclasses.replace(machine, state=State.FAILED, reason="disk full")
+    await store.save_machine(changed, State.CREATING, an_event(machine, "failed"))
+    assert await store.get_machine(machine.id) == changed
+    assert [event.message for event in await store.list_events(machine.id, 10)] == ["made", "failed"]
+
+
+async def test_a_machine_in_another_state_than_thought_is_a_conflict_and_nothing_is_written(store: Store) -> None:
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine))
+    with pytest.raises(errors.Conflict):
+        await store.save_machine(dataclasses.replace(machine, state=State.STOPPED), State.RUNNING, an_event(machine))
+    assert await store.get_machine(machine.id) == machine
+    assert len(await store.list_events(machine.id, 10)) == 1
+
+
+async def test_a_living_machines_name_is_its_own(store: Store) -> None:
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine))
+    other = a_machine()
+    with pytest.raises(errors.Conflict, match="web"):
+        await store.add_machine(other, an_event(other))
+    assert len((await store.load()).machines) == 1
+
+
+async def test_another_tenant_may_use_the_same_name(store: Store) -> None:
+    for tenant in (OURS, THEIRS):
+        machine = a_machine(tenant=tenant)
+        await store.add_machine(machine, an_event(machine))
+    assert len((await store.load()).machines) == 2
+
+
+async def test_a_destroyed_machine_frees_its_name_and_can_still_be_read(store: Store) -> None:
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine))
+    gone = dataclasses.replace(machine, state=State.DESTROYED)
+    await store.save_machine(gone, State.CREATING, an_event(machine, "gone"))
+    successor = a_machine()
+    await store.add_machine(successor, an_event(successor))
+    assert list((await store.load()).machines) == [successor]
+    assert await store.get_machine(machine.id) == gone
+    assert len(await store.list_events(machine.id, 10)) == 2
+
+
+async def test_the_last_events_are_told_oldest_first(store: Store) -> None:
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine, "0"))
+    for number in range(1, 5):
+        await store.add_event(an_event(machine, str(number)))
+    assert [event.message for event in await store.list_events(machine.id, 3)] == ["2", "3", "4"]
+
+
+async def test_nothing_is_known_of_an_unknown_machine(store: Store) -> None:
+    assert await store.get_machine(MachineId("nobody")) is None
+    assert list(await store.list_events(MachineId("nobody"), 10)) == []
+
+
+async def test_a_key_comes_back_until_it_is_removed(store: Store) -> None:
+    await store.add_key(a_key())
+    assert list((await store.load()).keys) == [a_key()]
+    await store.remove_key(KeyId("k1"))
+    await store.remove_key(KeyId("k1"))
+    assert list((await store.load()).keys) == []
+
+
+async def test_a_key_needs_a_tenant(store: Store) -> None:
+    orphan = dataclasses.replace(a_key().key, tenant=TenantId("nobody"))
+    with pytest.raises(errors.Conflict):
+        await store.add_key(StoredKey(orphan, b"x" * 32))
+
+
+async def test_last_uses_are_kept_and_what_is_gone_is_passed_over(store: Store) -> None:
+    machine, later = a_machine(), NOW + timedelta(hours=1)
+    await store.add_machine(machine, an_event(machine))
+    await store.add_key(a_key())
+    await store.touch({machine.id: later, MachineId("gone"): later}, {KeyId("k1"): later, KeyId("gone"): later})
+    recorded = await store.load()
+    assert recorded.machines[0].last_activity_at == later
+    assert recorded.keys[0].key.last_used_at == later
+
+
+async def test_a_tenants_name_is_its_own(store: Store) -> None:
+    with pytest.raises(errors.Conflict):
+        await store.add_tenant(Tenant(TenantId("x"), "ours", NOW))
+
+
+async def test_a_store_is_new_until_it_has_had_a_machine(store: Store) -> None:
+    assert (await store.load()).is_new
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine))
+    await store.save_machine(dataclasses.replace(machine, state=State.DESTROYED), State.CREATING, an_event(machine))
+    assert not (await store.load()).is_new
+
+
+async def test_the_cluster_keeps_its_id_when_opened_again(store: Store) -> None:
+    cluster = (await store.load()).cluster
+    await store.close()
+    await store.open()
+    assert (await store.load()).cluster == cluster
+    assert [tenant.name for tenant in (await store.load()).tenants] == ["ours", "theirs"]

@@ -1,0 +1,106 @@
+"""What only the real database can show: its schema, its file, and a process that dies."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from hutch.model import errors
+from hutch.store import migrations, tables
+from hutch.store.database import Database
+
+
+def url(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}/hutch.db"
+
+
+def test_the_migrations_make_exactly_the_tables_that_are_declared(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/hutch.db")
+    with engine.begin() as connection:
+        migrations.upgrade(connection)
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, tables.metadata) == []
+    engine.dispose()
+
+
+def test_the_migrations_make_exactly_the_indexes_and_constraints_that_are_declared(tmp_path: Path) -> None:
+    migrated, declared = (sa.create_engine(f"sqlite:///{tmp_path}/{name}.db") for name in ("migrated", "declared"))
+    with migrated.begin() as connection:
+        migrations.upgrade(connection)
+    tables.metadata.create_all(declared)
+    assert shape(migrated) == shape(declared)
+    migrated.dispose()
+    declared.dispose()
+
+
+def shape(engine: sa.Engine) -> dict[str, object]:
+    seen = sa.inspect(engine)
+    return {
+        table: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in seen.get_columns(table)],
+            sorted(
+                (
+                    str(index["name"]),
+                    index["column_names"],
+                    index["unique"],
+                    str(index["dialect_options"].get("sqlite_where")),
+                )
+                for index in seen.get_indexes(table)
+            ),
+            seen.get_pk_constraint(table),
+            seen.get_foreign_keys(table),
+            sorted(str(constraint) for constraint in seen.get_unique_constraints(table)),
+        )
+        for table in seen.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+async def test_a_migration_that_fails_leaves_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE half (id INTEGER)")
+        raise errors.DiskFull
+
+    monkeypatch.setattr(migrations, "upgrade", broken)
+    store = Database(url(tmp_path))
+    with pytest.raises(errors.DiskFull):
+        await store.open()
+    await store.close()
+    with sqlite3.connect(tmp_path / "hutch.db") as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+
+
+async def test_the_file_is_in_wal_mode_and_holds_to_its_foreign_keys(tmp_path: Path) -> None:
+    store = Database(url(tmp_path))
+    await store.open()
+    async with store._transaction() as connection:
+        values = [
+            (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    assert values == ["wal", 1, 1, 10_000]
+    await store.close()
+
+
+async def test_many_calls_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    store = Database(url(tmp_path))
+    await store.open()
+    await asyncio.gather(*(store.ping() for _ in range(200)))
+    await store.close()
+
+
+async def test_a_database_that_cannot_be_opened_is_a_typed_error(tmp_path: Path) -> None:
+    store = Database(url(tmp_path / "missing"))
+    with pytest.raises(errors.HutchError, match="database"):
+        await store.open()
+    await store.close()
+
+
+async def test_a_closed_store_says_so() -> None:
+    with pytest.raises(errors.HutchError, match="closed"):
+        await Database("sqlite+aiosqlite:///nowhere").ping()
