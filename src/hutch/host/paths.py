@@ -23,6 +23,11 @@ class MachinePaths:
         return self.root / "disk.qcow2"
 
     @property
+    def memory(self) -> Path:
+        """What a boot from its own disk maps: a sparse file that stays empty, since pages are written privately."""
+        return self.root / "memory"
+
+    @property
     def qmp(self) -> Path:
         """QEMU's control socket."""
         return self.root / "qmp.sock"

@@ -1,0 +1,44 @@
+# setup: everything the project needs, from a fresh Debian 12 with python3 and cargo.   demo: the main job, on a live service.
+# test: lint and all tests.   bench: bench/results.json.   wheel: a wheel that carries the agent.   clean: what was built.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+AGENT := src/hutch/_guest/hutch-agent
+
+.PHONY: setup demo test lint bench wheel clean
+.NOTPARALLEL:
+
+setup: $(VENV)/.done $(AGENT)
+
+$(VENV)/.done: requirements.lock pyproject.toml deploy/setup-host
+	deploy/setup-host
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install -q --require-hashes -r requirements.lock
+	$(VENV)/bin/pip install -q --no-build-isolation --no-deps --no-index -e .
+	touch $@
+
+$(AGENT): guest/Cargo.toml guest/Cargo.lock $(wildcard guest/src/*.rs guest/src/*/*.rs) guest/build
+	guest/build
+
+demo: setup
+	$(PY) examples/01_main_job.py
+
+lint: setup
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+	cd guest && cargo fmt --check && cargo clippy --release --locked --all-targets -q -- -D warnings
+
+test: lint
+	cd guest && cargo test --release --locked -q
+	$(VENV)/bin/pytest
+
+bench: setup
+	$(PY) -m bench
+
+wheel: setup
+	$(VENV)/bin/python -m hatchling build -t wheel
+
+clean:
+	rm -rf $(VENV) dist build guest/target src/hutch/_guest .hutch .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,30 @@
+"""Disk layers: qcow2 over a raw image. A layer under another one is never written again."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from hutch.host import commands, files
+
+GIB = 2**30
+_TIMEOUT = 60.0
+
+
+async def make_layer(path: Path, backing: Path, size_gib: int) -> None:
+    """A new, empty layer over `backing` (raw or qcow2 by its name), `size_gib` large. Raises `DiskFull`."""
+    files.require_space(path.parent, 2**20, "a disk")
+    kind = "qcow2" if backing.suffix == ".qcow2" else "raw"
+    # The backing file is named explicitly when a process opens the chain, so the name inside is only for people.
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", backing, "-F", kind, path, str(size_gib * GIB)]
+    await commands.run([str(word) for word in argv], timeout=_TIMEOUT)
+
+
+def copy_blank(blank: Path, path: Path) -> None:
+    """A machine's own empty layer from its template's; 200 KiB, so it is simply copied."""
+    files.require_space(path.parent, 2**20, "a disk")
+    shutil.copyfile(blank, path)
+
+
+async def allocated(path: Path) -> int:
+    """Bytes a sparse file really takes."""
+    return await asyncio.to_thread(lambda: path.stat().st_blocks * 512)

@@ -1,0 +1,32 @@
+"""What every owner on a host shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hutch import settings
+from hutch.host.images import local as images
+from hutch.host.interface import Died
+from hutch.host.paths import Paths
+from hutch.host.qemu import vm
+from hutch.host.templates.templates import Templates
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What machines are run with; there once the kernel is fetched and the accelerator chosen."""
+
+    launcher: vm.Launcher
+    templates: Templates
+    accelerator: str
+    vmm: str  # QEMU's version
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Collaborators of an owner."""
+
+    paths: Paths
+    settings: settings.Host
+    images: images.LocalImages
+    engine: Engine
+    on_death: Callable[[Died], None]

@@ -1,0 +1,150 @@
+"""From what a QEMU process should be to its argument list. Pure: no file is opened and nothing is started here.
+
+Everything the process may touch comes as a file descriptor it inherits, so it needs no access to any path of ours:
+disks through fdsets, sockets as listening sockets, kernel, initramfs and memory through `/proc/self/fd`. The board is
+the same for a template and for all that is restored from it; what changes it must change `BOARD_VERSION`, which saved
+states carry.
+"""
+
+from dataclasses import dataclass
+
+BOARD_VERSION = 1
+"""Counts changes to the board: a saved device state loads only on the board it was saved on."""
+
+AGENT_PORT = "hutch.agent"
+"""The virtio-serial port's name, which the agent looks for."""
+
+CPU_MODELS = {
+    "kvm": "host,migratable=on",
+    # x86-64-v2 and the random instructions: boots a quarter faster than `max` and is what distributions expect.
+    "tcg": "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+lahf_lm,+rdrand,+rdseed",
+}
+
+TRANSLATION_CACHE_MIB = 128
+"""Most memory TCG may use for translated code; QEMU's own default is up to a GiB a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The chain of disk layers as descriptors, base first; only the last is written."""
+
+    base: int
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Listening unix sockets."""
+
+    qmp: int
+    agent: int
+    console: int
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What must be equal for a saved device state to load."""
+
+    accelerator: str  # kvm or tcg
+    cpus: int
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One QEMU process."""
+
+    name: str
+    board: Board
+    kernel: int
+    initramfs: int
+    memory: int
+    shared_memory: bool  # True: writes go to the memory file (a template's first boot); False: they stay private
+    disk: Disk
+    sockets: Sockets
+    reach_network: bool
+    tsc_khz: int
+    incoming: bool = False  # wait for a device state instead of booting
+    grow: bool = False  # the initramfs grows the root file system to its device
+
+
+def kernel_command_line(launch: Launch) -> str:
+    """Quiet, on the serial console, ends QEMU instead of hanging when the kernel panics."""
+    words = [
+        "console=ttyS0",
+        "quiet",
+        "reboot=t",
+        "panic=-1",
+        "mitigations=off" if launch.board.accelerator == "tcg" else "",
+    ]
+    if launch.board.accelerator == "tcg":
+        words.append(f"tsc_early_khz={launch.tsc_khz}")  # it cannot calibrate its TSC without a PIT and hangs
+    if launch.grow:
+        words.append("hutch.grow")
+    return " ".join(word for word in words if word)
+
+
+def disk_arguments(disk: Disk) -> list[str]:
+    """A raw base and qcow2 layers over it, each opened from its fdset; node names are d0, d1, …"""
+    argv: list[str] = []
+    for index, descriptor in enumerate((disk.base, *disk.layers)):
+        top = index == len(disk.layers)
+        read_only = "off" if top and disk.layers else "on"
+        driver, backing = ("raw", "") if index == 0 else ("qcow2", f",backing=d{index - 1}")
+        argv += ["-add-fd", f"fd={descriptor},set={index + 1}"]
+        options = f"read-only={read_only},discard=unmap"
+        argv += ["-blockdev", f"driver=file,node-name=f{index},filename=/dev/fdset/{index + 1},locking=off,{options}"]
+        argv += ["-blockdev", f"driver={driver},node-name=d{index},file=f{index},{options}{backing}"]
+    return argv
+
+
+def accelerator_argument(accelerator: str) -> str:
+    """How guest code is run."""
+    return "kvm" if accelerator == "kvm" else f"tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}"
+
+
+def build(qemu: str, launch: Launch) -> list[str]:
+    """The whole argument list."""
+    board, sockets = launch.board, launch.sockets
+    share = "on" if launch.shared_memory else "off"
+    memory = f"memory-backend-file,id=ram,size={board.memory_mib}M,mem-path=/proc/self/fd/{launch.memory},share={share}"
+    argv = [qemu, "-name", f"{launch.name},debug-threads=on"]
+    argv += ["-M", "microvm,pit=off,pic=off,rtc=on,suppress-vmdesc=on,memory-backend=ram"]
+    argv += ["-accel", accelerator_argument(board.accelerator), "-cpu", CPU_MODELS[board.accelerator]]
+    argv += ["-smp", str(board.cpus), "-m", f"{board.memory_mib}M", "-object", memory]
+    argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    argv += ["-global", "migration.send-configuration=off"]  # a device-only state carries no configuration section
+    argv += ["-kernel", f"/proc/self/fd/{launch.kernel}", "-initrd", f"/proc/self/fd/{launch.initramfs}"]
+    argv += ["-append", kernel_command_line(launch)]
+    argv += disk_arguments(launch.disk)
+    argv += ["-device", f"virtio-blk-device,drive=d{len(launch.disk.layers)},id=disk"]
+    for name, descriptor in (("qmp", sockets.qmp), ("agent", sockets.agent), ("console", sockets.console)):
+        argv += ["-chardev", f"socket,id={name},fd={descriptor},server=on,wait=off"]
+    argv += ["-mon", "chardev=qmp,mode=control", "-serial", "chardev:console"]
+    argv += [
+        "-device",
+        "virtio-serial-device,max_ports=4",
+        "-device",
+        f"virtserialport,chardev=agent,name={AGENT_PORT}",
+    ]
+    argv += ["-netdev", f"user,id=net0,ipv6=off,restrict={'off' if launch.reach_network else 'on'}"]
+    argv += ["-device", "virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"]
+    if launch.incoming:
+        argv += ["-S", "-incoming", "defer"]
+    return argv
+
+
+def inherited(launch: Launch) -> tuple[int, ...]:
+    """The descriptors the process must inherit."""
+    sockets, disk = launch.sockets, launch.disk
+    return (
+        launch.kernel,
+        launch.initramfs,
+        launch.memory,
+        disk.base,
+        *disk.layers,
+        sockets.qmp,
+        sockets.agent,
+        sockets.console,
+    )

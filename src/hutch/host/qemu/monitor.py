@@ -1,0 +1,123 @@
+"""QEMU's control socket: commands with a time limit, foreign errors turned into ours, and the few verbs needed."""
+
+import array
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import EventListener, QMPClient
+from qemu.qmp.error import QMPError
+from qemu.qmp.qmp_client import ExecuteError
+
+from hutch.model import errors
+
+COMMAND_TIMEOUT = 30.0
+_STATE_FDSET = 1000
+
+
+def connect(path: Path) -> socket.socket:
+    """A non-blocking connection to a unix socket that is already listening. `MachineFailed` if nobody listens."""
+    sock = socket.socket(socket.AF_UNIX)
+    directory = -1
+    try:
+        directory = os.open(path.parent, os.O_PATH)  # keeps the address short: a unix address holds 108 bytes
+        sock.connect(f"/proc/self/fd/{directory}/{path.name}")
+    except OSError as error:
+        sock.close()
+        raise errors.MachineFailed("QEMU does not listen any more", cause=repr(error)) from error
+    finally:
+        if directory >= 0:
+            os.close(directory)
+    sock.setblocking(False)
+    return sock
+
+
+class Monitor:
+    """One connection to one QEMU process."""
+
+    def __init__(self, client: QMPClient, descriptors: socket.socket) -> None:
+        self._client = client
+        self._shutdowns = EventListener("SHUTDOWN")
+        client.register_listener(self._shutdowns)
+        client.remove_listener(client.events)  # it would keep every event a guest can provoke, for ever
+        self._descriptors = descriptors  # the same connection, kept to send file descriptors over
+
+    @classmethod
+    async def connect(cls, path: Path, timeout: float = COMMAND_TIMEOUT) -> "Monitor":
+        """Connect and negotiate. Raises `MachineFailed` when the process does not answer in time."""
+        client = QMPClient("hutch")
+        sock = connect(path)
+        try:
+            async with asyncio.timeout(timeout):
+                await client.connect(sock)
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            sock.close()
+            raise errors.MachineFailed("QEMU does not answer on its control socket", cause=repr(error)) from error
+        return cls(client, sock.dup())
+
+    async def execute(self, command: str, timeout: float = COMMAND_TIMEOUT, **arguments: object) -> Any:
+        """One command. `MachineFailed` carries QEMU's own words."""
+        given = {name.replace("_", "-"): value for name, value in arguments.items()}
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._client.execute(command, given or None)
+        except ExecuteError as error:
+            raise errors.MachineFailed(f"QEMU refused {command}: {error}") from error
+        except TimeoutError as error:
+            raise errors.MachineFailed(f"QEMU did not answer {command} within {timeout:g} s") from error
+        except (QMPError, OSError, asyncio.InvalidStateError) as error:
+            raise errors.MachineFailed(f"QEMU ended during {command}", cause=repr(error)) from error
+
+    async def save_devices(self, path: Path) -> None:
+        """Write the device state of the stopped guest, without its memory, to a new file."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            self._send_descriptor(descriptor)
+            await self.execute("add-fd", fdset_id=_STATE_FDSET)
+            # Despite its name it does not need Xen; with live=False the source keeps its disks and can go on.
+            await self.execute("xen-save-devices-state", filename=f"/dev/fdset/{_STATE_FDSET}", live=False)
+            await self.execute("remove-fd", fdset_id=_STATE_FDSET)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def load_devices(self, path: Path, timeout: float) -> None:
+        """Load a device state into a process that waits for one; the guest is then stopped at where it was saved."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._send_descriptor(descriptor)
+            await self.execute("getfd", fdname="state")
+        finally:
+            os.close(descriptor)
+        await self.execute("migrate-incoming", uri="fd:state")
+        pause = 0.0005
+        async with asyncio.timeout(timeout):
+            while (status := (await self.execute("query-migrate")).get("status")) != "completed":
+                if status == "failed":
+                    raise errors.MachineFailed("QEMU refused the saved device state: it was saved on another board")
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.02)
+
+    def ended_in_order(self) -> bool:
+        """Whether the process has told that the guest shut itself down. Meaningful once the process has ended."""
+        reasons = [event["data"].get("reason") for event in self._shutdowns.history]
+        return "guest-shutdown" in reasons
+
+    def _send_descriptor(self, descriptor: int) -> None:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
+        self._descriptors.sendmsg([b" "], [rights])
+
+    async def quit(self) -> None:
+        """Ask the process to flush its disks and end; its end is not waited for."""
+        with contextlib.suppress(errors.MachineFailed):
+            await self.execute("quit", timeout=5.0)
+
+    async def close(self) -> None:
+        """Disconnect; the process runs on."""
+        self._descriptors.close()
+        with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError):
+            async with asyncio.timeout(5.0):
+                await self._client.disconnect()

@@ -1,0 +1,204 @@
+"""Templates: a machine booted once, frozen, and mapped by every machine that starts from it.
+
+The first boot runs with its memory shared to a file; when the guest is up, its device state is saved and the process
+ends. Memory file, device state and disk layer are immutable from the moment the manifest is in place, which is last.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from hutch import settings
+from hutch.host import disks, files
+from hutch.host.agent.client import Agent
+from hutch.host.interface import Image, OnProgress, Progress
+from hutch.host.paths import MachinePaths, Paths, TemplatePaths
+from hutch.host.qemu import argv, guest_network, process, vm
+from hutch.host.templates.manifest import Recipe
+from hutch.model import errors, guest
+
+log = structlog.get_logger(__name__)
+
+MIB = 2**20
+
+WARM_UP = (("sh", "-lc", "true"), ("python3", "-c", "pass"), ("node", "-e", "0"))
+"""Run before the freeze where the image has them: what they read stays in the guest's page cache for every clone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template that may be loaded."""
+
+    recipe: Recipe
+    paths: TemplatePaths
+    gid: int | None  # the group that may map the memory file
+
+
+class Templates:
+    """The templates of one host."""
+
+    def __init__(self, paths: Paths, host: settings.Host, launcher: vm.Launcher, root: bool) -> None:
+        self._paths = paths
+        self._settings = host
+        self._launcher = launcher
+        self._root = root
+        self._making: dict[str, asyncio.Task[Template]] = {}
+        self._watchers: dict[str, list[OnProgress]] = {}
+
+    def recipe(self, image: Image, board: argv.Board, disk_gib: int, vmm: str) -> Recipe:
+        """What a template of this image and shape would be saved with now."""
+        model = argv.CPU_MODELS[board.accelerator]
+        return Recipe(image.ref.digest, disk_gib, board, model, vmm, self._launcher.boot.digest)
+
+    def open(self) -> None:
+        """Remove what an interrupted boot left behind."""
+        self._paths.templates.mkdir(parents=True, exist_ok=True)
+        for entry in self._paths.templates.iterdir():
+            if entry.name.startswith("."):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def get(self, recipe: Recipe) -> Template | None:
+        """The template if it is there and its manifest fits."""
+        where = self._paths.template(recipe.key)
+        manifest = files.read_json(where.manifest)
+        if manifest is None:
+            return None
+        if differences := recipe.differences(manifest.get("recipe", {})):
+            log.warning("template refused", template=recipe.key, differences=differences)
+            return None
+        return Template(recipe, where, self._gid(where))
+
+    async def ensure(self, recipe: Recipe, root_image: Path, on_progress: OnProgress) -> Template:
+        """The template, booted now if it is not there; callers at once boot it once. `MachineFailed`, `DiskFull`.
+
+        A caller that is cancelled leaves the work to the others; the last one to leave ends it.
+        """
+        if template := self.get(recipe):
+            return template
+        key = recipe.key
+        watchers = self._watchers.setdefault(key, [])
+        watchers.append(on_progress)
+        if key not in self._making:
+            tell = self._teller(key)
+            self._making[key] = asyncio.create_task(self._make(recipe, root_image, tell))
+            self._making[key].add_done_callback(lambda _: self._making.pop(key, None))
+        task = self._making[key]
+        try:
+            return await asyncio.shield(task)
+        finally:
+            watchers.remove(on_progress)
+            if not watchers:
+                self._watchers.pop(key, None)
+                if not task.done():
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+    def remove_of_image(self, digest: str) -> None:
+        """Drop every template made of an image."""
+        for entry in self._paths.templates.iterdir():
+            manifest = files.read_json(TemplatePaths(entry).manifest)
+            if manifest and manifest.get("recipe", {}).get("image") == digest:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _teller(self, key: str) -> OnProgress:
+        def tell(progress: Progress) -> None:
+            for watcher in self._watchers.get(key, []):
+                watcher(progress)
+
+        return tell
+
+    def _gid(self, where: TemplatePaths) -> int | None:
+        return where.memory.stat().st_gid if self._root else None
+
+    async def _make(self, recipe: Recipe, root_image: Path, tell: OnProgress) -> Template:
+        final = self._paths.template(recipe.key)
+        building = TemplatePaths(self._paths.templates / f".{recipe.key}.{os.getpid()}")
+        files.require_space(self._paths.templates, recipe.board.memory_mib * MIB + 512 * MIB, "a first boot")
+        shutil.rmtree(building.root, ignore_errors=True)
+        building.root.mkdir(mode=0o700)
+        began = time.monotonic()
+        try:
+            await disks.make_layer(building.disk, root_image, recipe.disk_gib)
+            self._make_memory(building, recipe)
+            await self._boot_and_freeze(recipe, building, root_image, tell)
+            await disks.make_layer(building.blank, building.disk, recipe.disk_gib)
+            manifest = {"recipe": recipe, "made_at": time.time(), "boot_seconds": time.monotonic() - began}
+            files.write_json(building.manifest, manifest, durable=True)
+            shutil.rmtree(final.root, ignore_errors=True)
+            building.root.rename(final.root)
+        finally:
+            shutil.rmtree(building.root, ignore_errors=True)
+        log.info("template made", template=recipe.key, seconds=round(time.monotonic() - began, 1))
+        template = self.get(recipe)
+        assert template is not None
+        return template
+
+    def _make_memory(self, building: TemplatePaths, recipe: Recipe) -> None:
+        with building.memory.open("wb") as memory:
+            memory.truncate(recipe.board.memory_mib * MIB)
+        if self._root:
+            # QEMU 7.2 can map a memory file only if it may write it: so only this template's machines may, by a group.
+            gid = self._settings.uid_base + self._settings.uid_count + int(recipe.key[:6], 16)
+            os.chown(building.memory, 0, gid)
+            building.memory.chmod(0o660)
+
+    async def _boot_and_freeze(
+        self, recipe: Recipe, building: TemplatePaths, root_image: Path, tell: OnProgress
+    ) -> None:
+        where = MachinePaths(building.root)
+        gid = self._gid(building)
+        hardware = vm.Hardware(
+            board=recipe.board,
+            memory=building.memory,
+            layers=(root_image, building.disk),
+            shared_memory=True,
+            grow=True,
+            owner=process.Owner(gid, (gid,)) if gid is not None else None,
+        )
+        tell(Progress("first boot"))
+        machine = await vm.Vm.attach(where, self._launcher.launch(f"template-{recipe.key}", where, hardware))
+        try:
+            agent = await machine.connect_agent(self._settings.boot_timeout)
+            await vm.while_alive(machine.watch, self._settle(agent, tell), machine.last_words)
+            tell(Progress("saving the template"))
+            await machine.disconnect_agent()
+            await machine.monitor.execute("stop")
+            await machine.monitor.save_devices(building.devices)
+            await machine.end()
+        except BaseException:
+            await machine.kill()
+            raise
+        for left in (where.qmp, where.agent, where.console):
+            left.unlink(missing_ok=True)
+
+    async def _settle(self, agent: Agent, tell: OnProgress) -> None:
+        """Wait for the guest's own start to be over, then read in what clones will use first."""
+        await guest_network.configure(agent)
+        deadline = time.monotonic() + self._settings.boot_timeout
+        tell(Progress("first boot: waiting for the guest's services"))
+        while not (state := await agent.freeze_ready())[0]:
+            if time.monotonic() > deadline:
+                raise errors.MachineFailed(f"the guest was still {state[1]} after {self._settings.boot_timeout:g} s")
+            await asyncio.sleep(0.1)
+        tell(Progress("first boot: warming up"))
+        for index, words in enumerate(WARM_UP):
+            await _run(agent, f"warm-up-{index}", guest.ProcessSpec(words, timeout=60))
+        await agent.sync()
+
+
+async def _run(agent: Agent, process_id: str, spec: guest.ProcessSpec) -> None:
+    with contextlib.suppress(errors.GuestError):
+        await agent.start(process_id, spec)
+        stdout = stderr = 0
+        while True:
+            page = await agent.read(process_id, stdout, stderr, wait=30.0)
+            if page.exit is not None:
+                break
+            stdout, stderr = page.stdout_at + len(page.stdout), page.stderr_at + len(page.stderr)
+        await agent.forget(process_id)

@@ -1,0 +1,71 @@
+"""From a launch to QEMU's argument list."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+from hutch.host.qemu import argv
+
+LAUNCH = argv.Launch(
+    name="tag/abc",
+    board=argv.Board("tcg", cpus=2, memory_mib=512),
+    kernel=3,
+    initramfs=4,
+    memory=5,
+    shared_memory=False,
+    disk=argv.Disk(6, (7, 8)),
+    sockets=argv.Sockets(9, 10, 11),
+    reach_network=True,
+    tsc_khz=2_600_000,
+)
+
+
+def value_of(words: list[str], option: str) -> list[str]:
+    return [value for name, value in itertools.pairwise(words) if name == option]
+
+
+def built(**changes: object) -> list[str]:
+    return argv.build("qemu", dataclasses.replace(LAUNCH, **changes))  # type: ignore[arg-type]
+
+
+def test_a_restored_machine_maps_its_memory_privately_and_waits_for_a_state() -> None:
+    words = built(incoming=True)
+    assert value_of(words, "-object") == ["memory-backend-file,id=ram,size=512M,mem-path=/proc/self/fd/5,share=off"]
+    assert "-S" in words
+    assert value_of(words, "-incoming") == ["defer"]
+
+
+def test_a_template_shares_its_memory_and_boots() -> None:
+    words = built(shared_memory=True)
+    assert value_of(words, "-object")[0].endswith("share=on")
+    assert "-incoming" not in words
+
+
+def test_only_the_top_layer_is_writable() -> None:
+    nodes = value_of(built(), "-blockdev")
+    assert [("read-only=off" in node) for node in nodes] == [False, False, False, False, True, True]
+    assert nodes[5].endswith("backing=d1")
+
+
+@pytest.mark.parametrize(("reach", "restrict"), [(True, "off"), (False, "on")])
+def test_a_machine_that_may_reach_nothing_is_restricted(reach: bool, restrict: str) -> None:
+    assert f"restrict={restrict}" in value_of(built(reach_network=reach), "-netdev")[0]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "told"), [("tcg", "tsc_early_khz=2600000"), ("kvm", "console=ttyS0 quiet reboot=t panic=-1")]
+)
+def test_a_guest_is_told_its_clock_only_under_emulation(accelerator: str, told: str) -> None:
+    words = built(board=dataclasses.replace(LAUNCH.board, accelerator=accelerator))
+    assert told in value_of(words, "-append")[0]
+    assert ("tsc_early_khz" in value_of(words, "-append")[0]) is (accelerator == "tcg")
+
+
+def test_every_process_is_confined() -> None:
+    assert value_of(built(), "-sandbox") == ["on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    assert "-nodefaults" in built()
+
+
+def test_the_process_inherits_exactly_what_its_arguments_name() -> None:
+    assert sorted(argv.inherited(LAUNCH)) == [3, 4, 5, 6, 7, 8, 9, 10, 11]

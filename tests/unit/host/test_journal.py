@@ -1,0 +1,49 @@
+"""The journal of a machine, written and read back."""
+
+from pathlib import Path
+
+import pytest
+
+from hutch.host.machines import journal
+from hutch.host.machines.journal import Journal, Phase
+from hutch.host.qemu.process import Identity
+from hutch.model.ids import MachineId
+from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Resources
+
+ENTRY = Journal(
+    id=MachineId("a" * 20),
+    spec=MachineSpec(
+        image=ImageRef("debian", "sha256:" + "0" * 64),
+        resources=Resources(1, 256, 20),
+        hostname="web",
+        network=NetworkPolicy(NetworkMode.BLOCKED, ("10.0.0.0/8",), ("example.org",)),
+        env={"A": "b ü"},
+        workdir="/workspace",
+        command=("sleep", "1"),
+    ),
+    uid=200_000,
+    phase=Phase.RUNNING,
+    process=Identity(4711, 12345),
+    template="0" * 32,
+    booted=True,
+)
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    ENTRY.write(tmp_path / "machine.json")
+    assert journal.read(tmp_path / "machine.json") == ENTRY
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 99}', '{"format": 1}', '{"format": 1, "spec": 3}'])
+def test_a_file_that_is_no_journal_is_told_from_one(tmp_path: Path, content: str) -> None:
+    (tmp_path / "machine.json").write_text(content)
+    assert journal.read(tmp_path / "machine.json") is None
+
+
+def test_a_failed_write_leaves_the_former_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ENTRY.write(tmp_path / "machine.json")
+    monkeypatch.setattr("json.dump", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(Exception, match="disk is full"):
+        Journal(ENTRY.id, ENTRY.spec, None).write(tmp_path / "machine.json")
+    assert journal.read(tmp_path / "machine.json") == ENTRY
+    assert [path.name for path in tmp_path.iterdir()] == ["machine.json"]
