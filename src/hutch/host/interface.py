@@ -54,7 +54,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What the box has in all, and what running machines have not been promised."""
+    """What the box has for machines in all (its own reserve is taken off), and what of it is free now.
+
+    `disk_gib` is the size of the file system: disks are sparse, so only what is free now ends a write.
+    """
 
     cpus: int
     memory_mib: int
