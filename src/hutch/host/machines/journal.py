@@ -60,7 +60,7 @@ def read(path: Path) -> Journal | None:
     raw = files.read_json(path)
     try:
         return _parse(raw) if raw is not None and raw.pop("format") == FORMAT else None
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -103,8 +103,7 @@ class Monitor:
 
     def ended_in_order(self) -> bool:
         """Whether the process has told that the guest shut itself down. Meaningful once the process has ended."""
-        reasons = [event["data"].get("reason") for event in self._shutdowns.history]
-        return "guest-shutdown" in reasons
+        return any("guest-shutdown" in str(event["data"]) for event in self._shutdowns.history)
 
     def _send_descriptor(self, descriptor: int) -> None:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
