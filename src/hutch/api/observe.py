@@ -1,0 +1,86 @@
+"""What every request gets whatever its dialect: an id, a line in the log, a place in the metrics, a last resort.
+
+Neither bodies nor query strings nor headers are ever logged: they carry secrets.
+"""
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hutch.api import service
+from hutch.api.metrics import Metrics
+
+REQUEST_ID = "hutch.request_id"
+"""Where the request's id is in an ASGI scope."""
+
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_HUNG_UP = 499  # nginx's word for a client that went away before it was answered
+_HEADER = b"x-request-id"
+
+log = structlog.stdlib.get_logger("hutch.api")
+
+
+def request_id(scope: Scope) -> bytes:
+    """The client's own id if it is safe to echo and to log, else a fresh one."""
+    for name, value in scope["headers"]:
+        if name == _HEADER and _SAFE_ID.fullmatch(value):
+            return bytes(value)
+    return secrets.token_hex(8).encode()
+
+
+def route_template(scope: Scope) -> str:
+    """The route's template (`/v1/machines/{id}`), or `unmatched`."""
+    return getattr(scope.get("route"), "path_format", "unmatched")
+
+
+class Observe:
+    """ASGI, the outermost: see the module."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and note how it went."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        path, id = scope["path"], request_id(scope)
+        scope[REQUEST_ID] = id.decode()
+        status = _HUNG_UP
+
+        async def numbered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (_HEADER, id)]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=scope[REQUEST_ID]):
+            try:
+                await self._app(scope, receive, numbered)
+            except ClientDisconnect:
+                status = _HUNG_UP
+            except Exception:
+                log.exception("request failed", method=scope["method"], path=path)
+                if status == _HUNG_UP:
+                    await PlainTextResponse("internal server error", 500)(scope, receive, numbered)
+            self._note(scope, path, status, time.perf_counter() - began)
+
+    def _note(self, scope: Scope, path: str, status: int, seconds: float) -> None:
+        self._metrics.count_request(scope["method"], route_template(scope), status, seconds)
+        caller = scope.get(service.PRINCIPAL)
+        log.info(
+            "request",
+            method=scope["method"],
+            path=path,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            key=caller.key if caller else None,
+        )

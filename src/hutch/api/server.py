@@ -1,0 +1,77 @@
+"""The HTTP server: bound before anything else is done, and shut down in bounded time.
+
+Running machines and their commands run on when it ends.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from hutch.model import errors
+
+KEEP_ALIVE = 75
+"""Seconds an idle connection is kept: longer than clients keep theirs (smolmachines' 30), so that none sends into a
+connection that is being closed."""
+
+GRACE = 5
+"""Seconds that requests under way get to finish at shutdown."""
+
+
+def address(listen: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[IPV6]:PORT` or `:PORT`. Raises `InvalidRequest`."""
+    host, _, port = listen.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise errors.InvalidRequest(f"{listen!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def bind(listen: str) -> socket.socket:
+    """A listening socket. Raises `Conflict` if the port is taken and `InvalidRequest` if the host is not ours."""
+    host, port = address(listen)
+    try:
+        family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if isinstance(error, socket.gaierror):
+            raise errors.InvalidRequest(f"cannot listen on {listen}: {error.strerror}") from None
+        raise errors.Conflict(f"cannot listen on {listen}: {error.strerror}") from None
+
+
+def url(sock: socket.socket) -> str:
+    """Where a client on this box reaches it."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a comparison, not a bind)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn, ended by SIGTERM or SIGINT without dying of it, so that what comes after it can close in order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As inherited, but a signal that has been obeyed is not raised again."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
+def server(app: ASGIApp) -> Server:
+    """A server of `app`: `await server.serve(sockets=[…])`."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            loop="uvloop",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+        )
+    )

@@ -1,0 +1,58 @@
+"""Puts the smol dialect together: its routes, its errors, its documents, behind its keys."""
+
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp
+
+from hutch.api import auth, openapi, page
+from hutch.api.service import Service
+from hutch.api.smol import errors, execs, files, health, images, keys, machines, present, processes, requests
+
+_DOCUMENTS = frozenset({"/openapi.json", "/docs"})
+PUBLIC = health.PATHS | _DOCUMENTS
+
+_DESCRIPTION = """Linux microVMs: the API of smolmachines Cloud, extended in its style with what Hutch can do besides.
+Operations and fields that are Hutch's own say *native*."""
+
+
+def routes(its: Service) -> FastAPI:
+    """The dialect without its lock: for its documents, and for tests that list every route."""
+    app = FastAPI(
+        title="Hutch, smol dialect",
+        version=metadata.version("hutch"),
+        description=_DESCRIPTION,
+        openapi_url=None,
+        redirect_slashes=False,
+        servers=[{"url": "/smol"}, {"url": "/"}],
+        telemetry={"tracing": False, "metrics": False},
+    )
+    app.state.service = its
+    for room in (machines, execs, files, processes, images, keys, health):
+        app.include_router(room.router)
+    errors.install(app)
+    return app
+
+
+def _add_documents(app: FastAPI) -> None:
+    paper: dict[str, Any] = openapi.document(app, requests.ALL, PUBLIC)
+    html = page.render(paper)
+
+    async def show_document(_: Request) -> Response:
+        return present.Json(paper)
+
+    async def show_page(_: Request) -> Response:
+        return HTMLResponse(html)
+
+    app.add_route("/openapi.json", show_document)
+    app.add_route("/docs", show_page)
+
+
+def build(its: Service) -> ASGIApp:
+    """The dialect as one ASGI application, its paths beginning at `/v1`."""
+    app = routes(its)
+    _add_documents(app)
+    return auth.Authenticate(app, its.control.keys, PUBLIC, errors.unauthorized)

@@ -1,0 +1,83 @@
+"""Commands in machines: buffered, streamed as server-sent events, and programs in a language's interpreter."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hutch.api import bodies, openapi, service, streams
+from hutch.api.smol import exec_stream, parse, present, refs, requests, responses
+from hutch.control import processes
+from hutch.model import errors
+
+router = APIRouter(tags=["exec"])
+
+EXACT_LIMIT = 16 * 1024 * 1024
+"""Bytes of a stream that the base64 fields of a buffered exec hold; beyond that, stream or write to a file."""
+
+Output = Literal["text", "b64", "both"]
+EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}
+
+
+async def _run(request: Request, command: processes.Command, output: Output) -> processes.Completed:
+    keep = present.TEXT_LIMIT if output == "text" else EXACT_LIMIT
+    running = service.of(request).control.processes.run(
+        service.principal(request), refs.machine(request), command, keep=keep
+    )
+    return await streams.unless_hung_up(request.receive, running)
+
+
+def _answer(request: Request, done: processes.Completed, output: Output, user: str | None) -> Response:
+    return present.Json(present.exec_result(done, refs.machine(request), output, user))
+
+
+@router.post(
+    "/v1/machines/{id}/exec",
+    responses={200: {"model": responses.ExecResult} | EVENT_STREAM},
+    openapi_extra=openapi.body(requests.Exec),
+)
+async def exec_command(request: Request, id: str, output: Annotated[Output, Query()] = "both") -> Response:
+    """Run a command; a stopped machine is started first. A command that fails is no error: see `exitCode`.
+
+    `output` chooses text, base64 or both. With `stream`, as `exec/stream`.
+    """
+    body = await bodies.parse(request, requests.Exec)
+    if body.stream:
+        return await exec_stream.response(request, body, as_text=output != "b64")
+    if body.interactive or body.terminal:
+        raise errors.InvalidRequest("interactive and terminal need exec/stream")
+    service.of(request).metrics.count_exec("buffered")
+    done = await _run(request, parse.command(body), output)
+    if body.background and done.pid:
+        done = dataclasses.replace(done, stdout=b"pid=%d\n" % done.pid + done.stdout)
+    return _answer(request, done, output, body.user)
+
+
+@router.post("/v1/machines/{id}/exec/stream", responses={200: EVENT_STREAM}, openapi_extra=openapi.body(requests.Exec))
+async def exec_streamed(request: Request, id: str, output: Annotated[Output, Query()] = "text") -> Response:
+    """Run a command and tell its output as it comes: events `stdout`, `stderr`, at last `exit` or `error`.
+
+    With `output=b64` (native) the data of `stdout` and `stderr` are base64: exact bytes. A client that hangs up ends
+    the command. The header `x-hutch-process-id` (native) is its id under …/processes.
+    """
+    body = await bodies.parse(request, requests.Exec)
+    return await exec_stream.response(request, body, as_text=output != "b64")
+
+
+@router.post(
+    "/v1/machines/{id}/code",
+    responses={200: {"model": responses.ExecResult}},
+    openapi_extra=openapi.body(requests.Code),
+)
+async def code(request: Request, id: str, output: Annotated[Output, Query()] = "both") -> Response:
+    """Run a program in `python` or `javascript` (`node`)."""
+    body = await bodies.parse(request, requests.Code)
+    command = parse.program(body)
+    service.of(request).metrics.count_exec("code")
+    done = await _run(request, command, output)
+    if not done.pid and command.argv:
+        hint = f"\nthe image of this machine has no {command.argv[0]}; `debian` has python3 and node\n"
+        done = dataclasses.replace(done, stderr=done.stderr.rstrip() + hint.encode())
+    return _answer(request, done, output, body.user)

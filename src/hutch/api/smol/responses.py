@@ -1,0 +1,201 @@
+"""What the smol dialect answers. For the OpenAPI document and for tests: `present` writes the same as plain dicts.
+
+Required is what the documented service requires; native extensions say so.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Answer(BaseModel):
+    """camelCase outside; nothing beyond what is declared."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+
+class Source(Answer):
+    """What a machine was made of. `digest` (native) is what the reference meant then."""
+
+    type: Literal["image"]
+    reference: str
+    digest: str
+
+
+class Resources(Answer):
+    """What a machine has."""
+
+    cpus: int
+    memory_mb: int
+    disk_gb: int
+
+
+class Network(Answer):
+    """What a machine may reach."""
+
+    mode: Literal["blocked", "open", "allowCidrs"]
+    cidrs: list[str] | None = None
+    hosts: list[str] | None = None
+
+
+class Capabilities(Answer):
+    """What can be done with a machine here."""
+
+    exec: bool
+    branch: bool
+
+
+class Progress(Answer):
+    """Where a start has got to; `fraction` (0–1) if that is known. Native."""
+
+    phase: str
+    fraction: float | None
+
+
+class Machine(Answer):
+    """A machine."""
+
+    id: str
+    name: str
+    source: Source
+    state: Literal["created", "stopped", "started", "paused", "error", "deleted"]
+    ready: bool
+    ready_at: str | None
+    resources: Resources
+    network: Network
+    env: dict[str, str]
+    workdir: str | None
+    command: list[str] | None
+    labels: dict[str, str]
+    ephemeral: bool
+    auto_stop_seconds: int | None
+    ttl_seconds: int | None
+    last_activity_at: str | None
+    created_at: str
+    updated_at: str
+    url: str | None
+    ports: list[Any]
+    branchable: bool
+    forkable: bool
+    capabilities: Capabilities
+    reason: str | None = Field(None, description="Why it failed. Native; only in state error.")
+    progress: Progress | None = Field(None, description="Native; only while it starts.")
+
+
+class ExecResult(Answer):
+    """A command that has ended."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
+    duration_ms: int
+    machine_id: str
+    stdout_truncated: bool
+    stderr_truncated: bool
+    stdout_b64: str | None = Field(None, alias="stdoutB64", description="Exact bytes; not with output=text.")
+    stderr_b64: str | None = Field(None, alias="stderrB64", description="Exact bytes; not with output=text.")
+    user: str | None = Field(None, description="As asked, if one was.")
+    process_id: str = Field(description="Native: what …/processes/{process} calls it.")
+
+
+class Event(Answer):
+    """Something that happened to a machine."""
+
+    id: str
+    level: Literal["info", "warning", "error"]
+    message: str
+    created_at: str
+
+
+class KeyCreated(Answer):
+    """A new key; `key` is never told again."""
+
+    id: str
+    key: str
+
+
+class Key(Answer):
+    """A key without its secret."""
+
+    id: str
+    scopes: list[str]
+    description: str
+    prefix: str
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+
+
+class Health(Answer):
+    """The service. What follows `uptimeSecs` is native."""
+
+    cluster_id: str
+    version: str
+    api_version: int
+    capabilities: list[str]
+    nodes_total: int
+    nodes_ready: int
+    groups_total: int
+    apps_total: int
+    pools_total: int
+    uptime_secs: int
+    accelerator: str
+    accelerator_reason: str
+    vmm: str
+    agent: str
+    isolation: str
+
+
+class Exit(Answer):
+    """How a process ended: a code or a signal. Native."""
+
+    exit_code: int
+    signal: int | None
+    timed_out: bool
+
+
+class Process(Answer):
+    """A process the guest's agent keeps. Native."""
+
+    id: str
+    pid: int
+    command: list[str]
+    started_at: str
+    stdout_bytes: int
+    stderr_bytes: int
+    exit: Exit | None
+
+
+class ProcessOutput(Answer):
+    """A page of a process's output. `…Offset` is where the bytes begin, `…NextOffset` where to go on. Native."""
+
+    stdout_b64: str = Field(alias="stdoutB64")
+    stdout_offset: int
+    stdout_next_offset: int
+    stderr_b64: str = Field(alias="stderrB64")
+    stderr_offset: int
+    stderr_next_offset: int
+    exit: Exit | None
+
+
+class Image(Answer):
+    """An image that is here. Native."""
+
+    reference: str
+    digest: str
+    size_bytes: int
+    created_at: str
+    entrypoint: list[str]
+    cmd: list[str]
+    env: dict[str, str]
+    workdir: str | None
+    user: str | None
+    systemd: bool
+
+
+class UnknownKey(Answer):
+    """The one error with a JSON body."""
+
+    code: Literal["unknown_key"]
+    error: str
