@@ -1,0 +1,54 @@
+"""Real machines: QEMU, a guest kernel, the agent. Images and templates are kept between runs in .hutch/test."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from registry import Registry, push_busybox, running_registry
+
+from hutch import settings
+from hutch.host.local import LocalHost
+from hutch.host.paths import Paths
+from machines import Launcher, launching
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
+    """State that outlives the run: what takes long to make is made once."""
+    path = ROOT / ".hutch" / "test"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def busybox(registry: Registry) -> str:
+    """The reference of a small image in a real registry."""
+    return push_busybox(registry)
+
+
+@pytest.fixture
+def wanted(home: Path, registry: Registry) -> settings.Settings:
+    return settings.load({"HUTCH_HOME": str(home), "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.address})
+
+
+@pytest.fixture
+async def host(wanted: settings.Settings) -> AsyncIterator[LocalHost]:
+    host = LocalHost(wanted, Paths(wanted.service.home))
+    await host.open()
+    yield host
+    await host.close()
+
+
+@pytest.fixture
+async def vms(host: LocalHost, busybox: str, home: Path) -> AsyncIterator[Launcher]:
+    """Launches machines, of busybox unless told otherwise; asserts that nothing is left of them."""
+    async with launching(host, busybox, home) as launcher:
+        yield launcher

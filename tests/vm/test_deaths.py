@@ -1,0 +1,116 @@
+"""QEMU, the guest's kernel or its agent may die at any moment: it is told at once, with the reason; nothing hangs."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from hutch.host.interface import Died, Life
+from hutch.model import errors, guest
+from machines import Launcher, Machine
+
+
+async def death_of(machine: Machine, within: float) -> Died:
+    async with asyncio.timeout(within):
+        async for died in machine.host.deaths():
+            if died.machine == machine.id:
+                return died
+    raise AssertionError("no death was told")
+
+
+async def start(machine: Machine, command: str) -> None:
+    await machine.host.processes.start(machine.id, "it", guest.ProcessSpec(("sh", "-c", command)))
+
+
+async def test_a_killed_qemu_is_told_within_a_second_and_open_reads_end(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await start(machine, "sleep 1000")
+    reading = asyncio.ensure_future(machine.finish("it"))
+    await machine.run("true")
+    os.kill(machine.pid, signal.SIGKILL)
+    died = await death_of(machine, within=1)
+    assert not died.clean
+    with pytest.raises((errors.AgentUnavailable, errors.NotRunning)):
+        await asyncio.wait_for(reading, 2)
+    state = vms.host.get(machine.id)
+    assert state is not None
+    assert (state.life, state.reason) == (Life.FAILED, died.reason)
+
+
+async def test_a_panicking_kernel_is_told_in_its_own_words(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await start(machine, "echo c > /proc/sysrq-trigger")
+    died = await death_of(machine, within=15)
+    assert not died.clean
+    assert "Kernel panic" in died.reason
+
+
+async def test_a_guest_that_powers_off_is_stopped_not_failed(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /root/kept; sync")
+    await start(machine, "poweroff -f")
+    died = await death_of(machine, within=15)
+    assert died.clean
+    assert vms.host.get(machine.id).life is Life.STOPPED  # type: ignore[union-attr]
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /root/kept")).text == "kept"
+
+
+async def test_a_failed_machine_starts_again_from_its_disk(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /root/kept; sync")
+    os.kill(machine.pid, signal.SIGKILL)
+    await death_of(machine, within=1)
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /root/kept")).text == "kept"
+
+
+async def test_a_killed_agent_comes_back(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await start(machine, "kill -9 $(pgrep -f '^@' | head -n 1)")
+    await asyncio.wait_for(_answers(machine), 15)
+
+
+async def _answers(machine: Machine) -> None:
+    while True:
+        try:
+            if (await machine.run("echo up")).text == "up":
+                return
+        except (errors.AgentUnavailable, errors.GuestError, errors.Conflict):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_guest_that_answers_rubbish_is_given_up(vms: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hutch.host.machines.owner.AGENT_WAIT", 2.0)
+    machine = await vms.launch()
+    rubbish = (
+        "kill -STOP $(pgrep -f '^@') ; cat /dev/urandom > /dev/vport1p1 2>/dev/null; cat /dev/urandom > /dev/vport0p1"
+    )
+    await start(machine, f"({rubbish}) &")
+    began = time.monotonic()
+    with pytest.raises(errors.HutchError):
+        await asyncio.wait_for(machine.run("echo up", timeout=5), 100)
+    assert time.monotonic() - began < 60
+
+
+async def test_a_guest_that_never_stops_writing_to_its_console_fills_nothing(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await machine.run("timeout 3 sh -c 'while :; do seq 1 2000 > /dev/console; done'", check=False)
+    assert (await machine.run("echo up")).text == "up"
+    assert len(await vms.host.console(machine.id)) <= 64 * 1024
+    log = vms.host._paths.machine(machine.id).console_log  # type: ignore[attr-defined]
+    assert log.stat().st_size <= 128 * 1024
+
+
+async def test_qemu_killed_in_the_middle_of_a_start_fails_the_start(vms: Launcher) -> None:
+    machine = await vms.create()
+    starting = asyncio.ensure_future(vms.host.start(machine.id))
+    while vms.host.get(machine.id).pid is None:  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+    os.kill(machine.pid, signal.SIGKILL)
+    with pytest.raises(errors.MachineFailed):
+        await asyncio.wait_for(starting, 5)
+    await vms.host.start(machine.id)
+    assert (await machine.run("echo up")).text == "up"
