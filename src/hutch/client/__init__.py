@@ -1,0 +1,14 @@
+"""Python SDK of the native API: `Hutch` and `AsyncHutch`, the same but for `await`.
+
+with Hutch() as hutch:
+    machine = hutch.machines.create(NewMachine("debian"))
+    print(hutch.processes.run(machine.id, Command(["uname", "-a"])).stdout.decode())
+    hutch.machines.delete(machine.id)
+"""
+
+from hutch.client._async.client import AsyncHutch as AsyncHutch
+from hutch.client._sync.client import Hutch as Hutch
+from hutch.client.errors import ApiError as ApiError
+from hutch.client.errors import Unreachable as Unreachable
+from hutch.client.models import Command as Command
+from hutch.client.models import NewMachine as NewMachine

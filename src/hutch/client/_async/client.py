@@ -1,0 +1,39 @@
+"""The client as one thing."""
+
+import os
+
+from hutch.client import models, wire
+from hutch.client._async.files import Files
+from hutch.client._async.http import Http
+from hutch.client._async.images import Images
+from hutch.client._async.keys import Keys
+from hutch.client._async.machines import Machines
+from hutch.client._async.processes import Processes
+
+DEFAULT_URL = "http://127.0.0.1:7070"
+
+
+class AsyncHutch:
+    """A service, spoken to with one key; `url` and `key` default to HUTCH_URL and HUTCH_KEY."""
+
+    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+        self.url = (url or os.environ.get("HUTCH_URL") or DEFAULT_URL).rstrip("/")
+        self._http = Http(self.url, key or os.environ.get("HUTCH_KEY") or "")
+        self.machines = Machines(self._http)
+        self.processes = Processes(self._http)
+        self.files = Files(self._http)
+        self.images = Images(self._http)
+        self.keys = Keys(self._http)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    async def __aenter__(self) -> "AsyncHutch":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def health(self) -> models.Health:
+        """The service itself; needs no key."""
+        return wire.health(await self._http.json("GET", "/health", timeout=5))

@@ -1,0 +1,25 @@
+"""Files in machines. A stopped machine is started first."""
+
+from collections.abc import AsyncIterator
+
+from hutch.client import wire
+from hutch.client._async.http import LONG, Http
+
+
+class Files:
+    """Every `machine` is an id or a name, every path absolute."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def read(self, machine: str, path: str) -> AsyncIterator[bytes]:
+        """A file's bytes, in chunks."""
+        async with self._http.stream("GET", wire.file_path(machine, path)) as answer:
+            async for chunk in answer.aiter_bytes():
+                if chunk:
+                    yield chunk
+
+    async def write(self, machine: str, path: str, data: AsyncIterator[bytes] | bytes, mode: int | None = None) -> None:
+        """Replace or make a file, with missing directories. All or nothing. `mode` None keeps what is there."""
+        params = {} if mode is None else {"mode": f"{mode:o}"}
+        await self._http.json("PUT", wire.file_path(machine, path), content=data, params=params, timeout=LONG)

@@ -1,0 +1,1 @@
+"""The client, synchronous: made of `_async` by `unasync`. Do not edit."""

@@ -1,0 +1,61 @@
+"""Commands in machines. A stopped machine is started first."""
+
+from collections.abc import Iterator
+
+from hutch.client import errors, models, wire
+from hutch.client._sync.http import LONG, Http
+
+
+class Processes:
+    """Every `machine` is an id or a name."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def run(self, machine: str, command: models.Command) -> models.ExecResult:
+        """Run it to its end; a command that fails is no error."""
+        path = wire.machine_path(machine, "exec")
+        params = {"output": "b64"}
+        done = self._http.json("POST", path, json=wire.command(command), params=params, timeout=LONG)
+        return wire.exec_result(done)
+
+    def stream(self, machine: str, command: models.Command) -> Iterator[models.ExecEvent]:
+        """Run it and tell its output as it comes: `Started`, any number of `Output`, and at last `Exited`.
+
+        Closing the iterator early ends the command.
+        """
+        path, params = wire.machine_path(machine, "exec", "stream"), {"output": "b64"}
+        with self._http.stream("POST", path, json=wire.command(command), params=params) as answer:
+            yield models.Started(answer.headers["x-hutch-process-id"])
+            for name, data in self._http.events(answer):
+                told = wire.exec_event(name, data)
+                yield told
+                if isinstance(told, models.Exited):
+                    return
+        raise errors.Unreachable("the stream broke off before the command ended")
+
+    def list(self, machine: str) -> list[models.Process]:
+        """What the guest's agent knows, oldest first."""
+        return [wire.process(it) for it in self._http.json("GET", wire.machine_path(machine, "processes"))]
+
+    def output(
+        self, machine: str, process: str, offsets: tuple[int, int] = (0, 0), wait: float = 0, limit: int | None = None
+    ) -> models.Page:
+        """What it wrote from `(stdout, stderr)` offsets on; waits up to `wait` seconds until there is any."""
+        path = wire.machine_path(machine, "processes", wire.segment(process), "output")
+        params = {"stdout": offsets[0], "stderr": offsets[1], "wait": wait} | ({"limit": limit} if limit else {})
+        return wire.page(self._http.json("GET", path, params=params, timeout=LONG))
+
+    def write(self, machine: str, process: str, data: Iterator[bytes] | bytes, end: bool = False) -> None:
+        """Write to the stdin of one that was started `interactive`; `end` closes it."""
+        path = wire.machine_path(machine, "processes", wire.segment(process), "stdin")
+        self._http.json("POST", path, content=data, params={"end": end}, timeout=LONG)
+
+    def signal(self, machine: str, process: str, signal: int | str) -> None:
+        """Send a signal to its whole process group."""
+        path = wire.machine_path(machine, "processes", wire.segment(process), "signal")
+        self._http.json("POST", path, json={"signal": signal})
+
+    def forget(self, machine: str, process: str) -> None:
+        """Drop it and its output; a running one is killed first."""
+        self._http.json("DELETE", wire.machine_path(machine, "processes", wire.segment(process)))

@@ -1,0 +1,182 @@
+"""What goes in and comes out, as frozen dataclasses. Sizes in bytes unless the name says otherwise, times in UTC."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class NewMachine:
+    """A machine to make; None means the service's default."""
+
+    image: str
+    name: str | None = None
+    cpus: int | None = None
+    memory_mb: int | None = None
+    disk_gb: int | None = None
+    network: str | None = None  # open or blocked
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    command: Sequence[str] | None = None  # started beside the agent at every start
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ephemeral: bool = False  # deleted when it stops
+    auto_stop_seconds: int | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a long piece of work is; `fraction` (0–1) if that is known."""
+
+    phase: str
+    fraction: float | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as it was when the service answered."""
+
+    id: str
+    name: str
+    image: str
+    digest: str
+    state: str  # created, stopped, started, paused, error, deleted
+    ready: bool
+    cpus: int
+    memory_mb: int
+    disk_gb: int
+    network: str
+    env: Mapping[str, str]
+    labels: Mapping[str, str]
+    ephemeral: bool
+    created_at: datetime
+    ready_at: datetime | None = None
+    workdir: str | None = None
+    command: Sequence[str] | None = None
+    reason: str | None = None  # why it failed
+    progress: Progress | None = None  # while it starts
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to run: a list is an argv, a string a line for `sh -lc`. `timeout` in seconds."""
+
+    command: Sequence[str] | str
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    user: str | None = None
+    timeout: int | None = None
+    stdin: bytes | None = None
+    interactive: bool = False  # only streamed: stdin stays open for `Processes.write`
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """A command that has ended."""
+
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+    duration: float  # seconds
+    process: str
+    truncated: bool  # there was more than the service keeps
+
+
+@dataclass(frozen=True)
+class Started:
+    """A streamed command runs from here on; `process` is what it is called."""
+
+    process: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes a streamed command wrote to `stream` (stdout or stderr)."""
+
+    stream: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Exited:
+    """How a command ended; `exit_code` as a shell tells it: 124 after a timeout, 128 + n after a signal."""
+
+    exit_code: int
+    signal: int | None = None
+    timed_out: bool = False
+
+
+ExecEvent = Started | Output | Exited
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process the guest's agent keeps, running or ended."""
+
+    id: str
+    pid: int
+    command: Sequence[str]
+    started_at: datetime
+    stdout_bytes: int
+    stderr_bytes: int
+    exit: Exited | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a process's output, and the offsets to go on from."""
+
+    stdout: bytes
+    stderr: bytes
+    offsets: tuple[int, int]
+    exit: Exited | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a machine."""
+
+    id: str
+    level: str
+    message: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is there. `entrypoint`, `cmd` and the like are what it says of itself."""
+
+    reference: str
+    digest: str
+    size: int
+    created_at: datetime
+    entrypoint: Sequence[str]
+    cmd: Sequence[str]
+    workdir: str | None
+    user: str | None
+    systemd: bool
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key without its secret."""
+
+    id: str
+    scopes: Sequence[str]
+    description: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """The service, and what it runs machines with."""
+
+    version: str
+    uptime: float
+    ready: bool
+    accelerator: str
+    accelerator_reason: str
+    vmm: str

@@ -1,0 +1,227 @@
+"""The native API's JSON, read into `models` and written from them. Pure."""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from hutch.client import errors, models
+
+Json = Mapping[str, Any]
+
+
+def segment(text: str) -> str:
+    """A part of a path, percent-encoded whole."""
+    return quote(text, safe="")
+
+
+def machine_path(machine: str, *rest: str) -> str:
+    """The path of a machine, by id or name, or of something below it."""
+    return "/".join(("/v1/machines", segment(machine), *rest))
+
+
+def file_path(machine: str, path: str) -> str:
+    """The path of a file in a machine, every segment encoded by itself."""
+    return machine_path(machine, "files", *(segment(part) for part in path.lstrip("/").split("/")))
+
+
+def _given(fields: Json) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, {}, False)}
+
+
+def time(text: str) -> datetime:
+    """RFC 3339."""
+    return datetime.fromisoformat(text)
+
+
+def _maybe_time(text: str | None) -> datetime | None:
+    return None if text is None else time(text)
+
+
+def new_machine(it: models.NewMachine) -> Json:
+    """The body of a create."""
+    resources = _given({"cpus": it.cpus, "memoryMb": it.memory_mb, "diskGb": it.disk_gb})
+    return {"source": {"type": "image", "reference": it.image}} | _given(
+        {
+            "name": it.name,
+            "resources": resources,
+            "network": it.network and {"mode": it.network},
+            "env": dict(it.env),
+            "workdir": it.workdir,
+            "command": None if it.command is None else list(it.command),
+            "labels": dict(it.labels),
+            "ephemeral": it.ephemeral,
+            "autoStopSeconds": it.auto_stop_seconds,
+            "ttlSeconds": it.ttl_seconds,
+        }
+    )
+
+
+def command(it: models.Command) -> Json:
+    """The body of an exec."""
+    return {"command": it.command if isinstance(it.command, str) else list(it.command)} | _given(
+        {
+            "env": dict(it.env),
+            "cwd": it.cwd,
+            "user": it.user,
+            "timeoutSeconds": it.timeout,
+            "stdinB64": None if it.stdin is None else base64.b64encode(it.stdin).decode("ascii"),
+            "interactive": it.interactive,
+        }
+    )
+
+
+def progress(data: Json) -> models.Progress:
+    """Progress."""
+    return models.Progress(data["phase"], data["fraction"])
+
+
+def machine(data: Json) -> models.Machine:
+    """A machine."""
+    resources = data["resources"]
+    return models.Machine(
+        id=data["id"],
+        name=data["name"],
+        image=data["source"]["reference"],
+        digest=data["source"]["digest"],
+        state=data["state"],
+        ready=data["ready"],
+        cpus=resources["cpus"],
+        memory_mb=resources["memoryMb"],
+        disk_gb=resources["diskGb"],
+        network=data["network"]["mode"],
+        env=data["env"],
+        labels=data["labels"],
+        ephemeral=data["ephemeral"],
+        created_at=time(data["createdAt"]),
+        ready_at=_maybe_time(data["readyAt"]),
+        workdir=data["workdir"],
+        command=data["command"],
+        reason=data.get("reason"),
+        progress=progress(data["progress"]) if "progress" in data else None,
+    )
+
+
+def exec_result(data: Json) -> models.ExecResult:
+    """A command that has ended."""
+    return models.ExecResult(
+        stdout=base64.b64decode(data["stdoutB64"]),
+        stderr=base64.b64decode(data["stderrB64"]),
+        exit_code=data["exitCode"],
+        duration=data["durationMs"] / 1000,
+        process=data["processId"],
+        truncated=data["stdoutTruncated"] or data["stderrTruncated"],
+    )
+
+
+def exited(data: Json) -> models.Exited:
+    """How a command ended."""
+    return models.Exited(data["exitCode"], data.get("signal"), data.get("timedOut", False))
+
+
+def process(data: Json) -> models.Process:
+    """A process."""
+    return models.Process(
+        id=data["id"],
+        pid=data["pid"],
+        command=data["command"],
+        started_at=time(data["startedAt"]),
+        stdout_bytes=data["stdoutBytes"],
+        stderr_bytes=data["stderrBytes"],
+        exit=exited(data["exit"]) if data["exit"] else None,
+    )
+
+
+def page(data: Json) -> models.Page:
+    """A page of output."""
+    return models.Page(
+        stdout=base64.b64decode(data["stdoutB64"]),
+        stderr=base64.b64decode(data["stderrB64"]),
+        offsets=(data["stdoutNextOffset"], data["stderrNextOffset"]),
+        exit=exited(data["exit"]) if data["exit"] else None,
+    )
+
+
+def event(data: Json) -> models.Event:
+    """An event."""
+    return models.Event(data["id"], data["level"], data["message"], time(data["createdAt"]))
+
+
+def image(data: Json) -> models.Image:
+    """An image."""
+    return models.Image(
+        reference=data["reference"],
+        digest=data["digest"],
+        size=data["sizeBytes"],
+        created_at=time(data["createdAt"]),
+        entrypoint=data["entrypoint"],
+        cmd=data["cmd"],
+        workdir=data["workdir"],
+        user=data["user"],
+        systemd=data["systemd"],
+    )
+
+
+def key(data: Json) -> models.Key:
+    """A key."""
+    return models.Key(
+        id=data["id"],
+        scopes=data["scopes"],
+        description=data["description"],
+        prefix=data["prefix"],
+        created_at=time(data["createdAt"]),
+        expires_at=_maybe_time(data["expiresAt"]),
+        last_used_at=_maybe_time(data["lastUsedAt"]),
+    )
+
+
+def health(data: Json) -> models.Health:
+    """The service."""
+    return models.Health(
+        version=data["version"],
+        uptime=data["uptimeSecs"],
+        ready=data["nodesReady"] > 0,
+        accelerator=data["accelerator"],
+        accelerator_reason=data["acceleratorReason"],
+        vmm=data["vmm"],
+    )
+
+
+class ServerEvents:
+    """Server-sent events out of the lines they come in."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, line: str) -> tuple[str, str] | None:
+        """One line without its end; an event's name and data when it is complete."""
+        if line:
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "event":
+                self._name = value
+            elif field == "data":
+                self._data.append(value)
+            return None
+        told = (self._name, "\n".join(self._data)) if self._name else None
+        self._name, self._data = "", []
+        return told
+
+
+def exec_event(name: str, data: str) -> models.Output | models.Exited:
+    """An event of exec/stream with output=b64. Raises `ApiError` for `error`."""
+    if name == "exit":
+        return exited(json.loads(data))
+    if name == "error":
+        raise errors.ApiError(500, data)
+    return models.Output(name, base64.b64decode(data))
+
+
+def pull_event(name: str, data: str) -> models.Progress | models.Image:
+    """An event of a pull. Raises `ApiError` for `error`."""
+    if name == "error":
+        raise errors.ApiError(422, data)
+    return image(json.loads(data)) if name == "image" else progress(json.loads(data))
