@@ -4,7 +4,7 @@ Running machines and their commands run on when it ends.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -50,6 +50,15 @@ def url(sock: socket.socket) -> str:
 class Server(uvicorn.Server):
     """uvicorn, ended by SIGTERM or SIGINT without dying of it, so that what comes after it can close in order."""
 
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As inherited; then requests are being answered, which `on_ready` is told."""
+        await super().startup(sockets)
+        self._on_ready()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As inherited, but a signal that has been obeyed is not raised again."""
@@ -58,7 +67,7 @@ class Server(uvicorn.Server):
             self._captured_signals.clear()
 
 
-def server(app: ASGIApp) -> Server:
+def server(app: ASGIApp, on_ready: Callable[[], None] = lambda: None) -> Server:
     """A server of `app`: `await server.serve(sockets=[…])`."""
     return Server(
         uvicorn.Config(
@@ -73,5 +82,6 @@ def server(app: ASGIApp) -> Server:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
-        )
+        ),
+        on_ready,
     )

@@ -34,6 +34,14 @@ class Processes:
                     return
         raise errors.Unreachable("the stream broke off before the command ended")
 
+    async def start(self, machine: str, command: models.Command) -> str:
+        """Start it, leave it running, and return what it is called. Its oldest output goes when nobody reads it."""
+        body = {**wire.command(command), "background": True}
+        done = await self._http.json("POST", wire.machine_path(machine, "exec"), json=body, timeout=LONG)
+        if done["exitCode"]:
+            raise errors.Invalid(400, done["stderr"].strip())
+        return str(done["processId"])
+
     async def list(self, machine: str) -> list[models.Process]:
         """What the guest's agent knows, oldest first."""
         return [wire.process(it) for it in await self._http.json("GET", wire.machine_path(machine, "processes"))]

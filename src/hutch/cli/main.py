@@ -1,0 +1,67 @@
+"""The command line. Nothing heavy is imported before a command needs it: `hutch --help` is quick."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from hutch.cli import copy, doctor, images, keys, machines, options, out, run, up
+from hutch.cli.failure import Code, Failure
+
+app = typer.Typer(
+    name="hutch",
+    help="Your own cloud of Linux microVMs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(up.up)
+app.command()(doctor.doctor)
+app.command(cls=options.WordsCommand)(run.run)
+app.command()(machines.create)
+app.command()(machines.start)
+app.command()(machines.stop)
+app.command()(machines.rm)
+app.command()(machines.ps)
+app.command("exec", cls=options.WordsCommand)(run.exec_)
+app.command()(copy.cp)
+app.command()(machines.logs)
+app.add_typer(images.app, name="image")
+app.add_typer(keys.app, name="key")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        out.data(f"hutch {metadata.version('hutch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Your own cloud of Linux microVMs."""
+
+
+def main() -> None:
+    """Run the command line; end the process with its exit code."""
+    try:
+        app()
+    except Failure as failure:
+        out.complain(failure)
+        sys.exit(failure.code)
+    except KeyboardInterrupt:
+        sys.exit(Code.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; stdout must not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Options that several commands share: a dataclass each, whose fields become options of the command that takes one.
+
+Without it every command would repeat them, and a function with a dozen parameters would pass them all on.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+def _flattened(function: Callable[..., Any]) -> tuple[list[inspect.Parameter], dict[str, type[Any]]]:
+    flat, groups = [], {}
+    hints = get_type_hints(function, include_extras=True)
+    for name, given in inspect.signature(function).parameters.items():
+        if not dataclasses.is_dataclass(hints[name]):
+            flat.append(given.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[name] = hints[name]
+        inner = get_type_hints(hints[name], include_extras=True)
+        for it in dataclasses.fields(hints[name]):
+            default = it.default if it.default_factory is dataclasses.MISSING else it.default_factory()
+            flat.append(
+                inspect.Parameter(it.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=inner[it.name])
+            )
+    return flat, groups
+
+
+def flat(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose dataclass parameters are groups of options."""
+    parameters, groups = _flattened(function)
+
+    def command(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{it.name: given.pop(it.name) for it in dataclasses.fields(kind)})
+        function(**given)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {it.name: it.annotation for it in parameters}
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    return command
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a new machine is to be."""
+
+    name: Annotated[str | None, typer.Option(help="A name of your choice.")] = None
+    cpus: Annotated[int | None, typer.Option(help="vCPUs.")] = None
+    memory: Annotated[int | None, typer.Option(help="Memory in MiB.")] = None
+    disk: Annotated[int | None, typer.Option(help="Disk in GiB.")] = None
+    label: Annotated[list[str], typer.Option("--label", "-l", metavar="NAME=VALUE")] = field(default_factory=list)
+    offline: Annotated[bool, typer.Option("--offline", help="Reach nothing.")] = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """In what a command runs."""
+
+    env: Annotated[list[str], typer.Option("-e", "--env", metavar="KEY=VAL")] = field(default_factory=list)
+    workdir: Annotated[str | None, typer.Option("-w", "--workdir", help="Where it runs.")] = None
+    user: Annotated[str | None, typer.Option("-u", "--user", help="As whom: a name or uid[:gid].")] = None
+    timeout: Annotated[int | None, typer.Option(help="Seconds until it is killed.")] = None
+
+
+class WordsCommand(typer.core.TyperCommand):
+    """A command that ends in another command's words.
+
+    `MACHINE ls -l` gives -l to ls. `MACHINE --user me -- ls -l`, where one thing stands before the `--`, lets
+    our own options follow it; any other `--` belongs to the words.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As inherited, once it is known where the words begin."""
+        ctx.allow_interspersed_args = True
+        ctx.allow_interspersed_args = "--" in args and self._is_one_thing(ctx, args[: args.index("--")])
+        return super().parse_args(ctx, args)
+
+    def _is_one_thing(self, ctx: Any, args: list[str]) -> bool:
+        try:
+            _, things, _ = self.make_parser(ctx).parse_args(args)
+        except Exception:
+            return False  # an option we do not have: it is the words'
+        return len(things) == 1
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+MachineRef = Annotated[str, typer.Argument(metavar="MACHINE", help="A name, an id, or the beginning of one.")]
+
+
+def pairs(given: list[str], option: str) -> dict[str, str]:
+    """`NAME=VALUE` texts as a mapping."""
+    for text in given:
+        if "=" not in text:
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
+    return dict(text.split("=", 1) for text in given)

@@ -1,0 +1,60 @@
+"""A command in a machine as if it ran here: its output as it comes, our stdin as its own, its exit code as ours."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+from hutch.cli import config, service
+
+if TYPE_CHECKING:
+    from hutch.client import Command, Hutch
+
+_PIECE = 64 * 1024
+
+
+def has_stdin() -> bool:
+    """Whether there is something to pass on: a pipe or a file. A terminal is not, as long as there is no remote one."""
+    try:
+        return not os.isatty(0)
+    except OSError:
+        return False
+
+
+def _pieces() -> Iterator[bytes]:
+    while piece := os.read(0, _PIECE):
+        yield piece
+
+
+def _pump(target: config.Config, machine: str, process: str) -> None:
+    from hutch.client import Hutch, errors
+
+    # A command may end without having read all of it.
+    with suppress(errors.ClientError, OSError), Hutch(target.url, target.key) as hutch:
+        hutch.processes.write(machine, process, _pieces(), end=True)
+
+
+def _write(stream: str, data: bytes) -> None:
+    target = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
+    target.write(data)
+    target.flush()
+
+
+def run(hutch: "Hutch", machine: str, command: "Command") -> int:
+    """Run it and return its exit code. Interrupted, it ends the command before it passes the interruption on."""
+    from hutch.client import models
+
+    code = 0
+    with closing(hutch.processes.stream(machine, command)) as told:  # type: ignore[type-var]
+        for event in told:
+            match event:
+                case models.Started() if command.interactive:
+                    arguments = (service.configured(), machine, event.process)
+                    threading.Thread(target=_pump, args=arguments, daemon=True).start()
+                case models.Output():
+                    _write(event.stream, event.data)
+                case models.Exited():
+                    code = event.exit_code
+    return code

@@ -1,0 +1,81 @@
+"""up: the service in the foreground."""
+
+import asyncio
+import socket
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hutch.cli import config, out, service
+from hutch.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from hutch.control.plane import ControlPlane
+    from hutch.settings import Settings
+
+
+async def _own_key(plane: "ControlPlane", settings: "Settings", url: str) -> None:
+    """Keep an admin key for the CLI of this box in its config file: made at the first start, or if it was lost."""
+    from hutch.model import errors
+
+    written = config.read(settings.service.home)
+    key = await plane.keys.bootstrap()
+    if key is None and written is not None:
+        try:
+            plane.keys.authenticate(written.key)
+            key = written.key
+        except errors.UnknownKey:
+            written = None
+    key = key or await plane.keys.bootstrap(force=True)
+    assert key is not None, "a forced bootstrap makes a key"
+    config.write(settings.service.home, config.Config(url, key))
+
+
+def _welcome(plane: "ControlPlane", settings: "Settings", url: str) -> None:
+    report = plane.health.report()
+    home = settings.service.home
+    out.say(f"Hutch {report.version} listens on {url}")
+    out.say(f"  machines  {report.host.vmm}, {report.host.accelerator} ({report.host.accelerator_reason})")
+    out.say(f"  state     {home}")
+    out.say(f"  key       {config.path(home)}, which `hutch` reads; `hutch key create` makes more")
+    out.say(f"  docs      {url}/smol/docs")
+    out.say("  try       hutch run debian -- uname -a")
+
+
+async def serve(plane: "ControlPlane", settings: "Settings", sock: socket.socket) -> None:
+    """Open the plane, serve it on `sock` until SIGTERM or SIGINT, close it. Running machines run on."""
+    from hutch.api import app, server
+
+    url = server.url(sock)
+    try:
+        await plane.open()
+        await _own_key(plane, settings, url)
+        api = server.server(app.build(plane, settings), lambda: _welcome(plane, settings, url))
+        await api.serve(sockets=[sock])
+    finally:
+        await plane.close()
+    out.say("Hutch has stopped; machines that run go on running")
+
+
+def up(
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Default: HUTCH_LISTEN.")] = None,
+) -> None:
+    """Run the service in the foreground."""
+    import uvloop
+
+    from hutch import bootstrap
+    from hutch.api import server
+    from hutch.cli import logs
+    from hutch.model import errors
+
+    settings = service.load_settings()
+    logs.configure(settings.service.log_level, sys.stderr)
+    try:
+        with (
+            server.bind(listen or settings.service.listen) as sock,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(serve(bootstrap.build(settings), settings, sock))
+    except errors.HutchError as error:
+        raise Failure(error.message, "`hutch doctor` looks at this box") from error
