@@ -188,9 +188,14 @@ class Files(Protocol):
 class Host(Protocol):
     """One host's machines."""
 
-    images: Images
-    processes: Processes
-    files: Files
+    @property
+    def images(self) -> Images: ...
+
+    @property
+    def processes(self) -> Processes: ...
+
+    @property
+    def files(self) -> Files: ...
 
     async def open(self) -> list[HostMachine]:
         """Take possession: finish or undo what was begun, adopt what runs, and tell of every machine there is."""
