@@ -1,14 +1,28 @@
 """Who is asking, and what they may do.
 
 All keys live in memory, so that a request is authenticated without the database; of a token only its SHA-256 is kept.
+A token has 256 random bits, so nothing slower than one SHA-256 is needed against guessing.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import timedelta
+import builtins
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from hutch.model import errors, keys
+from hutch.control.clock import Clock
+from hutch.model import errors, ids, keys
 from hutch.model.ids import KeyId, TenantId
+from hutch.model.keys import ApiKey, Tenant
+from hutch.store.interface import Store, StoredKey
+
+DEFAULT_TENANT = "default"
+DESCRIPTION_LENGTH = 1024
+_PREFIX = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_TOKEN_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +42,38 @@ class Principal:
 class Keys:
     """The API keys of all tenants."""
 
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._keys: dict[KeyId, StoredKey] = {}
+        self._principals: dict[KeyId, Principal] = {}
+        self._by_start: dict[bytes, list[StoredKey]] = {}  # by the first bytes of the hash
+        self._used: dict[KeyId, datetime] = {}
+        self._touched: set[KeyId] = set()
+        self._default: Tenant | None = None
+
+    async def load(self, tenants: Iterable[Tenant], stored: Iterable[StoredKey]) -> None:
+        """Take up what the store has; the default tenant is made if it is not there."""
+        for one in stored:
+            self._insert(one)
+        self._default = next((tenant for tenant in tenants if tenant.name == DEFAULT_TENANT), None)
+        if self._default is None:
+            tenant = Tenant(TenantId(ids.random_id()), DEFAULT_TENANT, self._clock.now())
+            await self._store.add_tenant(tenant)
+            self._default = tenant
+
     def authenticate(self, token: str) -> Principal:
         """Whose token this is. `UnknownKey` if it is unknown, revoked or expired."""
-        raise NotImplementedError
+        digest = _hash(token)
+        for stored in self._by_start.get(digest[:8], ()):
+            if hmac.compare_digest(stored.hash, digest):
+                now = self._clock.now()
+                if stored.key.expires_at is not None and now >= stored.key.expires_at:
+                    raise errors.UnknownKey("API key has expired")
+                self._used[stored.key.id] = now
+                self._touched.add(stored.key.id)
+                return self._principals[stored.key.id]
+        raise errors.UnknownKey
 
     async def create(
         self,
@@ -39,24 +82,90 @@ class Keys:
         scopes: Collection[str] = (),
         expires_in: timedelta | None = None,
         prefix: str = "smk",
-    ) -> tuple[keys.ApiKey, str]:
+    ) -> tuple[ApiKey, str]:
         """A new key of the caller's tenant, and its token, told this once. Needs `admin`.
 
         No scopes means the caller's own. `InvalidRequest` for an unknown scope or a malformed prefix.
         """
-        raise NotImplementedError
-
-    async def list(self, principal: Principal) -> list[keys.ApiKey]:
-        """The tenant's keys, newest first. Needs `admin`."""
-        raise NotImplementedError
+        principal.require(keys.ADMIN)
+        if not _PREFIX.fullmatch(prefix) or len(prefix) > 32:
+            raise errors.InvalidRequest(f"key prefix {prefix!r}: use at most 32 small letters, digits and underscores")
+        if len(description) > DESCRIPTION_LENGTH:
+            raise errors.InvalidRequest(f"the description is longer than {DESCRIPTION_LENGTH} characters")
+        if expires_in is not None and not timedelta(0) < expires_in <= timedelta(days=36500):
+            raise errors.InvalidRequest("a key's life must be longer than nothing and at most 100 years")
+        granted = expand_scopes(scopes) or principal.scopes
+        return await self._add(principal.tenant, description, granted, expires_in, prefix)
 
     async def revoke(self, principal: Principal, key: str) -> None:
         """End a key at once. Needs `admin`. `NotFound`."""
-        raise NotImplementedError
+        principal.require(keys.ADMIN)
+        stored = self._keys.get(KeyId(key))
+        if stored is None or stored.key.tenant != principal.tenant:
+            raise errors.NotFound("API key not found")
+        await self._store.remove_key(stored.key.id)
+        self._remove(stored)
 
     async def bootstrap(self, force: bool = False) -> str | None:
         """The token of a new admin key of the default tenant; None if the store already has an admin key.
 
         `force` makes one all the same: for a caller on this box that has lost its own. Never logged.
         """
-        raise NotImplementedError
+        assert self._default is not None, "the plane is not open"
+        if not force and any(keys.ADMIN in stored.key.scopes for stored in self._keys.values()):
+            return None
+        _, token = await self._add(self._default.id, "made at start", frozenset({keys.ADMIN}), None, "smk")
+        return token
+
+    def take_touched(self) -> dict[KeyId, datetime]:
+        """Those used since the last call, and when."""
+        touched, self._touched = self._touched, set()
+        return {id: self._used[id] for id in touched if id in self._used}
+
+    async def list(self, principal: Principal) -> builtins.list[ApiKey]:
+        """The tenant's keys, newest first. Needs `admin`."""
+        principal.require(keys.ADMIN)
+        mine = [stored.key for stored in reversed(self._keys.values()) if stored.key.tenant == principal.tenant]
+        return [replace(key, last_used_at=self._used.get(key.id, key.last_used_at)) for key in mine]
+
+    async def _add(
+        self, tenant: TenantId, description: str, scopes: frozenset[str], expires_in: timedelta | None, prefix: str
+    ) -> tuple[ApiKey, str]:
+        token = f"{prefix}_{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        now = self._clock.now()
+        expires_at = None if expires_in is None else now + expires_in
+        key = ApiKey(KeyId(ids.random_id()), tenant, prefix, scopes, description, now, expires_at)
+        stored = StoredKey(key, _hash(token))
+        await self._store.add_key(stored)
+        self._insert(stored)
+        return key, token
+
+    def _insert(self, stored: StoredKey) -> None:
+        key = stored.key
+        self._keys[key.id] = stored
+        self._principals[key.id] = Principal(key.tenant, key.id, key.scopes)
+        self._by_start.setdefault(stored.hash[:8], []).append(stored)
+
+    def _remove(self, stored: StoredKey) -> None:
+        id = stored.key.id
+        self._by_start[stored.hash[:8]].remove(stored)
+        for table in (self._keys, self._principals, self._used):
+            table.pop(id, None)
+        self._touched.discard(id)
+
+
+def expand_scopes(asked: Collection[str]) -> frozenset[str]:
+    """Scopes by name, `machine:*` and `volume:*` standing for all of theirs. `InvalidRequest` lists those there are."""
+    granted: set[str] = set()
+    for scope in asked:
+        meant = {
+            known for known in keys.SCOPES if known == scope or (scope.endswith(":*") and known.startswith(scope[:-1]))
+        }
+        if not meant:
+            raise errors.InvalidRequest(f"unknown scope {scope!r}: there are {', '.join(keys.SCOPES)}")
+        granted |= meant
+    return frozenset(granted)
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()

@@ -1,41 +1,40 @@
 """Machines: what a caller may ask about them and of them.
 
-Looking (get, list, find, progress, events, console) never wakes a machine and never waits for the database.
+Looking (get, list, find, progress, console) never wakes a machine and never waits for the database.
 Every change is made by the machine's one owner (`owner.py`), so calls may come at once and in any order. Another
 tenant's machine is `NotFound`.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from hutch import settings
+from hutch.control import names, requests
+from hutch.control.clock import Clock
+from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
+from hutch.control.policy import Verb
+from hutch.control.records import Entry
+from hutch.control.requests import MachineRequest as MachineRequest
 from hutch.host.interface import Progress as Progress
-from hutch.model import guest
+from hutch.model import errors, guest, ids
 from hutch.model.ids import MachineId
-from hutch.model.machine import Event, Machine, NetworkPolicy, Timers
+from hutch.model.machine import Event, Machine, MachineSpec
 from hutch.model.states import State
-
-
-@dataclass(frozen=True, slots=True)
-class MachineRequest:
-    """What a caller asks for; None means the service's default."""
-
-    image: str
-    name: str | None = None
-    cpus: int | None = None
-    memory_mib: int | None = None
-    disk_gib: int | None = None
-    network: NetworkPolicy = field(default_factory=NetworkPolicy)
-    env: Mapping[str, str] = field(default_factory=dict)
-    workdir: str | None = None
-    command: tuple[str, ...] | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    ephemeral: bool = False
-    timers: Timers = field(default_factory=Timers)
+from hutch.store.interface import Store
 
 
 class Machines:
     """The machines of all tenants."""
+
+    def __init__(self, fleet: Fleet, store: Store, clock: Clock, limits: settings.Machines) -> None:
+        self._fleet = fleet
+        self._records = fleet.records
+        self._host = fleet.host
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._making: set[asyncio.Task[Machine]] = set()
 
     async def create(self, principal: Principal, request: MachineRequest) -> Machine:
         """Make a machine, stopped; it costs no memory until it is started. Needs `machine:create`.
@@ -44,23 +43,64 @@ class Machines:
         registry's words; `Conflict` for a name that a living machine of the tenant has; `NoCapacity` if the box could
         never run it.
         """
-        raise NotImplementedError
+        principal.require("machine:create")
+        requests.check(request, self._limits)
+        tenant = principal.tenant
+        name = request.name or names.make_name(lambda name: self._records.is_taken(tenant, name))
+        with self._records.claim(tenant, name):
+            image = await self._host.images.resolve(request.image)
+            spec = requests.plan(request, name, image, self._limits, await self._host.capacity())
+            # Its own task: a caller that goes away now leaves a machine, not half of one.
+            making = asyncio.create_task(self._make(principal, request, name, spec))
+            self._making.add(making)
+            making.add_done_callback(self._made)
+            return await asyncio.shield(making)
+
+    async def _make(self, principal: Principal, request: MachineRequest, name: str, spec: MachineSpec) -> Machine:
+        now = self._clock.now()
+        machine = Machine(
+            id=ids.new_machine_id(),
+            tenant=principal.tenant,
+            name=name,
+            spec=spec,
+            state=State.CREATING,
+            created_at=now,
+            updated_at=now,
+            labels=dict(request.labels),
+            ephemeral=request.ephemeral,
+            timers=request.timers,
+        )
+        entry = await self._records.add(machine, f"creating from {spec.image.reference}")
+        return await self._fleet.do(entry, Verb.CREATE)
+
+    def _made(self, making: asyncio.Task[Machine]) -> None:
+        self._making.discard(making)
+        if not making.cancelled():
+            making.exception()  # its caller may have gone: then it is nobody's news
 
     def get(self, principal: Principal, id: MachineId) -> Machine:
         """The record as it is now. Needs `machine:read`. `NotFound`."""
-        raise NotImplementedError
+        return self._entry(principal, id).machine
 
     def find(self, principal: Principal, id_or_name: str) -> Machine:
         """By id, else by name. Needs `machine:read`. `NotFound`."""
-        raise NotImplementedError
+        principal.require("machine:read")
+        entry = self._records.get(MachineId(id_or_name))
+        if entry is None or entry.machine.tenant != principal.tenant:
+            entry = self._records.named(principal.tenant, id_or_name)
+        if entry is None:
+            raise errors.NotFound("machine not found")
+        return entry.machine
 
     def list(self, principal: Principal, labels: Mapping[str, str] | None = None) -> list[Machine]:
         """The tenant's machines that have all these labels, newest first. Needs `machine:read`."""
-        raise NotImplementedError
+        principal.require("machine:read")
+        wanted = (labels or {}).items()
+        return [entry.machine for entry in self._records.of(principal.tenant) if wanted <= entry.machine.labels.items()]
 
     def progress(self, principal: Principal, id: MachineId) -> Progress | None:
         """Where a start that is under way has got to. Needs `machine:read`."""
-        raise NotImplementedError
+        return self._entry(principal, id).progress
 
     async def start(self, principal: Principal, id: MachineId) -> Machine:
         """Returns when the machine runs. Needs `machine:exec`.
@@ -69,22 +109,22 @@ class Machines:
         `NoCapacity` (not free now), `ImageUnavailable`, `DiskFull`, `MachineFailed`; `Conflict` if a stop or
         delete ended the start.
         """
-        raise NotImplementedError
+        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.START)
 
     async def stop(self, principal: Principal, id: MachineId) -> Machine:
         """Returns when it has shut down; ends a start that is under way. Needs `machine:exec`.
 
         A stopped one is left alone; an ephemeral one is deleted and returned as `destroyed`.
         """
-        raise NotImplementedError
+        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.STOP)
 
     async def delete(self, principal: Principal, id: MachineId) -> None:
         """End and remove it, disk and all, in whatever state it is. Needs `machine:delete`."""
-        raise NotImplementedError
+        await self._fleet.do(self._fleet.entry(principal, id, "machine:delete"), Verb.DELETE)
 
     async def events(self, principal: Principal, id: MachineId, limit: int = 1000) -> Sequence[Event]:
         """The last `limit` things that happened to it, oldest first. Needs `machine:read`."""
-        raise NotImplementedError
+        return await self._store.list_events(self._entry(principal, id).machine.id, limit)
 
     async def wait(self, principal: Principal, id: MachineId, states: Collection[State], timeout: float) -> Machine:
         """Returns when it is in one of these states. Needs `machine:read`.
@@ -92,12 +132,36 @@ class Machines:
         `TimedOut` after `timeout` seconds; `MachineFailed` or `NotFound` as soon as it fails or is gone,
         unless that was waited for.
         """
-        raise NotImplementedError
+        entry = self._entry(principal, id)
+        try:
+            async with asyncio.timeout(timeout):
+                while not _has_come(entry.machine, states):
+                    changed = asyncio.get_running_loop().create_future()
+                    entry.watchers.append(changed)
+                    await changed
+        except TimeoutError:
+            wanted = " or ".join(sorted(states))
+            message = f"machine {entry.machine.id} was not {wanted} within {timeout:g} s: it is {entry.machine.state}"
+            raise errors.TimedOut(message) from None
+        return entry.machine
 
     async def console(self, principal: Principal, id: MachineId) -> bytes:
         """The end of what the guest's kernel and init wrote. Needs `machine:read`."""
-        raise NotImplementedError
+        return await self._host.console(self._entry(principal, id).machine.id)
 
     async def stats(self, principal: Principal, id: MachineId) -> guest.GuestStats:
         """What the guest's kernel says of itself. Needs `machine:read`. `NotRunning`."""
-        raise NotImplementedError
+        return await self._host.stats(self._entry(principal, id).machine.id)
+
+    def _entry(self, principal: Principal, id: str) -> Entry:
+        return self._fleet.entry(principal, id, "machine:read")
+
+
+def _has_come(machine: Machine, states: Collection[State]) -> bool:
+    if machine.state in states:
+        return True
+    if machine.state is State.FAILED:
+        raise errors.MachineFailed(f"machine {machine.id} has failed: {machine.reason}")
+    if machine.state is State.DESTROYED:
+        raise errors.NotFound("machine not found")
+    return False

@@ -1,13 +1,18 @@
 """The control plane as one thing: what a dialect holds in its hands, opened and closed as a whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from hutch import settings
+from hutch.control.clock import Clock
+from hutch.control.core import Core, Lock
 from hutch.control.files import Files
 from hutch.control.health import Health
 from hutch.control.images import Images
 from hutch.control.keys import Keys
 from hutch.control.machines import Machines
 from hutch.control.processes import Processes
+from hutch.host.interface import Host
+from hutch.store.interface import Store
 
 
 @dataclass(frozen=True)
@@ -20,14 +25,40 @@ class ControlPlane:
     files: Files
     images: Images
     health: Health
+    core: Core = field(repr=False)  # for the composition root and for tests
 
     async def open(self) -> None:
         """Take the home's lock, open store and host, reconcile what is recorded with what runs, and begin to serve.
 
         `Conflict`, naming the process that has it, if another service owns the home.
         """
-        raise NotImplementedError
+        await self.core.open()
 
     async def close(self) -> None:
         """Finish or undo what is under way, write what is unwritten, and let go. Running machines run on."""
-        raise NotImplementedError
+        await self.core.close()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a control plane is made of: the real things, or their fakes."""
+
+    store: Store
+    host: Host
+    clock: Clock
+    lock: Lock  # held while it is open
+    version: str
+
+
+def assemble(parts: Parts, limits: settings.Machines) -> ControlPlane:
+    """A control plane of these parts; not open yet."""
+    core = Core(parts.store, parts.host, limits, parts.clock, parts.lock)
+    return ControlPlane(
+        keys=core.keys,
+        machines=Machines(core.fleet, parts.store, parts.clock, limits),
+        processes=Processes(core.fleet, core.background, limits),
+        files=Files(core.fleet, limits),
+        images=Images(parts.host.images),
+        health=Health(core, parts.version),
+        core=core,
+    )

@@ -1,103 +1,122 @@
 """Running commands in machines: buffered, streamed, or left running and read by offset.
 
-All are one thing, a process the guest's agent keeps (`hutch.host.interface.Processes`). Every call starts a stopped
-machine first, feeds the idle timer, and needs `machine:exec`. A command that cannot be started (no such program, cwd
-or user) is not an error of ours: it ends with code 255 and the agent's words on stderr, as under a container runtime.
+All are one thing, a process the guest's agent keeps (`hutch.host.interface.Processes`). Every call needs
+`machine:exec` and feeds the idle timer; those that run something start a stopped machine first. A command that cannot
+be started (no such program, cwd or user) is not an error of ours: it ends with code 255 and the agent's words on
+stderr, as under a container runtime.
 """
 
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+import builtins
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 
+from hutch import settings
+from hutch.control import commands, follower
+from hutch.control.background import Background
+from hutch.control.commands import Chunk as Chunk
+from hutch.control.commands import Command as Command
+from hutch.control.commands import Completed as Completed
+from hutch.control.commands import Kept
+from hutch.control.commands import Started as Started
+from hutch.control.commands import Stream as Stream
+from hutch.control.fleet import Fleet
+from hutch.control.follower import Follower
 from hutch.control.keys import Principal
-from hutch.model import guest
+from hutch.control.records import Entry
+from hutch.model import errors, guest
 from hutch.model.guest import Exit
 from hutch.model.ids import MachineId, ProcessId
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to run: exactly one of `argv` and `shell`, the latter a line for `sh -lc`.
-
-    `cwd` and `user` None mean the machine's workdir and the image's user. `timeout` is in seconds. `stdin` None
-    means end of file at once, unless `interactive` keeps it open for `Processes.write`.
-    `background` is not waited for, and its oldest output is dropped when nobody reads it.
-    """
-
-    argv: tuple[str, ...] | None = None
-    shell: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: str | None = None
-    user: str | None = None
-    timeout: float | None = None
-    stdin: bytes | None = None
-    interactive: bool = False
-    background: bool = False
-    terminal: guest.TerminalSize | None = None
-
-
-class Stream(StrEnum):
-    """Which of a process's two outputs."""
-
-    STDOUT = "stdout"
-    STDERR = "stderr"
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The first thing a stream tells: from here on the command runs, and can be reached by this id."""
-
-    process: ProcessId
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Bytes of one output, and where they begin (bytes since the process began)."""
-
-    stream: Stream
-    data: bytes
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """A command that has ended (or, with `background`, one that has begun: exit code 0 and no output).
-
-    Of each stream the first `settings.machines.exec_output_limit` bytes are kept. `duration` is in seconds.
-    """
-
-    process: ProcessId
-    pid: int  # in the guest; 0 if it could not be started
-    stdout: bytes
-    stderr: bytes
-    stdout_truncated: bool
-    stderr_truncated: bool
-    exit: Exit
-    duration: float
+from hutch.model.states import State
 
 
 class Processes:
     """Commands in machines."""
 
-    async def run(self, principal: Principal, machine: MachineId, command: Command) -> Completed:
-        """Run it to its end. If the caller is cancelled the command is ended."""
-        raise NotImplementedError
+    def __init__(self, fleet: Fleet, background: Background, limits: settings.Machines) -> None:
+        self._fleet = fleet
+        self._host = fleet.host.processes
+        self._background = background
+        self._limits = limits
+
+    async def run(
+        self, principal: Principal, machine: MachineId, command: Command, keep: int | None = None
+    ) -> Completed:
+        """Run it to its end. If the caller is cancelled the command is ended.
+
+        Of each stream the first `keep` bytes are kept (None: `settings.machines.exec_output_limit`).
+        With `background` it is only started: the process's id and pid are told, and its exit is 0.
+        """
+        began = time.monotonic()
+        limit = self._limits.exec_output_limit if keep is None else keep
+        kept = {stream: Kept(limit) for stream in Stream}
+        started, end = Started(ProcessId(""), 0), Exit(code=0)
+        async with contextlib.aclosing(self._events(principal, machine, command)) as events:
+            async for event in events:
+                match event:
+                    case Started():
+                        started = event
+                    case Chunk(stream, data):
+                        kept[stream].add(data)
+                    case Exit():
+                        end = event
+        stdout, stderr = kept[Stream.STDOUT], kept[Stream.STDERR]
+        return Completed(
+            started.process,
+            started.pid,
+            bytes(stdout),
+            bytes(stderr),
+            stdout.is_truncated,
+            stderr.is_truncated,
+            end,
+            duration=time.monotonic() - began,
+        )
 
     def stream(
         self, principal: Principal, machine: MachineId, command: Command
     ) -> AsyncGenerator[Started | Chunk | Exit, None]:
         """Run it and tell its output as it comes: `Started`, any number of `Chunk`, and at last its `Exit`.
 
-        What goes wrong before it runs (`NotFound`, `Forbidden`, `NoCapacity`…) is raised instead of `Started`: take the
-        first item before answering 200. Closing the iterator early ends the command (its group gets TERM, then KILL):
-        wrap it in `contextlib.aclosing`.
+        What goes wrong before it runs (`NotFound`, `Forbidden`, `NoCapacity`…) is raised instead of `Started`: take
+        the first item before answering 200. Closing the iterator early ends the command (its group gets TERM, then
+        KILL): wrap it in `contextlib.aclosing`. With `background` nothing follows `Started`.
         """
-        raise NotImplementedError
+        return self._events(principal, machine, command)
+
+    async def _events(
+        self, principal: Principal, machine: MachineId, command: Command
+    ) -> AsyncGenerator[Started | Chunk | Exit, None]:
+        spec = commands.make_spec(command)
+        async with self._following(principal, machine) as process:
+            try:
+                info = await process.start(spec, command.stdin, end=not command.interactive)
+            except errors.GuestError as error:
+                yield Started(process.process, 0)
+                yield Chunk(Stream.STDERR, f"{error.message}\n".encode(), 0)
+                yield commands.NOT_STARTED
+                return
+            if command.background:
+                process.keep()
+            yield Started(process.process, info.pid)
+            while process.exit is None and not command.background:
+                for chunk in await process.read():
+                    yield chunk
+            if process.exit is not None:
+                yield process.exit
+
+    @contextlib.asynccontextmanager
+    async def _following(self, principal: Principal, machine: MachineId) -> AsyncIterator[Follower]:
+        async with self._fleet.awake(self._entry(principal, machine)) as id:
+            with Follower(self._host, self._background, id) as process:
+                yield process
 
     async def start(self, principal: Principal, machine: MachineId, command: Command) -> guest.ProcessInfo:
         """Start it and return. Unlike `run` it raises `GuestNotFound` or `GuestError` if it cannot be started."""
-        raise NotImplementedError
+        spec = commands.make_spec(command)
+        async with self._following(principal, machine) as process:
+            info = await process.start(spec, command.stdin, end=not command.interactive)
+            process.keep()
+            return info
 
     async def output(
         self,
@@ -106,33 +125,48 @@ class Processes:
         process: str,
         offsets: tuple[int, int] = (0, 0),
         wait: float = 0.0,
-        limit: int = 256 * 1024,
+        limit: int = follower.READ_LIMIT,
     ) -> guest.Output:
         """A page of its output from `(stdout, stderr)` offsets on, at most `limit` bytes of each.
 
         Waits up to `wait` seconds for any. Works on after a restart of the service. Does not start a
         machine: `NotRunning`.
         """
-        raise NotImplementedError
+        if min(*offsets, limit, wait) < 0:
+            raise errors.InvalidRequest("offsets, limit and wait are 0 or more")
+        wait, limit = min(wait, follower.READ_WAIT), min(limit, follower.READ_LIMIT)
+        with self._fleet.used(self._entry(principal, machine)) as id:
+            return await self._host.read(id, process, *offsets, wait=wait, limit=limit)
 
     async def write(
         self, principal: Principal, machine: MachineId, process: str, data: bytes, end: bool = False
     ) -> None:
         """Write all of `data` to its stdin, waiting as a pipe would; `end` closes it."""
-        raise NotImplementedError
+        with self._fleet.used(self._entry(principal, machine)) as id:
+            await self._host.write(id, process, data, end)
 
     async def signal(self, principal: Principal, machine: MachineId, process: str, number: int) -> None:
         """Send a signal to its whole process group; no error if it has ended."""
-        raise NotImplementedError
+        if not 1 <= number <= 64:
+            raise errors.InvalidRequest(f"signal {number}: signals are 1 to 64")
+        with self._fleet.used(self._entry(principal, machine)) as id:
+            await self._host.signal(id, process, number)
 
     async def resize(self, principal: Principal, machine: MachineId, process: str, size: guest.TerminalSize) -> None:
         """Resize its terminal."""
-        raise NotImplementedError
-
-    async def list(self, principal: Principal, machine: MachineId) -> list[guest.ProcessInfo]:
-        """All the agent knows, oldest first; none if the machine is not running."""
-        raise NotImplementedError
+        commands.check_terminal(size)
+        with self._fleet.used(self._entry(principal, machine)) as id:
+            await self._host.resize(id, process, size)
 
     async def forget(self, principal: Principal, machine: MachineId, process: str) -> None:
         """Drop it and its output; a running one is killed first. No error if it is not there."""
-        raise NotImplementedError
+        with self._fleet.used(self._entry(principal, machine)) as id:
+            await self._host.forget(id, process)
+
+    async def list(self, principal: Principal, machine: MachineId) -> builtins.list[guest.ProcessInfo]:
+        """All the agent knows, oldest first; none if the machine is not running. Looking: no activity."""
+        entry = self._entry(principal, machine)
+        return await self._host.list(entry.machine.id) if entry.machine.state is State.RUNNING else []
+
+    def _entry(self, principal: Principal, machine: MachineId) -> Entry:
+        return self._fleet.entry(principal, machine, "machine:exec")

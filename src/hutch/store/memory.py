@@ -20,6 +20,7 @@ class MemoryStore:
         self._tenants: dict[TenantId, Tenant] = {}
         self._keys: dict[KeyId, StoredKey] = {}
         self._machines: dict[MachineId, Machine] = {}
+        self._names: set[tuple[TenantId, str]] = set()  # of the living
         self._events: dict[MachineId, list[Event]] = {}
 
     async def open(self) -> None:
@@ -52,9 +53,10 @@ class MemoryStore:
         self._keys.pop(key, None)
 
     async def add_machine(self, machine: Machine, event: Event) -> None:
-        for other in self._machines.values():
-            if (other.tenant, other.name) == (machine.tenant, machine.name) and other.state is not State.DESTROYED:
-                raise errors.Conflict(f"there is already a machine named {machine.name}")
+        name = (machine.tenant, machine.name)
+        if name in self._names:
+            raise errors.Conflict(f"there is already a machine named {machine.name}")
+        self._names.add(name)
         self._machines[machine.id] = machine
         self._events[machine.id] = [event]
 
@@ -62,6 +64,8 @@ class MemoryStore:
         current = self._machines.get(machine.id)
         if current is None or current.state is not was:
             raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
+        if machine.state is State.DESTROYED:
+            self._names.discard((machine.tenant, machine.name))
         self._machines[machine.id] = machine
         self._events[machine.id].append(event)
 

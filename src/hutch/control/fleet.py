@@ -1,0 +1,154 @@
+"""All machines with their owners: what the public nouns (`machines`, `processes`, `files`) and the timers work through.
+
+Here a caller's right and tenant are checked, requests find their machine's owner, and use of a machine wakes it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import structlog
+
+from hutch.control.admission import Admission
+from hutch.control.clock import Clock
+from hutch.control.keys import Principal
+from hutch.control.lifecycle import Death, Lifecycle
+from hutch.control.operation import Operation
+from hutch.control.owner import Owner
+from hutch.control.policy import Verb
+from hutch.control.records import Entry, Records
+from hutch.host.interface import Host, HostMachine
+from hutch.model import errors
+from hutch.model.ids import MachineId
+from hutch.model.machine import Machine
+from hutch.model.states import TRANSIENT, State
+
+log = structlog.get_logger(__name__)
+
+_STARTS = frozenset({Verb.CREATE, Verb.START, Verb.WAKE})
+
+
+class Fleet:
+    """The living machines, and the only way to change one."""
+
+    def __init__(self, records: Records, host: Host, clock: Clock, stop_grace: float) -> None:
+        self.records = records
+        self.host = host
+        self.admission = Admission(host)
+        self._lifecycle = Lifecycle(records, host, self.admission, clock, stop_grace)
+        self._owners: dict[MachineId, Owner] = {}
+        self._stop_grace = stop_grace
+        self._is_closed = False
+
+    def entry(self, principal: Principal, id: str, scope: str) -> Entry:
+        """The caller's machine of this id. `Forbidden` without the scope; another tenant's is `NotFound`."""
+        principal.require(scope)
+        entry = self.records.get(MachineId(id))
+        if entry is None or entry.machine.tenant != principal.tenant:
+            raise errors.NotFound("machine not found")
+        return entry
+
+    def submit(self, entry: Entry, operation: Operation) -> Operation | None:
+        """To the machine's owner; see `Owner.submit`."""
+        if self._is_closed:
+            raise errors.HutchError("the service is shutting down")
+        id = entry.machine.id
+        owner = self._owners.get(id) or Owner(entry, self._lifecycle)
+        accepted = owner.submit(operation)
+        if accepted is operation:
+            self._owners[id] = owner
+            accepted.done.add_done_callback(lambda _: self._drop(id))
+        return accepted
+
+    def _drop(self, id: MachineId) -> None:
+        owner = self._owners.get(id)
+        if owner is not None and owner.is_idle:
+            del self._owners[id]
+
+    async def do(self, entry: Entry, verb: Verb, cause: str = "asked for") -> Machine:
+        """Have it done, and wait for it. If the caller goes away it is done all the same."""
+        operation = self.submit(entry, Operation(verb, cause))
+        return entry.machine if operation is None else await asyncio.shield(operation.done)
+
+    def is_idle(self, entry: Entry) -> bool:
+        """Whether nobody works on it."""
+        owner = self._owners.get(entry.machine.id)
+        return owner is None or owner.is_idle
+
+    @contextlib.asynccontextmanager
+    async def awake(self, entry: Entry) -> AsyncIterator[MachineId]:
+        """Use it: started if it is stopped, and never idle while in here."""
+        with self._busy(entry):
+            if entry.machine.state is not State.RUNNING or not self.is_idle(entry):
+                await self.do(entry, Verb.WAKE, "it is being used")
+            yield entry.machine.id
+
+    @contextlib.contextmanager
+    def used(self, entry: Entry) -> Iterator[MachineId]:
+        """Use it if it runs: `NotRunning` if not. It is never idle while in here."""
+        machine = entry.machine
+        if machine.state is not State.RUNNING:
+            raise errors.NotRunning(f"machine {machine.id} is {machine.state}: start it first")
+        with self._busy(entry):
+            yield machine.id
+
+    @contextlib.contextmanager
+    def busy(self, machine: MachineId) -> Iterator[None]:
+        """It is used while in here, whatever it is doing; nothing if it is gone."""
+        entry = self.records.get(machine)
+        with contextlib.nullcontext() if entry is None else self._busy(entry):
+            yield
+
+    @contextlib.contextmanager
+    def _busy(self, entry: Entry) -> Iterator[None]:
+        entry.busy += 1
+        self.records.touch(entry)
+        try:
+            yield
+        finally:
+            entry.busy -= 1
+            self.records.touch(entry)
+
+    async def reconcile(self, found: Sequence[HostMachine], is_new: bool) -> None:
+        """Make records and host agree, as far as that needs no waiting; the rest is submitted.
+
+        `Conflict` if a new database meets a host with machines: it is the wrong one, and would have them all destroyed.
+        """
+        if is_new and found:
+            raise errors.Conflict(
+                f"the database is new, but this home holds {len(found)} machines: check HUTCH_DATABASE and HUTCH_HOME, "
+                "or remove the home's machines directory"
+            )
+        real = {machine.id: machine for machine in found}
+        for entry in self.records.all():
+            verb = await self._lifecycle.settle(entry, real.pop(entry.machine.id, None))
+            if verb is not None:
+                self.submit(entry, Operation(verb, "the service was restarted"))
+        for stranger in real:
+            log.warning("destroying a machine that no record tells of", machine=stranger)
+            try:
+                await self.host.destroy(stranger)
+            except errors.HutchError as error:
+                log.warning("it could not be destroyed", machine=stranger, error=error.message)
+
+    async def watch_deaths(self) -> None:
+        """Take every unasked end of a machine to its owner, for ever."""
+        async for died in self.host.deaths():
+            entry = self.records.get(died.machine)
+            if entry is not None:
+                with contextlib.suppress(errors.HutchError):
+                    self.submit(entry, Death(died))
+
+    def settle_leftovers(self) -> None:
+        """Machines that a failed write has left in the middle of something: take them up again."""
+        for entry in self.records.all():
+            if entry.machine.state in TRANSIENT and self.is_idle(entry):
+                self.submit(entry, Operation(Verb.SETTLE, "left in the middle"))
+
+    async def close(self) -> None:
+        """Starts are ended, stops and deletions finished; nothing is accepted any more."""
+        self._is_closed = True
+        owners = list(self._owners.values())
+        for owner in owners:
+            owner.end(_STARTS, "the service's end")
+        await asyncio.gather(*(owner.wait_idle(self._stop_grace + 5) for owner in owners))

@@ -1,0 +1,92 @@
+"""One command followed from its start to its end, or to the moment its caller goes away.
+
+However it is left, nothing stays behind in the guest: a command that has ended is forgotten, one that runs is ended
+first (TERM to its group, KILL after a grace). Both happen after the caller has been answered.
+"""
+
+import asyncio
+import signal
+
+from hutch.control.background import Background
+from hutch.control.commands import Chunk, Stream
+from hutch.host.interface import Processes
+from hutch.model import errors, guest, ids
+from hutch.model.guest import Exit
+from hutch.model.ids import MachineId, ProcessId
+
+READ_WAIT = 20.0
+"""Seconds one read of a running command's output waits for any."""
+
+READ_LIMIT = 256 * 1024
+"""Bytes of each stream in one read."""
+
+END_GRACE = 5.0
+"""Seconds between TERM and KILL for a command whose caller has gone away."""
+
+
+class Follower:
+    """Use as a context manager: leaving it tidies up, unless `keep` was called."""
+
+    def __init__(self, host: Processes, background: Background, machine: MachineId) -> None:
+        self.process = ProcessId(ids.random_id())
+        self.exit: Exit | None = None
+        self._host = host
+        self._background = background
+        self._machine = machine
+        self._feeding: asyncio.Task[None] | None = None
+        self._is_kept = False
+        self._stdout_at = 0
+        self._stderr_at = 0
+
+    def __enter__(self) -> "Follower":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_kept:
+            return
+        if self._feeding is not None:
+            self._feeding.cancel()
+        self._background.go_on("tidying up a command", self._tidy())
+
+    async def start(self, spec: guest.ProcessSpec, stdin: bytes | None, end: bool = True) -> guest.ProcessInfo:
+        """Start it; `stdin` is written while its output is read, and then closed if `end`."""
+        try:
+            info = await self._host.start(self._machine, self.process, spec)
+        except errors.GuestError:
+            self.keep()  # nothing has begun: there is nothing to tidy up
+            raise
+        if stdin is not None:
+            self._feeding = self._background.go_on("writing a command's stdin", self._feed(stdin, end))
+        return info
+
+    def keep(self) -> None:
+        """Let it run on, and keep it, after this is left."""
+        self._is_kept = True
+
+    async def read(self, wait: float = READ_WAIT) -> list[Chunk]:
+        """What it has written since the last time, waiting for any; `exit` is set with the last of it."""
+        page = await self._host.read(
+            self._machine, self.process, self._stdout_at, self._stderr_at, wait=wait, limit=READ_LIMIT
+        )
+        self._stdout_at = page.stdout_at + len(page.stdout)
+        self._stderr_at = page.stderr_at + len(page.stderr)
+        self.exit = page.exit
+        pages = ((Stream.STDOUT, page.stdout, page.stdout_at), (Stream.STDERR, page.stderr, page.stderr_at))
+        return [Chunk(stream, data, at) for stream, data, at in pages if data]
+
+    async def _feed(self, data: bytes, end: bool) -> None:
+        await self._host.write(self._machine, self.process, data, end)
+
+    async def _tidy(self) -> None:
+        if self.exit is None:
+            await self._end()
+        await self._host.forget(self._machine, self.process)
+
+    async def _end(self) -> None:
+        await self._host.signal(self._machine, self.process, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(END_GRACE):
+                while self.exit is None:
+                    await self.read(wait=1.0)
+        except TimeoutError:
+            pass  # to forget it is to kill it

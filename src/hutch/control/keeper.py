@@ -1,0 +1,84 @@
+"""What has to be done now and then: timers, machines left in the middle of something, and last uses to be written."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+
+from hutch.control import timers
+from hutch.control.clock import Clock
+from hutch.control.fleet import Fleet
+from hutch.control.keys import Keys
+from hutch.control.operation import Operation
+from hutch.control.policy import Verb
+from hutch.control.records import Entry
+from hutch.control.timers import Due
+from hutch.model import errors
+from hutch.model.ids import MachineId
+from hutch.model.machine import Machine
+from hutch.store.interface import Store
+
+log = structlog.get_logger(__name__)
+
+FLUSH_INTERVAL = 5.0
+"""Seconds between writes of last uses: what a killed service may forget of them."""
+
+RETRY_INTERVAL = timedelta(seconds=60)
+"""How long after a timer's action has failed it is tried again."""
+
+
+class Keeper:
+    """The housekeeper of the control plane."""
+
+    def __init__(self, fleet: Fleet, keys: Keys, store: Store, clock: Clock, interval: float) -> None:
+        self._fleet = fleet
+        self._keys = keys
+        self._store = store
+        self._clock = clock
+        self._interval = interval
+        self._failed: dict[MachineId, datetime] = {}  # when a machine's timer last acted in vain
+
+    async def run(self) -> None:
+        """For ever; an error of one round is logged and the next one tries again."""
+        flushed = self._clock.now()
+        while True:
+            await self._clock.sleep(self._interval)
+            try:
+                self.sweep()
+                if (self._clock.now() - flushed).total_seconds() >= FLUSH_INTERVAL:
+                    flushed = self._clock.now()
+                    await self.flush()
+            except Exception:
+                log.exception("housekeeping failed")
+
+    def sweep(self) -> None:
+        """Act on every timer whose time has come, and on what was left in the middle."""
+        now = self._clock.now()
+        self._failed = {id: at for id, at in self._failed.items() if now < at + RETRY_INTERVAL}
+        for entry in self._fleet.records.timed():
+            due = timers.find_due(entry.machine, now, entry.busy > 0)
+            if due is not None and entry.machine.id not in self._failed:
+                self._act(entry, due)
+        self._fleet.settle_leftovers()
+
+    def _act(self, entry: Entry, due: Due) -> None:
+        if due.verb is Verb.STOP and not self._fleet.is_idle(entry):
+            return
+        try:
+            operation = self._fleet.submit(entry, Operation(due.verb, due.cause))
+        except errors.HutchError as error:
+            log.warning("timer refused", machine=entry.machine.id, error=error.message)
+            self._failed[entry.machine.id] = self._clock.now()
+        else:
+            if operation is not None:
+                operation.done.add_done_callback(lambda done: self._note_end(entry, done))
+
+    def _note_end(self, entry: Entry, done: asyncio.Future[Machine]) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            self._failed[entry.machine.id] = self._clock.now()
+
+    async def flush(self) -> None:
+        """Write when machines and keys were last used."""
+        machines, keys = self._fleet.records.take_touched(), self._keys.take_touched()
+        if machines or keys:
+            await self._store.touch(machines, keys)

@@ -1,0 +1,93 @@
+"""What to do about a machine whose record and host disagree: after a restart, or after a write that failed.
+
+Pure. The host is the truth about what runs, the record about what should be; what was begun is finished where the host
+got that far, and undone where it did not.
+"""
+
+from dataclasses import dataclass
+
+from hutch.control.policy import Verb
+from hutch.host.interface import HostMachine, Life
+from hutch.model.machine import Level
+from hutch.model.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The state to record (None: as it is), why, and what the owner has to do after that."""
+
+    state: State | None = None
+    message: str = ""
+    reason: str | None = None  # of a failure
+    level: Level = Level.INFO
+    then: Verb | None = None
+
+
+AGREED = Finding()
+ADOPTED = Finding(message="adopted: it went on running while the service was away")
+
+
+def find(recorded: State, real: HostMachine | None) -> Finding:
+    """What to do about a machine recorded so, of which its host says this; None: the host does not know it."""
+    match recorded:
+        case State.CREATING:
+            return Finding(then=Verb.DELETE, message="its creation was cut short: it is removed", level=Level.WARNING)
+        case State.DESTROYING:
+            return Finding(then=Verb.DELETE, message="its deletion was cut short: it is finished")
+        case State.DESTROYED:
+            return AGREED
+    if real is None:
+        return _missing(recorded)
+    match real.life:
+        case Life.RUNNING:
+            return _running(recorded)
+        case Life.STOPPED:
+            return _stopped(recorded)
+        case Life.FAILED:
+            return _failed(recorded, real.reason or "its process died")
+
+
+def _missing(recorded: State) -> Finding:
+    if recorded in (State.FAILED, State.LOST):
+        return AGREED
+    return _failure("the host does not have it any more: its disk is gone; delete it and make it anew")
+
+
+def _running(recorded: State) -> Finding:
+    match recorded:
+        case State.RUNNING:
+            return ADOPTED
+        case State.STARTING | State.PAUSING | State.SUSPENDING | State.LOST:
+            return Finding(State.RUNNING, "running: what was under way when the service ended is settled")
+        case State.PAUSED:
+            return AGREED
+        case _:
+            return Finding(then=Verb.STOP, message="its stop was cut short: it is finished")
+
+
+def _stopped(recorded: State) -> Finding:
+    match recorded:
+        case State.STOPPED | State.SUSPENDED | State.FAILED:
+            return AGREED
+        case State.STARTING:
+            return Finding(State.STOPPED, "stopped: its start was cut short", level=Level.WARNING)
+        case State.STOPPING | State.LOST:
+            return Finding(State.STOPPED, "stopped")
+        case State.RUNNING:
+            return Finding(State.STOPPING, "it shut down while the service was away", then=Verb.STOP)
+        case _:
+            return _failure("it shut down in the middle of something else")
+
+
+def _failed(recorded: State, reason: str) -> Finding:
+    match recorded:
+        case State.STOPPED | State.SUSPENDED | State.FAILED:
+            return AGREED
+        case State.STOPPING:
+            return Finding(State.STOPPED, f"stopped: {reason}", level=Level.WARNING)
+        case _:
+            return _failure(reason)
+
+
+def _failure(reason: str) -> Finding:
+    return Finding(State.FAILED, f"failed: {reason}", reason=reason, level=Level.ERROR)

@@ -1,0 +1,147 @@
+"""Every living machine's record, in memory, written through to the store.
+
+A transition is in the store before it is seen here, and only the machine's owner makes one. Two things change without
+it and without a write: what a start has got to, and when a machine was last used (written in batches by `flush`).
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from hutch.control.clock import Clock
+from hutch.host.interface import Progress
+from hutch.model import errors, ids, states
+from hutch.model.ids import MachineId, TenantId
+from hutch.model.machine import Event, Level, Machine, Timers
+from hutch.model.states import State
+from hutch.store.interface import Store
+
+
+class Entry:
+    """One machine: its record, and what is known of it only now."""
+
+    __slots__ = ("busy", "machine", "progress", "watchers")
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.progress: Progress | None = None
+        self.busy = 0  # calls that use it at this moment
+        self.watchers: list[asyncio.Future[None]] = []  # done at its next transition
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.machine.name} {self.machine.state} busy={self.busy}>"
+
+
+class Records:
+    """The living machines of all tenants."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._entries: dict[MachineId, Entry] = {}
+        self._tenants: dict[TenantId, dict[str, Entry | None]] = {}  # by name, oldest first; None: claimed
+        self._timed: dict[MachineId, Entry] = {}
+        self._touched: dict[MachineId, datetime] = {}
+
+    def load(self, machines: Iterable[Machine]) -> None:
+        """Take up what the store has; oldest first."""
+        for machine in machines:
+            self._insert(Entry(machine))
+
+    def get(self, machine: MachineId) -> Entry | None:
+        """By id."""
+        return self._entries.get(machine)
+
+    def named(self, tenant: TenantId, name: str) -> Entry | None:
+        """By name."""
+        return self._tenants.get(tenant, {}).get(name)
+
+    def of(self, tenant: TenantId) -> Iterator[Entry]:
+        """A tenant's, newest first."""
+        return (entry for entry in reversed(self._tenants.get(tenant, {}).values()) if entry is not None)
+
+    def all(self) -> list[Entry]:
+        """Everybody's, oldest first."""
+        return list(self._entries.values())
+
+    def timed(self) -> list[Entry]:
+        """Those that have a timer."""
+        return list(self._timed.values())
+
+    def is_taken(self, tenant: TenantId, name: str) -> bool:
+        """Whether a living machine has this name, or one that is just being made."""
+        return name in self._tenants.get(tenant, {})
+
+    @contextlib.contextmanager
+    def claim(self, tenant: TenantId, name: str) -> Iterator[None]:
+        """Keep a name for a machine that is to be made within. `Conflict` if it is taken."""
+        names = self._tenants.setdefault(tenant, {})
+        if name in names:
+            raise errors.Conflict(f"there is already a machine named {name}: choose another name, or delete it first")
+        names[name] = None
+        try:
+            yield
+        finally:
+            if name in names and names[name] is None:
+                del names[name]
+
+    async def add(self, machine: Machine, message: str) -> Entry:
+        """A new one, under a claimed name."""
+        await self._store.add_machine(machine, self._event(machine.id, message, Level.INFO))
+        entry = Entry(machine)
+        self._insert(entry)
+        return entry
+
+    async def transition(
+        self, entry: Entry, state: State, message: str, level: Level = Level.INFO, **changes: Any
+    ) -> None:
+        """Into another state, with the event that tells of it; `changes` are other fields of the record."""
+        was = entry.machine.state
+        states.check_transition(entry.machine.id, was, state)
+        changes |= {"state": state, "updated_at": self._clock.now()}
+        event = self._event(entry.machine.id, message, level)
+        await self._store.save_machine(dataclasses.replace(entry.machine, **changes), was, event)
+        entry.machine = dataclasses.replace(entry.machine, **changes)
+        if state is State.DESTROYED:
+            self._remove(entry)
+        watchers, entry.watchers = entry.watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+
+    async def note(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
+        """An event without a transition."""
+        await self._store.add_event(self._event(entry.machine.id, message, level))
+
+    def touch(self, entry: Entry) -> None:
+        """It is being used now."""
+        now = self._clock.now()
+        entry.machine = dataclasses.replace(entry.machine, last_activity_at=now)
+        self._touched[entry.machine.id] = now
+
+    def take_touched(self) -> dict[MachineId, datetime]:
+        """Those used since the last call, and when."""
+        touched, self._touched = self._touched, {}
+        return touched
+
+    def _event(self, machine: MachineId, message: str, level: Level) -> Event:
+        return Event(ids.random_id(), machine, level, message, self._clock.now())
+
+    def _insert(self, entry: Entry) -> None:
+        machine = entry.machine
+        self._entries[machine.id] = entry
+        names = self._tenants.setdefault(machine.tenant, {})
+        names.pop(machine.name, None)  # a claim: its place is that of the moment it was made
+        names[machine.name] = entry
+        if machine.timers != Timers():
+            self._timed[machine.id] = entry
+
+    def _remove(self, entry: Entry) -> None:
+        machine = entry.machine
+        self._entries.pop(machine.id, None)
+        self._timed.pop(machine.id, None)
+        self._touched.pop(machine.id, None)
+        self._tenants.get(machine.tenant, {}).pop(machine.name, None)

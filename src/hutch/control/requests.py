@@ -1,0 +1,170 @@
+"""What a caller may ask a machine to be. Pure: every rule about the fields of a request is here, and nowhere else."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hutch import settings
+from hutch.control import admission
+from hutch.host.interface import Capacity
+from hutch.model.errors import InvalidRequest
+from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Resources, Timers
+
+NAME_LENGTH = 63
+ENV_BYTES = 128 * 1024  # of all names and values: as much as Linux passes to one process in a string
+LABELS = 64
+LABEL_KEY_LENGTH = 128
+LABEL_VALUE_LENGTH = 1024
+ALLOWED_LENGTH = 256  # entries of an allow list
+MAX_DISK_GIB = 16 * 1024
+MAX_SECONDS = 10 * 365 * 86400
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+_ENV_KEY = re.compile(r"[^=\0]+")
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRequest:
+    """What a caller asks for; None means the service's default."""
+
+    image: str
+    name: str | None = None
+    cpus: int | None = None
+    memory_mib: int | None = None
+    disk_gib: int | None = None
+    network: NetworkPolicy = field(default_factory=NetworkPolicy)
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    command: tuple[str, ...] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ephemeral: bool = False
+    timers: Timers = field(default_factory=Timers)
+
+
+def check(request: MachineRequest, limits: settings.Machines) -> None:
+    """`InvalidRequest`, naming the field and what it may be, for anything that no box could make."""
+    if not request.image.strip():
+        raise InvalidRequest("image is empty: name one, for example debian or python:3.12")
+    if request.name is not None:
+        check_name(request.name)
+    _check_resources(request, limits)
+    _check_network(request.network)
+    check_env(request.env)
+    if request.workdir is not None:
+        check_path("workdir", request.workdir)
+    if request.command is not None:
+        check_argv("command", request.command)
+    _check_labels(request.labels)
+    for name, seconds in (("idle stop", request.timers.idle_stop), ("lifetime", request.timers.lifetime)):
+        if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
+            raise InvalidRequest(f"{name} is {seconds} s: at least 1 s, at most {MAX_SECONDS} s, or leave it out")
+
+
+def plan(request: MachineRequest, name: str, image: ImageRef, limits: settings.Machines, box: Capacity) -> MachineSpec:
+    """The machine that a checked request asks for, on this box. `NoCapacity` if it could never run here.
+
+    A default that is more than the box has is cut to what it has; what was asked for is not.
+    """
+    resources = Resources(
+        cpus=request.cpus or min(limits.default_cpus, box.cpus),
+        memory_mib=request.memory_mib or min(limits.default_memory_mib, box.memory_mib),
+        disk_gib=request.disk_gib or min(limits.default_disk_gib, box.disk_gib),
+    )
+    admission.check_possible(resources, box, limits.max_cpus)
+    return MachineSpec(
+        image=image,
+        resources=resources,
+        hostname=make_hostname(name),
+        network=request.network,
+        env=dict(request.env),
+        workdir=request.workdir,
+        command=request.command,
+    )
+
+
+def make_hostname(name: str) -> str:
+    """A name as a host's own: lower case, with hyphens for what a host name may not have."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def check_name(name: str) -> None:
+    """A machine's name: what a host may be called, and a little more."""
+    if not _NAME.fullmatch(name) or len(name) > NAME_LENGTH:
+        raise InvalidRequest(
+            f"name {_shown(name)}: use 1 to {NAME_LENGTH} letters, digits, hyphens, dots and underscores, "
+            "with a letter or digit first and last"
+        )
+
+
+def check_env(env: Mapping[str, str]) -> None:
+    """Environment variables, of a machine or of one command."""
+    for key, value in env.items():
+        if not _ENV_KEY.fullmatch(key):
+            raise InvalidRequest(f"env: {_shown(key)} is not a name of a variable: it is empty or holds '=' or NUL")
+        if "\0" in value:
+            raise InvalidRequest(f"env: the value of {_shown(key)} holds a NUL, which no variable can")
+    size = sum(len(key.encode(errors="replace")) + len(value.encode(errors="replace")) for key, value in env.items())
+    if size > ENV_BYTES:
+        raise InvalidRequest(f"env is {size} bytes in all: at most {ENV_BYTES}; put the rest into a file")
+
+
+def check_path(what: str, path: str) -> None:
+    """An absolute path in a guest."""
+    if not path.startswith("/") or "\0" in path or len(path.encode(errors="replace")) > 4096:
+        raise InvalidRequest(f"{what} {_shown(path)}: use an absolute path of at most 4096 bytes, without NUL")
+
+
+def check_argv(what: str, argv: tuple[str, ...]) -> None:
+    """A program and its arguments."""
+    if not argv or not argv[0]:
+        raise InvalidRequest(f"{what} is empty: name a program")
+    if any("\0" in word for word in argv):
+        raise InvalidRequest(f"{what}: an argument holds a NUL, which no program can be given")
+
+
+def _check_resources(request: MachineRequest, limits: settings.Machines) -> None:
+    for name, unit, asked, least, most in (
+        ("cpus", "", request.cpus, 1, None),
+        ("memory", " MiB", request.memory_mib, limits.min_memory_mib, None),
+        ("disk", " GiB", request.disk_gib, 1, MAX_DISK_GIB),
+    ):
+        if asked is not None and (asked < least or (most is not None and asked > most)):
+            bounds = f"at least {least}{unit}" + (f", at most {most}{unit}" if most is not None else "")
+            raise InvalidRequest(f"{name} is {asked}{unit}: {bounds}")
+
+
+def _check_network(network: NetworkPolicy) -> None:
+    if network.mode is not NetworkMode.ALLOW:
+        return
+    if not network.cidrs and not network.hosts:
+        raise InvalidRequest("the allow network mode requires at least one CIDR or host")
+    if len(network.cidrs) + len(network.hosts) > ALLOWED_LENGTH:
+        raise InvalidRequest(f"the allow network mode takes at most {ALLOWED_LENGTH} CIDRs and hosts")
+    for cidr in network.cidrs:
+        try:
+            ipaddress.ip_network(cidr, strict=False)
+        except ValueError:
+            raise InvalidRequest(f"network: {_shown(cidr)} is not a CIDR such as 10.0.0.0/8") from None
+    for host in network.hosts:
+        if not _HOST.fullmatch(host) or len(host) > 253:
+            raise InvalidRequest(f"network: {_shown(host)} is not a host name such as example.org or *.example.org")
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    if len(labels) > LABELS:
+        raise InvalidRequest(f"labels: {len(labels)} given, at most {LABELS}")
+    for key, value in labels.items():
+        if not key or len(key) > LABEL_KEY_LENGTH or "=" in key or _CONTROL.search(key):
+            raise InvalidRequest(
+                f"labels: {_shown(key)} is not a key: use 1 to {LABEL_KEY_LENGTH} characters without '='"
+            )
+        if len(value) > LABEL_VALUE_LENGTH or "\0" in value:
+            raise InvalidRequest(f"labels: the value of {_shown(key)} is longer than {LABEL_VALUE_LENGTH} or holds NUL")
+
+
+def _shown(text: str) -> str:
+    """A caller's own words, cut, with what cannot be seen escaped."""
+    return ascii(text if len(text) <= 80 else text[:77] + "…")

@@ -1,0 +1,111 @@
+"""Files in simulated guests: those below the machine's directory."""
+
+import contextlib
+import os
+import shutil
+import stat as modes
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from hutch.host.simulated import paths
+from hutch.host.simulated.world import Machine, World
+from hutch.model import errors, ids
+from hutch.model.guest import FileKind, FileStat
+from hutch.model.ids import MachineId
+
+_CHUNK = 256 * 1024
+
+
+class SimulatedFiles:
+    """Implements `hutch.host.interface.Files`; `reach` gives a running machine whose agent answers, or raises."""
+
+    def __init__(self, world: World, reach: Callable[[MachineId], Machine]) -> None:
+        self._world = world
+        self._reach = reach
+
+    async def read(self, machine: MachineId, path: str) -> tuple[FileStat, AsyncIterator[bytes]]:
+        real = self._real(machine, path)
+        with _told(path):
+            stat = _stat(path, real)
+            if stat.kind is FileKind.DIRECTORY:
+                raise errors.GuestError(f"{path}: Is a directory")
+            if stat.kind is not FileKind.FILE:
+                raise errors.GuestError(f"{path}: not a regular file")
+            return stat, _chunks(path, real)
+
+    async def write(self, machine: MachineId, path: str, chunks: AsyncIterator[bytes], mode: int | None = None) -> None:
+        real = self._real(machine, path)
+        with _told(path):
+            if real.is_dir():
+                raise IsADirectoryError(21, "Is a directory")
+            real.parent.mkdir(parents=True, exist_ok=True)
+            temporary = real.with_name(f".hutch-{ids.random_id()}")
+            try:
+                with temporary.open("wb") as file:
+                    async for chunk in chunks:
+                        if self._world.faults.disk_full:
+                            raise errors.GuestDiskFull(f"{path}: No space left on device")
+                        file.write(chunk)
+                temporary.chmod(_mode(real) if mode is None else mode)
+                temporary.replace(real)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    async def stat(self, machine: MachineId, path: str) -> FileStat:
+        with _told(path):
+            return _stat(path, self._real(machine, path, follow_last=False))
+
+    async def list(self, machine: MachineId, path: str) -> list[FileStat]:
+        real = self._real(machine, path)
+        with _told(path):
+            return [_stat(f"{path.rstrip('/')}/{entry.name}", entry) for entry in sorted(real.iterdir())]
+
+    async def make_directory(self, machine: MachineId, path: str, mode: int = 0o755) -> None:
+        real = self._real(machine, path)
+        with _told(path):
+            if not real.is_dir():
+                real.mkdir(parents=True)
+                real.chmod(mode)
+
+    async def remove(self, machine: MachineId, path: str, recursive: bool = False) -> None:
+        real = self._real(machine, path, follow_last=False)
+        with _told(path):
+            if real.is_symlink() or not real.is_dir():
+                real.unlink()
+            elif recursive:
+                shutil.rmtree(real)
+            else:
+                real.rmdir()
+
+    def _real(self, machine: MachineId, path: str, follow_last: bool = True) -> Path:
+        return paths.resolve(self._reach(machine).root, path, follow_last)
+
+
+def _mode(real: Path) -> int:
+    return modes.S_IMODE(real.stat().st_mode) if real.exists() else 0o644
+
+
+async def _chunks(path: str, real: Path) -> AsyncIterator[bytes]:
+    with _told(path), real.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _stat(path: str, real: Path) -> FileStat:
+    seen = real.lstat()
+    kinds = {modes.S_IFREG: FileKind.FILE, modes.S_IFDIR: FileKind.DIRECTORY, modes.S_IFLNK: FileKind.SYMLINK}
+    kind = kinds.get(modes.S_IFMT(seen.st_mode), FileKind.OTHER)
+    target = os.readlink(real) if kind is FileKind.SYMLINK else None  # noqa: PTH115
+    mode = modes.S_IMODE(seen.st_mode)
+    return FileStat(path, kind, seen.st_size, mode, seen.st_uid, seen.st_gid, seen.st_mtime, target)
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """The kernel's errors as a guest's."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise errors.GuestNotFound(f"{path}: {error.strerror}") from None
+    except OSError as error:
+        raise errors.GuestError(f"{path}: {error.strerror}") from None
