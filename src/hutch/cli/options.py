@@ -80,11 +80,12 @@ class WordsCommand(typer.core.TyperCommand):
         return super().parse_args(ctx, args)
 
     def _is_one_thing(self, ctx: Any, args: list[str]) -> bool:
+        thing, words = (it.name for it in self.params if isinstance(it, typer.core.TyperArgument))
         try:
-            _, things, _ = self.make_parser(ctx).parse_args(args)
+            found, _, _ = self.make_parser(ctx).parse_args(list(args))
         except Exception:
             return False  # an option we do not have: it is the words'
-        return len(things) == 1
+        return isinstance(found.get(thing), str) and not found.get(words)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]

@@ -12,6 +12,11 @@ from hutch.client import errors, models
 Json = Mapping[str, Any]
 
 
+def to_json(body: Json) -> str:
+    """As it goes over the wire."""
+    return json.dumps(body)
+
+
 def segment(text: str) -> str:
     """A part of a path, percent-encoded whole."""
     return quote(text, safe="")
@@ -28,7 +33,7 @@ def file_path(machine: str, path: str) -> str:
 
 
 def _given(fields: Json) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value not in (None, {}, False)}
+    return {name: value for name, value in fields.items() if value is not None and value != {} and value is not False}
 
 
 def time(text: str) -> datetime:

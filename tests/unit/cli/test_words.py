@@ -1,0 +1,107 @@
+"""What is typed: options and the words of a command, copies, commands of images."""
+
+import dataclasses
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hutch.cli import copy, options, run
+from hutch.cli.copy import Place
+
+Words = Annotated[list[str] | None, typer.Argument()]
+
+
+def parsed(*typed: str) -> tuple[str, list[str], str | None]:
+    """What a command of a thing and words understands."""
+    app, seen = typer.Typer(), []
+
+    @app.command(cls=options.WordsCommand)
+    @options.flat
+    def command(thing: str, surroundings: options.Surroundings, words: Words = None) -> None:
+        seen.append((thing, words or [], surroundings.user))
+
+    result = CliRunner().invoke(app, typed)
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        (["m"], ("m", [], None)),
+        (["m", "ls", "-l"], ("m", ["ls", "-l"], None)),
+        (["m", "--", "ls", "-l"], ("m", ["ls", "-l"], None)),
+        (["-u", "me", "m", "ls"], ("m", ["ls"], "me")),
+        (["m", "-u", "me", "--", "ls"], ("m", ["ls"], "me")),
+        (["-u", "me", "m", "--", "ls", "-u"], ("m", ["ls", "-u"], "me")),
+        (["m", "git", "checkout", "--", "f"], ("m", ["git", "checkout", "--", "f"], None)),
+        (["m", "--", "git", "checkout", "--", "f"], ("m", ["git", "checkout", "--", "f"], None)),
+        (["m", "git", "--bare", "--", "f"], ("m", ["git", "--bare", "--", "f"], None)),
+    ],
+)
+def test_options_are_ours_until_the_commands_own_words_begin(
+    typed: list[str], understood: tuple[str, list[str], str | None]
+) -> None:
+    assert parsed(*typed) == understood
+
+
+def test_a_group_of_options_becomes_its_dataclass() -> None:
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @options.flat
+    def command(shape: options.Shape) -> None:
+        seen.append(shape)
+
+    result = CliRunner().invoke(app, ["--cpus", "2", "-l", "a=1", "-l", "b=2", "--offline"])
+    assert result.exit_code == 0, result.output
+    assert seen == [dataclasses.replace(options.Shape(), cpus=2, label=["a=1", "b=2"], offline=True)]
+
+
+def test_pairs_have_an_equals_sign_and_may_have_more() -> None:
+    assert options.pairs(["A=b", "C=d=e", "F="], "--env") == {"A": "b", "C": "d=e", "F": ""}
+    with pytest.raises(typer.BadParameter, match="'A' is not of the form"):
+        options.pairs(["A"], "--env")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("web:/a/b", Place("web", "/a/b")),
+        ("web:a", Place("web", "a")),
+        ("web:", Place("web", "")),
+        ("./web:x", Place(None, "./web:x")),
+        ("/tmp/a", Place(None, "/tmp/a")),
+        (":x", Place(None, ":x")),
+        ("-", Place(None, "-")),
+    ],
+)
+def test_a_place_with_a_colon_before_any_slash_is_in_a_machine(text: str, place: Place) -> None:
+    assert copy.place(text) == place
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [("/a/b", "/a/b"), ("/a/", "/a/f.txt"), ("", "/f.txt"), ("x", "/x"), ("/", "/f.txt")],
+)
+def test_a_directory_as_target_keeps_the_files_name(path: str, target: str) -> None:
+    assert copy.guest_target(path, "dir/f.txt") == target
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cmd", "words", "argv"),
+    [
+        ((), ("sh",), (), ["sh"]),
+        ((), ("sh",), ("ls", "-l"), ["ls", "-l"]),
+        (("py",), ("-i",), (), ["py", "-i"]),
+        (("py",), ("-i",), ("x.py",), ["py", "x.py"]),
+        (("py",), (), (), ["py"]),
+        ((), (), (), []),
+    ],
+)
+def test_an_image_runs_as_docker_has_it(
+    entrypoint: tuple[str, ...], cmd: tuple[str, ...], words: tuple[str, ...], argv: list[str]
+) -> None:
+    assert run.argv(entrypoint, cmd, words) == argv
