@@ -1,0 +1,254 @@
+//! Bytes to frames and back: the framing of PROTOCOL.md, without any I/O.
+//!
+//! Large frames are read straight into the buffer that later is written to a file: a body is never copied. Such buffers
+//! are used again, because under emulation fresh pages cost more than the copy they save.
+
+use std::ops::Range;
+
+/// What begins a conversation, both ways. As a length it would be far too large, so it is unmistakable between frames.
+pub const SYNC: [u8; 16] = *b"\0\0HUTCH-SYNC-1\r\n";
+pub const BODY_LIMIT: usize = 1 << 20;
+pub const REQUEST_HEADER_LIMIT: usize = 1 << 20;
+/// Of all that follows the first length.
+pub const FRAME_LIMIT: usize = (1 << 20) + (64 << 10);
+/// An answer's header may have 64 KiB; what fills it up (lists) stops earlier, to leave room for the rest.
+pub const LIST_LIMIT: usize = 60 << 10;
+
+/// Frames up to this size, prefix included, are copied out of the buffer that collects small reads.
+const SMALL: usize = 16 << 10;
+const COLLECT: usize = 32 << 10;
+/// Buffers kept for the next large frame.
+const SPARES: usize = 4;
+
+/// The bytes of one frame, in a buffer of its own.
+#[derive(Debug, Default)]
+pub struct Frame {
+    buffer: Vec<u8>,
+    header: Range<usize>,
+    body: Range<usize>,
+}
+
+impl Frame {
+    pub fn header(&self) -> &[u8] {
+        &self.buffer[self.header.clone()]
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.buffer[self.body.clone()]
+    }
+
+    /// Bytes of memory it holds, for the bounds on what may wait.
+    pub fn weight(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// The host begins a conversation.
+    Sync,
+    Frame(Frame),
+}
+
+/// The stream is no sequence of frames from here on; nothing after it is understood until the next sync.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+/// A frame too large to be collected, being filled.
+struct Large {
+    buffer: Vec<u8>,
+    filled: usize,
+    total: usize,
+}
+
+pub struct Decoder {
+    collected: Vec<u8>,
+    start: usize,
+    end: usize,
+    large: Option<Large>,
+    spares: Vec<Vec<u8>>,
+    scanning: bool,
+}
+
+impl Decoder {
+    pub fn new() -> Decoder {
+        Decoder {
+            collected: Vec::new(),
+            start: 0,
+            end: 0,
+            large: None,
+            spares: Vec::new(),
+            scanning: true,
+        }
+    }
+
+    /// Forget everything half read, and discard all until the next sync.
+    pub fn reset(&mut self) {
+        self.rescan();
+        self.start = 0;
+        self.end = 0;
+        self.rest();
+    }
+
+    /// Let go of buffers kept for the next large frame.
+    pub fn rest(&mut self) {
+        self.spares = Vec::new();
+    }
+
+    /// Discard all that comes, including what was read already, until the next sync.
+    pub fn rescan(&mut self) {
+        self.large = None;
+        self.scanning = true;
+    }
+
+    /// Where the next read goes; never empty.
+    pub fn space(&mut self) -> &mut [u8] {
+        if let Some(large) = &mut self.large {
+            return &mut large.buffer[large.filled..large.total];
+        }
+        if self.collected.is_empty() {
+            self.collected.resize(COLLECT, 0);
+        }
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if COLLECT - self.end < SMALL {
+            self.collected.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        &mut self.collected[self.end..]
+    }
+
+    /// Say how many bytes were read into `space`.
+    pub fn filled(&mut self, count: usize) {
+        match &mut self.large {
+            Some(large) => large.filled += count,
+            None => self.end += count,
+        }
+    }
+
+    /// Take back a large frame's buffer for the next one.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        if buffer.len() > SMALL && self.spares.len() < SPARES {
+            self.spares.push(buffer);
+        }
+    }
+
+    /// The next whole thing in what was read, if there is one.
+    pub fn next(&mut self) -> Result<Option<Event>, Malformed> {
+        if self.scanning {
+            return Ok(self.scan());
+        }
+        if let Some(large) = &self.large {
+            if large.filled < large.total {
+                return Ok(None);
+            }
+            let Some(large) = self.large.take() else {
+                return Ok(None);
+            };
+            return frame(large.buffer, large.total).map(Some);
+        }
+        let bytes = &self.collected[self.start..self.end];
+        let Some(prefix) = bytes.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        if *prefix == SYNC[..4] {
+            return self.sync();
+        }
+        let length = u32::from_le_bytes(*prefix) as usize;
+        if !(4..=FRAME_LIMIT).contains(&length) {
+            return Err(Malformed("a frame's length is out of bounds"));
+        }
+        let total = 4 + length;
+        if bytes.len() >= total {
+            let buffer = bytes[..total].to_vec();
+            self.start += total;
+            return frame(buffer, total).map(Some);
+        }
+        if total > SMALL {
+            self.begin_large(total);
+        }
+        Ok(None)
+    }
+
+    /// A sync between two frames: the host has begun anew without our having seen it leave.
+    fn sync(&mut self) -> Result<Option<Event>, Malformed> {
+        let bytes = &self.collected[self.start..self.end];
+        let known = bytes.len().min(SYNC.len());
+        if bytes[..known] != SYNC[..known] {
+            return Err(Malformed("a frame's length is out of bounds"));
+        }
+        if known < SYNC.len() {
+            return Ok(None);
+        }
+        self.start += SYNC.len();
+        Ok(Some(Event::Sync))
+    }
+
+    fn scan(&mut self) -> Option<Event> {
+        let bytes = &self.collected[self.start..self.end];
+        if let Some(at) = bytes.windows(SYNC.len()).position(|window| window == SYNC) {
+            self.start += at + SYNC.len();
+            self.scanning = false;
+            return Some(Event::Sync);
+        }
+        // The beginning of a sync may be the last thing that was read.
+        self.start += bytes.len().saturating_sub(SYNC.len() - 1);
+        None
+    }
+
+    fn begin_large(&mut self, total: usize) {
+        let mut buffer = self.spares.pop().unwrap_or_default();
+        if buffer.len() < total {
+            buffer.resize(total, 0);
+        }
+        let filled = self.end - self.start;
+        buffer[..filled].copy_from_slice(&self.collected[self.start..self.end]);
+        self.start = 0;
+        self.end = 0;
+        self.large = Some(Large { buffer, filled, total });
+    }
+}
+
+fn frame(buffer: Vec<u8>, total: usize) -> Result<Event, Malformed> {
+    let Some(prefix) = buffer[4..total].first_chunk::<4>() else {
+        return Err(Malformed("a frame's length is out of bounds"));
+    };
+    let length = u32::from_le_bytes(*prefix) as usize;
+    if length > REQUEST_HEADER_LIMIT || length > total - 8 {
+        return Err(Malformed("a header's length is out of bounds"));
+    }
+    let header = 8..8 + length;
+    let body = header.end..total;
+    if body.len() > BODY_LIMIT {
+        return Err(Malformed("a body is longer than 1 MiB"));
+    }
+    Ok(Event::Frame(Frame { buffer, header, body }))
+}
+
+/// Append a frame to `out`. Header and body are within the protocol's bounds; the caller saw to it.
+pub fn encode(out: &mut Vec<u8>, header: &[u8], body: &[&[u8]]) {
+    let length = body.iter().map(|part| part.len()).sum::<usize>();
+    out.reserve(8 + header.len() + length);
+    encode_head(out, header, length);
+    for part in body {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Append all of a frame that comes before its body.
+pub fn encode_head(out: &mut Vec<u8>, header: &[u8], body_length: usize) {
+    let length = 4 + header.len() + body_length;
+    debug_assert!(length <= FRAME_LIMIT);
+    out.extend_from_slice(&(length as u32).to_le_bytes());
+    out.extend_from_slice(&(header.len() as u32).to_le_bytes());
+    out.extend_from_slice(header);
+}
+
+#[cfg(test)]
+mod tests;

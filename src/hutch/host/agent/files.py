@@ -1,0 +1,218 @@
+"""Files of one guest, over one conversation. Memory stays flat for any size: a few chunks are in flight, no more."""
+
+import asyncio
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator
+
+from hutch.host.agent import answers, frames
+from hutch.host.agent.conversation import Conversation, Request
+from hutch.model import errors, guest
+
+CHUNK = 256 << 10
+WINDOW = 4  # chunks of one file in flight
+HANDLES = 48  # open at once; the agent has 64
+UPLOADS = 32  # chunks of all files in flight: 8 MiB, half of what the agent lets wait
+TIMEOUT = 60.0  # seconds one step may take on a slow disk
+LIST_LIMIT = 100_000  # entries of one directory
+
+
+class Files:
+    """Paths are absolute. `GuestNotFound`, `GuestDiskFull`, `Conflict`, `GuestError` carry the path."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._numbers = itertools.count(1)
+        self._handles = asyncio.Semaphore(HANDLES)
+        self._uploads = asyncio.Semaphore(UPLOADS)
+
+    async def read(self, path: str) -> tuple[guest.FileStat, AsyncIterator[bytes]]:
+        """A regular file's stat and its bytes, in chunks. Whoever stops iterating lets go of the handle."""
+        await self._acquire_handle()
+        reading = _Reading(self._conversation, self._handles, next(self._numbers))
+        try:
+            return await reading.open(path), reading
+        except BaseException:
+            await reading.aclose()
+            raise
+
+    async def write(self, path: str, chunks: AsyncIterable[bytes], mode: int | None = None) -> None:
+        """Replace or make a file; it appears whole when all chunks are there, and not at all otherwise."""
+        await self._acquire_handle()
+        writing = _Writing(self._conversation, self._uploads, next(self._numbers))
+        try:
+            writing.open(path, mode)
+            async for chunk in chunks:
+                await writing.add(chunk)
+            await writing.commit()
+        finally:
+            writing.close()
+            self._handles.release()
+
+    async def stat(self, path: str, timeout: float = TIMEOUT) -> guest.FileStat:
+        """Of the path itself: symlinks are not followed."""
+        answer = await self._conversation.request("file.stat", {"path": path}, timeout=timeout)
+        return answers.file_stat(answers.Fields(answer.header["ok"]))
+
+    async def list(self, path: str, timeout: float = TIMEOUT) -> list[guest.FileStat]:
+        """What a directory holds, by name. Of more than `LIST_LIMIT` entries, `GuestError`."""
+        found: list[guest.FileStat] = []
+        after = ""
+        while True:
+            answer = await self._conversation.request("file.list", {"path": path, "after": after}, timeout=timeout)
+            fields = answers.Fields(answer.header["ok"])
+            page = [answers.file_stat(entry) for entry in fields.items("entries")]
+            found += page
+            if not fields.flag("more"):
+                return found
+            if len(found) > LIST_LIMIT:
+                raise errors.GuestError(f"{path}: has more than {LIST_LIMIT} entries")
+            after, before = fields.text("last"), after
+            if after <= before:
+                raise answers.nonsense("last")
+
+    async def make_directory(self, path: str, mode: int = 0o755, timeout: float = TIMEOUT) -> None:
+        """Make it and what is missing above it; no error if it is there."""
+        await self._conversation.request("file.mkdir", {"path": path, "mode": mode}, timeout=timeout)
+
+    async def remove(self, path: str, recursive: bool = False, timeout: float = 3600.0) -> None:
+        """Remove a file, a symlink, or a directory: an empty one unless `recursive`."""
+        await self._conversation.request("file.remove", {"path": path, "recursive": recursive}, timeout=timeout)
+
+    async def _acquire_handle(self) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._handles.acquire()
+        except TimeoutError:
+            raise errors.GuestError("Too many files of the machine are being read or written.") from None
+
+
+class _Reading(AsyncIterator[bytes]):
+    """A file being read: `WINDOW` chunks are asked for ahead."""
+
+    def __init__(self, conversation: Conversation, handles: asyncio.Semaphore, handle: int) -> None:
+        self._conversation = conversation
+        self._handles = handles
+        self._handle = handle
+        self._ahead: deque[asyncio.Future[frames.Frame]] = deque()
+        self._is_over = False
+        self._is_closed = False
+
+    async def open(self, path: str) -> guest.FileStat:
+        await self._conversation.place(2, TIMEOUT)
+        opened, first = self._conversation.begin(
+            Request("file.open_read", {"h": self._handle, "path": path}),
+            Request("file.read", {"h": self._handle, "limit": CHUNK}),
+        )
+        self._ahead.append(first)
+        answer = await self._conversation.result(opened, TIMEOUT)
+        return answers.file_stat(answers.Fields(answer.header["ok"]).fields("stat"))
+
+    async def __anext__(self) -> bytes:
+        if self._is_over:
+            await self.aclose()
+            raise StopAsyncIteration
+        try:
+            answer = await self._conversation.result(self._ahead.popleft(), TIMEOUT)
+            self._is_over = answers.Fields(answer.header["ok"]).flag("eof")
+            if not self._is_over:
+                if not answer.body:
+                    raise answers.nonsense("an empty chunk")
+                missing = WINDOW - len(self._ahead)
+                await self._conversation.place(missing, TIMEOUT)
+                request = Request("file.read", {"h": self._handle, "limit": CHUNK})
+                self._ahead.extend(self._conversation.begin(*[request] * missing))
+        except BaseException:
+            await self.aclose()
+            raise
+        if self._is_over:
+            await self.aclose()
+            if not answer.body:
+                raise StopAsyncIteration
+        return answer.body
+
+    async def aclose(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = self._is_over = True
+        for future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+        self._handles.release()
+        self._conversation.cast("file.close", {"h": self._handle})
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self._close()
+
+
+class _Writing:
+    """A file being written: chunks are gathered to `CHUNK` bytes, and the agent's answers trail behind.
+
+    Opening is sent with the first bytes, so that a small file is one round trip.
+    """
+
+    def __init__(self, conversation: Conversation, uploads: asyncio.Semaphore, handle: int) -> None:
+        self._conversation = conversation
+        self._uploads = uploads
+        self._handle = handle
+        self._gathered = bytearray()
+        self._unsent: list[Request] = []
+        self._behind: deque[asyncio.Future[frames.Frame]] = deque()
+        self._held = 0
+        self._is_committed = False
+
+    def open(self, path: str, mode: int | None) -> None:
+        arguments: dict[str, object] = {"h": self._handle, "path": path}
+        if mode is not None:
+            arguments["mode"] = mode & 0o7777
+        self._unsent.append(Request("file.open_write", arguments))
+
+    async def add(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        while len(view) > 0:
+            part = view[: CHUNK - len(self._gathered)]
+            self._gathered += part
+            view = view[len(part) :]
+            if len(self._gathered) == CHUNK:
+                await self._send()
+
+    async def commit(self) -> None:
+        await self._send(Request("file.commit", {"h": self._handle}))
+        await self._catch_up(0)
+        self._is_committed = True
+
+    def close(self) -> None:
+        """Let go: what was not committed is removed."""
+        for future in self._behind:
+            future.cancel()
+        self._release(self._held)
+        if not self._is_committed:
+            self._conversation.cast("file.close", {"h": self._handle})
+
+    async def _send(self, *then: Request) -> None:
+        await self._catch_up(WINDOW - 1)
+        if self._gathered:
+            await self._uploads.acquire()
+            self._held += 1
+            self._unsent.append(Request("file.write", {"h": self._handle}, bytes(self._gathered)))
+            self._gathered.clear()
+        requests = [*self._unsent, *then]
+        await self._conversation.place(len(requests), TIMEOUT)
+        self._unsent.clear()
+        self._behind.extend(self._conversation.begin(*requests))
+
+    async def _catch_up(self, ahead: int) -> None:
+        """Wait until no more than so many requests are unanswered."""
+        while len(self._behind) > ahead:
+            await self._conversation.result(self._behind.popleft(), TIMEOUT)
+            self._release(max(0, self._held - len(self._behind)))
+
+    def _release(self, count: int) -> None:
+        for _ in range(count):
+            self._uploads.release()
+        self._held -= count
