@@ -1,0 +1,1 @@
+"""Images of this host: where references lead, and root images made of what is there."""

@@ -1,0 +1,86 @@
+"""Asks registries, by way of skopeo."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hutch import settings
+from hutch.host import commands
+from hutch.host.images.oci import manifest
+from hutch.host.images.reference import Reference
+from hutch.model import errors
+
+ANSWER_TIMEOUT = 30.0
+_LONGEST_WORDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Registries:
+    """How each registry is spoken to. Credentials stay in their file: nothing secret is in an argv."""
+
+    auth_file: str
+    insecure: frozenset[str]
+
+    @classmethod
+    def by(cls, images: settings.Images) -> "Registries":
+        """As the settings say."""
+        hosts = (host.strip() for host in images.insecure_registries.split(","))
+        return cls(images.auth_file, frozenset(host for host in hosts if host))
+
+    async def manifest(self, ref: Reference) -> bytes:
+        """The manifest or index a reference leads to, byte by byte. Quick."""
+        argv = ["inspect", "--raw", *self._options(ref, "")]
+        limits = commands.Limits(output=manifest.LARGEST)
+        done = await _skopeo(ref, argv, [f"docker://{ref.canonical}"], ANSWER_TIMEOUT, limits)
+        if ref.digest and manifest.digest_of(done.stdout) != ref.digest:
+            raise errors.ImageUnavailable(f"{ref.familiar}: the registry sent a manifest of another digest")
+        return done.stdout
+
+    async def copy(self, ref: Reference, layout: Path, largest: int, timeout: float) -> None:
+        """Bring an image into a new OCI layout, under the name `image`; `largest` bounds each blob, in bytes.
+
+        skopeo checks every digest. Layers in a compression that umoci does not know are compressed anew.
+        """
+        argv = ["copy", "--quiet", "--retry-times=2", "--dest-compress-format=gzip", *self._options(ref, "src-")]
+        limits = commands.Limits(file_size=largest)
+        await _skopeo(ref, argv, [f"docker://{ref.canonical}", f"oci:{layout}:image"], timeout, limits)
+
+    def _options(self, ref: Reference, prefix: str) -> list[str]:
+        options = [f"--{prefix}tls-verify={'false' if ref.domain in self.insecure else 'true'}"]
+        return [*options, f"--{prefix}authfile={self.auth_file}" if self.auth_file else f"--{prefix}no-creds"]
+
+
+async def _skopeo(
+    ref: Reference, argv: Sequence[str], names: Sequence[str], timeout: float, limits: commands.Limits
+) -> commands.Completed:
+    platform = ["--override-os=linux", "--override-arch=amd64"]
+    try:
+        # The host's policy.json, if it has one, speaks for podman; a digest is what vouches for an image here.
+        return await commands.run(
+            ["skopeo", "--insecure-policy", *platform, *argv, *names], timeout=timeout, limits=limits
+        )
+    except commands.CommandTimedOut as error:
+        raise errors.ImageUnavailable(
+            f"{ref.familiar}: {ref.domain} did not deliver within {timeout:g} s", stderr=error.stderr
+        ) from error
+    except commands.CommandFailed as error:
+        if "no space left on device" in error.stderr.lower():
+            raise
+        raise errors.ImageUnavailable(f"{ref.familiar}: {words(error.stderr)}", stderr=error.stderr) from error
+
+
+def words(stderr: str) -> str:
+    """The registry's own words out of skopeo's log: the fatal message without what skopeo puts around it."""
+    found = re.findall(r'level=fatal msg=("(?:[^"\\]|\\.)*"|\S+)', stderr)
+    said = found[-1] if found else (stderr.strip().splitlines() or ["skopeo failed without a word"])[-1]
+    if said.startswith('"'):
+        try:
+            said = json.loads(said)
+        except ValueError:
+            said = said.strip('"')
+    said = re.sub(r'^Error parsing image name "[^"]*": ', "", said)
+    said = re.sub(r"^(initializing source|(trying|reading) manifest) (docker://)?\S+( in \S+)?: ", "", said)
+    said = re.sub(r"^initializing source \S+: reading manifest \S+ in \S+: ", "", said)
+    return "".join(char if char.isprintable() else " " for char in said)[:_LONGEST_WORDS]

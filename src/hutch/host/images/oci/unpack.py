@@ -1,0 +1,97 @@
+"""Turns a downloaded image into a root image, trusting nothing in it.
+
+Layers are applied by umoci on a scratch file system in a file: an ext4 of a fixed size and number of inodes, mounted
+without devices and setuid in a mount namespace that ends with the work. So the kernel bounds what a layer can unpack
+to, whatever its headers say, and nothing of the image ever lies on a file system of the host: no device node, no
+setuid file, no directory too deep to be removed. umoci itself keeps paths inside the root (tested for `..`, absolute
+names, symlinks and hard links); the jail is for the trick that it does not know. Ownership, modes, hard links and
+extended attributes are the kernel's own, so nothing has to be put right afterwards.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hutch.host import commands
+from hutch.host.images import rootfs
+from hutch.host.images.source import ROOT_IMAGE
+from hutch.host.interface import OnProgress, Progress
+from hutch.model import errors
+
+MOST_FILES = 1_000_000
+_JAIL = Path(__file__).with_name("jail.sh")
+_NAMESPACES = ("unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
+_NO_JAIL, _NOT_WRITTEN = 101, 102
+_OVERHEAD = 1.05  # of the scratch file system for itself: inode tables and directories
+
+
+class Unpacking:
+    """The work on one image, in an empty directory that the caller removes afterwards."""
+
+    def __init__(self, work: Path, max_size: int, timeout: float) -> None:
+        self.layout = work / "layout"
+        self._scratch = work / "scratch.ext4"
+        self._made = work / "made"
+        self._jail = work / "jail"
+        self._max_size = max_size
+        self._timeout = timeout
+
+    async def run(self, on_progress: OnProgress) -> Path:
+        """From the layout to the root image. Raises `ImageUnavailable` with umoci's words, or that it is too large."""
+        on_progress(Progress("unpacking"))
+        self._made.mkdir()
+        self._jail.mkdir()
+        await self._make_scratch()
+        await self._jailed(["umoci", "raw", "unpack", "--image", "/layout:image", "/scratch/root"])
+        usage = await rootfs.usage_of_image(self._scratch)
+        on_progress(Progress("building root image"))
+        await self._jailed(rootfs.mkfs_argv(Path("/scratch/root"), Path("/made", ROOT_IMAGE), usage))
+        return self._made / ROOT_IMAGE
+
+    async def _make_scratch(self) -> None:
+        size = int(self._max_size * _OVERHEAD) + MOST_FILES * 256
+        options = "lazy_itable_init=1,assume_storage_prezeroed=1,nodiscard"
+        argv = [
+            "mke2fs",
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-O",
+            "^has_journal",
+            "-m",
+            "0",
+            "-N",
+            str(MOST_FILES),
+            "-E",
+            options,
+        ]
+        await commands.run([*argv, self._scratch, f"{size // 1024}k"], timeout=self._timeout)
+
+    async def _jailed(self, argv: Sequence[str | Path]) -> None:
+        places = (self._scratch, self.layout, self._made, self._jail)
+        try:
+            await commands.run([*_NAMESPACES, "sh", _JAIL, *places, *argv], timeout=self._timeout)
+        except commands.CommandTimedOut as error:
+            raise errors.ImageUnavailable(f"it does not unpack within {self._timeout:g} s") from error
+        except commands.CommandFailed as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: commands.CommandFailed) -> errors.HutchError:
+        if error.code == _NO_JAIL:
+            return errors.Unsupported(
+                "Unpacking images needs loop devices and the right to mount on this host", stderr=error.stderr
+            )
+        if error.code == _NOT_WRITTEN:
+            return errors.DiskFull("The host's disk could not take the unpacked image", stderr=error.stderr)
+        if "no space left on device" in error.stderr.lower():
+            return errors.ImageUnavailable(
+                f"it unpacks to more than {self._max_size >> 20} MiB or {MOST_FILES} files", stderr=error.stderr
+            )
+        return errors.ImageUnavailable(f"it does not unpack: {words(error.stderr)}", stderr=error.stderr)
+
+
+def words(stderr: str) -> str:
+    """The error in what umoci says, printable."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = next((line for line in reversed(lines) if line.startswith("⨯")), lines[-1] if lines else "umoci failed")
+    return "".join(char if char.isprintable() else " " for char in said.lstrip("⨯ "))[:600]
