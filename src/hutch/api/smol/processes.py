@@ -50,8 +50,7 @@ async def stdin(request: Request, id: str, process: str, end: Annotated[bool, Qu
     processes, machine = service.of(request).control.processes, refs.machine(request)
     async for chunk in bodies.chunks(request, service.of(request).settings.machines.file_limit):
         await processes.write(service.principal(request), machine, process, chunk)
-    if end:
-        await processes.write(service.principal(request), machine, process, b"", end=True)
+    await processes.write(service.principal(request), machine, process, b"", end)
     return Response(status_code=204)
 
 

@@ -1,0 +1,143 @@
+"""Who may do what: every route, with every kind of key."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+import live
+
+from .conftest import Machine
+
+
+def every_route(http: httpx.Client) -> list[tuple[str, str]]:
+    paths = http.get("/smol/openapi.json").json()["paths"]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+SCOPES = {
+    ("POST", "/v1/machines"): "machine:create",
+    ("GET", "/v1/machines"): "machine:read",
+    ("GET", "/v1/machines/{id}"): "machine:read",
+    ("POST", "/v1/machines/{id}/start"): "machine:exec",
+    ("POST", "/v1/machines/{id}/stop"): "machine:exec",
+    ("DELETE", "/v1/machines/{id}"): "machine:delete",
+    ("GET", "/v1/machines/{id}/events"): "machine:read",
+    ("GET", "/v1/machines/{id}/logs"): "machine:read",
+    ("POST", "/v1/machines/{id}/exec"): "machine:exec",
+    ("POST", "/v1/machines/{id}/exec/stream"): "machine:exec",
+    ("POST", "/v1/machines/{id}/code"): "machine:exec",
+    ("PUT", "/v1/machines/{id}/files/{path}"): "machine:files",
+    ("GET", "/v1/machines/{id}/files/{path}"): "machine:files",
+    ("GET", "/v1/machines/{id}/processes"): "machine:exec",
+    ("GET", "/v1/machines/{id}/processes/{process}/output"): "machine:exec",
+    ("POST", "/v1/machines/{id}/processes/{process}/stdin"): "machine:exec",
+    ("POST", "/v1/machines/{id}/processes/{process}/signal"): "machine:exec",
+    ("POST", "/v1/machines/{id}/processes/{process}/resize"): "machine:exec",
+    ("DELETE", "/v1/machines/{id}/processes/{process}"): "machine:exec",
+    ("GET", "/v1/images"): "machine:read",
+    ("POST", "/v1/images/pull"): "machine:create",
+    ("DELETE", "/v1/images/{reference}"): "admin",
+    ("POST", "/v1/apikeys"): "admin",
+    ("GET", "/v1/apikeys"): "admin",
+    ("DELETE", "/v1/apikeys/{id}"): "admin",
+}
+PUBLIC = {("GET", path) for path in ("/health", "/livez", "/readyz", "/metrics")}
+BODIES = {
+    "/v1/machines": {"source": {"type": "image", "reference": "debian"}},
+    "/v1/machines/{id}/exec": {"command": "true"},
+    "/v1/machines/{id}/exec/stream": {"command": "true"},
+    "/v1/machines/{id}/code": {"language": "python", "code": ""},
+    "/v1/machines/{id}/processes/{process}/signal": {"signal": 9},
+    "/v1/machines/{id}/processes/{process}/resize": {"cols": 80, "rows": 24},
+    "/v1/images/pull": {"reference": "debian"},
+    "/v1/apikeys": {},
+}
+
+
+def ask(http: httpx.Client, method: str, path: str, machine: str, key: str | None) -> httpx.Response:
+    filled = re.sub(r"\{\w+\}", "x", path.replace("{id}", machine))
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    content = {} if path not in BODIES or method != "POST" else {"json": BODIES[path]}
+    return httpx.request(method, f"{http.base_url}{filled}", headers=headers, trust_env=False, **content)  # type: ignore[arg-type]
+
+
+def test_the_tables_here_name_every_route_there_is(http: httpx.Client) -> None:
+    assert set(every_route(http)) == set(SCOPES) | PUBLIC
+
+
+def test_every_route_but_the_public_ones_wants_a_key(http: httpx.Client, machine: Machine) -> None:
+    for method, path in every_route(http):
+        answer = ask(http, method, path, machine.id, None)
+        if (method, path) in PUBLIC:
+            assert answer.status_code == 200, (method, path)
+        else:
+            assert (answer.status_code, answer.content) == (401, b""), (method, path)
+
+
+def test_every_route_refuses_a_wrong_key_in_json(http: httpx.Client, machine: Machine) -> None:
+    for method, path in SCOPES:
+        answer = ask(http, method, path, machine.id, "smk_wrong")
+        assert answer.status_code == 401, (method, path)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json() == {"code": "unknown_key", "error": "unknown API key"}
+
+
+def test_every_route_names_the_scope_a_key_lacks(http: httpx.Client, machine: Machine) -> None:
+    key = http.post("/v1/apikeys", json={"scopes": ["usage:read"]}).json()["key"]
+    machine.post("start")
+    for (method, path), scope in SCOPES.items():
+        answer = ask(http, method, path, machine.id, key)
+        assert (answer.status_code, answer.text) == (403, f"missing scope: {scope}"), (method, path)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/nowhere", "/", "/smol/nowhere", "/v1/machines/", "/healthz"])
+def test_without_a_key_no_path_tells_whether_it_exists(http: httpx.Client, path: str) -> None:
+    answer = httpx.get(f"{http.base_url}{path}", trust_env=False)
+    assert (answer.status_code, answer.content) == (401, b"")
+    assert http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("header", ["", "Basic dTpw", "Bearer", "smk_x", "Token smk_x"])
+def test_what_is_no_bearer_token_is_no_credential(http: httpx.Client, header: str) -> None:
+    answer = httpx.get(f"{http.base_url}/v1/machines", headers={"authorization": header}, trust_env=False)
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+def test_the_scheme_is_read_in_any_case(service: live.Live, http: httpx.Client) -> None:
+    headers = {"authorization": f"bearer {service.key}"}
+    assert httpx.get(f"{http.base_url}/v1/machines", headers=headers, trust_env=False).status_code == 200
+
+
+def test_a_key_lives_until_it_is_revoked(http: httpx.Client) -> None:
+    made = http.post(
+        "/v1/apikeys", json={"description": "CI deploy key", "scopes": ["machine:read"], "expiresInDays": 30}
+    )
+    assert made.status_code == 200
+    assert set(made.json()) == {"id", "key"}
+    key = {"authorization": f"Bearer {made.json()['key']}"}
+    assert http.get("/v1/machines", headers=key).status_code == 200
+    listed = next(it for it in http.get("/v1/apikeys").json() if it["id"] == made.json()["id"])
+    assert (listed["description"], listed["scopes"]) == ("CI deploy key", ["machine:read"])
+    assert listed["expiresAt"] > listed["createdAt"]
+    assert listed["lastUsedAt"]
+    assert made.json()["key"] not in http.get("/v1/apikeys").text
+    assert http.delete(f"/v1/apikeys/{made.json()['id']}").status_code == 204
+    assert http.get("/v1/machines", headers=key).status_code == 401
+    assert http.delete(f"/v1/apikeys/{made.json()['id']}").status_code == 404
+
+
+def test_a_key_has_the_prefix_asked_for(http: httpx.Client) -> None:
+    assert http.post("/v1/apikeys", json={}).json()["key"].startswith("smk_")
+    assert http.post("/v1/apikeys", json={"prefix": "hf"}).json()["key"].startswith("hf_")
+
+
+def test_no_key_is_ever_logged(service: live.Live, http: httpx.Client) -> None:
+    key = http.post("/v1/apikeys", json={}).json()["key"]
+    http.get("/v1/machines", headers={"authorization": f"Bearer {key}"})
+    ask(http, "GET", "/v1/machines", "x", "smk_wrongwrongwrong")
+    log = Path(service.log).read_text()
+    assert "/v1/machines" in log
+    for secret in (service.key, key, "smk_wrongwrongwrong"):
+        assert secret not in log
