@@ -1,5 +1,6 @@
 """Conversations with guests: the host interface's processes and files, carried to the agent of the machine named."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 
 from hutch.host.images.local import LocalImages
@@ -23,34 +24,35 @@ class GuestProcesses:
         owner = self._owner(machine)
         image = self._images.get(owner.journal.spec.image.digest)
         agent = await owner.agent()
-        return await agent.start(process, bring_up.with_defaults(spec, owner.journal, image))
+        pid = await agent.processes.start(process, bring_up.with_defaults(spec, owner.journal, image))
+        return guest.ProcessInfo(process, pid, spec.argv, time.time(), 0, 0)
 
     async def read(
         self, machine: MachineId, process: str, stdout_at: int, stderr_at: int, wait: float, limit: int = 256 * 1024
     ) -> guest.Output:
         """See the interface."""
         agent = await self._owner(machine).agent()
-        return await agent.read(process, stdout_at, stderr_at, wait, limit)
+        return await agent.processes.read(process, stdout_at, stderr_at, wait, limit)
 
     async def write(self, machine: MachineId, process: str, data: bytes, end: bool = False) -> None:
         """See the interface."""
-        await (await self._owner(machine).agent()).write(process, data, end)
+        await (await self._owner(machine).agent()).processes.write(process, data, end)
 
     async def signal(self, machine: MachineId, process: str, number: int) -> None:
         """See the interface."""
-        await (await self._owner(machine).agent()).signal(process, number)
+        await (await self._owner(machine).agent()).processes.signal(process, number)
 
     async def resize(self, machine: MachineId, process: str, size: guest.TerminalSize) -> None:
         """See the interface."""
-        await (await self._owner(machine).agent()).resize(process, size)
+        await (await self._owner(machine).agent()).processes.resize(process, size)
 
     async def list(self, machine: MachineId) -> list[guest.ProcessInfo]:
         """See the interface."""
-        return await (await self._owner(machine).agent()).list()
+        return await (await self._owner(machine).agent()).processes.list()
 
     async def forget(self, machine: MachineId, process: str) -> None:
         """See the interface."""
-        await (await self._owner(machine).agent()).forget(process)
+        await (await self._owner(machine).agent()).processes.forget(process)
 
 
 class GuestFiles:

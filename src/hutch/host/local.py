@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from hutch import settings
-from hutch.host import boot_files, disks, files
+from hutch.host import boot_files, commands, disks, files
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, ignore_progress
@@ -43,6 +43,7 @@ class LocalHost:
         self._verdict: accelerator.Verdict | None = None
         self._context: Context | None = None
         self._root = os.geteuid() == 0
+        self._agent_version = "unknown"
         self._tag = f"hutch-{hashlib.sha256(os.fsencode(paths.home.resolve())).hexdigest()[:10]}"
         self._local_images = LocalImages(
             paths, wanted.images, wanted.host, in_use=self._machines_of, on_remove=self._drop_templates
@@ -75,9 +76,7 @@ class LocalHost:
         assert verdict is not None
         isolation = "own uid per machine, seccomp, no capabilities" if self._root else "seccomp; not root: no own uid"
         version = f"qemu {context.engine.vmm}"
-        return HostInfo(
-            verdict.accelerator, verdict.reason, version, context.engine.launcher.boot.agent_version, isolation
-        )
+        return HostInfo(verdict.accelerator, verdict.reason, version, self._agent_version, isolation)
 
     async def capacity(self) -> Capacity:
         """The box's size less the reserve, and what is free of it now."""
@@ -157,6 +156,8 @@ class LocalHost:
         boot = await boot_files.ensure_boot_files(self._paths, AGENT_BINARY, _log_progress)
         launcher = vm.Launcher(self._settings, boot, self._tag)
         version = await accelerator.qemu_version(self._settings.qemu)
+        told = await commands.run([str(AGENT_BINARY), "--version"], timeout=10)
+        self._agent_version = told.stdout.decode().split()[-1]
         scratch = self._paths.templates / ".kvm-trial"
         self._verdict = await accelerator.choose(
             self._settings.accelerator,

@@ -1,5 +1,6 @@
 """From a machine at rest to one whose agent has answered: out of its template, or from its own disk."""
 
+import functools
 import hashlib
 import os
 import time
@@ -109,13 +110,12 @@ async def _boot(context: Context, journal: Journal, image: Image, record: Record
 
 async def _launch(context: Context, journal: Journal, hardware: vm.Hardware, record: Record) -> vm.Vm:
     where = context.paths.machine(journal.id)
-    identity = context.engine.launcher.launch(journal.id, where, hardware)
-    try:
-        record(replace(journal, process=identity))
-        return await vm.Vm.attach(where, identity)
-    except BaseException:
-        await process.end(identity)
-        raise
+    tell = functools.partial(_record_process, journal, record)
+    return await vm.Vm.start(context.engine.launcher, journal.id, where, hardware, tell)
+
+
+def _record_process(journal: Journal, record: Record, identity: process.Identity) -> None:
+    record(replace(journal, process=identity))
 
 
 async def _introduce(agent: Agent, journal: Journal, image: Image, grow: bool) -> None:
@@ -133,9 +133,9 @@ async def _introduce(agent: Agent, journal: Journal, image: Image, grow: bool) -
     if grow:
         await agent.grow()
     if spec.workdir:
-        await agent.make_directory(spec.workdir, 0o755)
+        await agent.files.make_directory(spec.workdir, 0o755)
     if spec.command:
-        await agent.start(
+        await agent.processes.start(
             MAIN, with_defaults(guest.ProcessSpec(spec.command, overflow=guest.Overflow.DROP), journal, image)
         )
 

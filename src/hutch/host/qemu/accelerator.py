@@ -99,7 +99,7 @@ async def kvm_trial(launcher: vm.Launcher, scratch: Path) -> None:
             file.truncate(256 * 2**20)
         hardware = vm.Hardware(argv.Board("kvm", 1, 256), memory, (root, layer))
         where = MachinePaths(scratch)
-        machine = await vm.Vm.attach(where, launcher.launch("kvm-trial", where, hardware))
+        machine = await vm.Vm.start(launcher, "kvm-trial", where, hardware)
         try:
             await machine.connect_agent(TRIAL_LIMIT)
         finally:

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import EventListener, QMPClient
+from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
@@ -40,9 +40,7 @@ class Monitor:
 
     def __init__(self, client: QMPClient, descriptors: socket.socket) -> None:
         self._client = client
-        self._shutdowns = EventListener("SHUTDOWN")
-        client.register_listener(self._shutdowns)
-        client.remove_listener(client.events)  # it would keep every event a guest can provoke, for ever
+        client.events.names = {"SHUTDOWN"}  # a listener keeps what it accepts, and a guest can provoke others for ever
         self._descriptors = descriptors  # the same connection, kept to send file descriptors over
 
     @classmethod
@@ -103,7 +101,7 @@ class Monitor:
 
     def ended_in_order(self) -> bool:
         """Whether the process has told that the guest shut itself down. Meaningful once the process has ended."""
-        return any("guest-shutdown" in str(event["data"]) for event in self._shutdowns.history)
+        return any("guest-shutdown" in str(event["data"]) for event in self._client.events.history)
 
     def _send_descriptor(self, descriptor: int) -> None:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))

@@ -21,6 +21,7 @@ from hutch.host.qemu.monitor import Monitor
 from hutch.model import errors
 
 T = TypeVar("T")
+Record = Callable[[process.Identity], None]
 
 QUIT_TIMEOUT = 10.0
 LAST_WORDS = 400
@@ -111,6 +112,22 @@ class Vm:
 
     def __repr__(self) -> str:
         return f"<Vm {self.where.root.name} {self.watch!r} agent={'yes' if self.agent else 'no'}>"
+
+    @classmethod
+    async def start(
+        cls, launcher: Launcher, name: str, where: MachinePaths, hardware: Hardware, record: Record = lambda _: None
+    ) -> "Vm":
+        """Launch a process and attach to it; `record` is told which it is before anything else happens.
+
+        On an error no process is left.
+        """
+        identity = launcher.launch(name, where, hardware)
+        try:
+            record(identity)
+            return await cls.attach(where, identity)
+        except BaseException:
+            await process.end(identity)
+            raise
 
     @classmethod
     async def attach(cls, where: MachinePaths, identity: process.Identity) -> "Vm":

@@ -6,6 +6,7 @@ ends. Memory file, device state and disk layer are immutable from the moment the
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import time
@@ -162,7 +163,7 @@ class Templates:
             owner=process.Owner(gid, (gid,)) if gid is not None else None,
         )
         tell(Progress("first boot"))
-        machine = await vm.Vm.attach(where, self._launcher.launch(f"template-{recipe.key}", where, hardware))
+        machine = await vm.Vm.start(self._launcher, f"template-{recipe.key}", where, hardware)
         try:
             agent = await machine.connect_agent(self._settings.boot_timeout)
             await vm.while_alive(machine.watch, self._settle(agent, tell), machine.last_words)
@@ -177,28 +178,41 @@ class Templates:
         for left in (where.qmp, where.agent, where.console):
             left.unlink(missing_ok=True)
 
+    async def _wait_for_systemd(self, agent: Agent) -> None:
+        deadline = time.monotonic() + self._settings.boot_timeout
+        ask = guest.ProcessSpec(("systemctl", "is-system-running", "--wait"), timeout=self._settings.boot_timeout)
+        for attempt in itertools.count():
+            state = await _run(agent, f"is-system-running-{attempt}", ask)
+            if state in ("running", "degraded"):
+                return
+            if time.monotonic() > deadline:
+                limit = self._settings.boot_timeout
+                raise errors.MachineFailed(f"the guest's systemd was still {state or 'silent'} after {limit:g} s")
+            await asyncio.sleep(0.1)
+
     async def _settle(self, agent: Agent, tell: OnProgress) -> None:
         """Wait for the guest's own start to be over, then read in what clones will use first."""
         await guest_network.configure(agent)
-        deadline = time.monotonic() + self._settings.boot_timeout
         tell(Progress("first boot: waiting for the guest's services"))
-        while not (state := await agent.freeze_ready())[0]:
-            if time.monotonic() > deadline:
-                raise errors.MachineFailed(f"the guest was still {state[1]} after {self._settings.boot_timeout:g} s")
-            await asyncio.sleep(0.1)
+        if agent.hello.init == "systemd":
+            await self._wait_for_systemd(agent)
         tell(Progress("first boot: warming up"))
         for index, words in enumerate(WARM_UP):
             await _run(agent, f"warm-up-{index}", guest.ProcessSpec(words, timeout=60))
         await agent.sync()
 
 
-async def _run(agent: Agent, process_id: str, spec: guest.ProcessSpec) -> None:
+async def _run(agent: Agent, process_id: str, spec: guest.ProcessSpec) -> str:
+    """What a short command printed, at most a page of it; empty if it cannot be started."""
+    text = b""
     with contextlib.suppress(errors.GuestError):
-        await agent.start(process_id, spec)
+        await agent.processes.start(process_id, spec)
         stdout = stderr = 0
         while True:
-            page = await agent.read(process_id, stdout, stderr, wait=30.0)
+            page = await agent.processes.read(process_id, stdout, stderr, wait=30.0)
+            text = text or page.stdout
             if page.exit is not None:
                 break
             stdout, stderr = page.stdout_at + len(page.stdout), page.stderr_at + len(page.stderr)
-        await agent.forget(process_id)
+        await agent.processes.forget(process_id)
+    return text.decode(errors="replace").strip()
