@@ -37,19 +37,21 @@ class SimulatedFiles:
         real = self._real(machine, path)
         with _told(path):
             if real.is_dir():
-                raise IsADirectoryError(21, "Is a directory")
+                raise errors.GuestError(f"{path}: Is a directory")
             real.parent.mkdir(parents=True, exist_ok=True)
             temporary = real.with_name(f".hutch-{ids.random_id()}")
-            try:
-                with temporary.open("wb") as file:
-                    async for chunk in chunks:
-                        if self._world.faults.disk_full:
-                            raise errors.GuestDiskFull(f"{path}: No space left on device")
-                        file.write(chunk)
+            file = temporary.open("wb")
+        try:
+            with file:
+                async for chunk in chunks:  # its errors are the caller's own
+                    if self._world.faults.disk_full:
+                        raise errors.GuestDiskFull(f"{path}: No space left on device")
+                    file.write(chunk)
+            with _told(path):
                 temporary.chmod(_mode(real) if mode is None else mode)
                 temporary.replace(real)
-            finally:
-                temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     async def stat(self, machine: MachineId, path: str) -> FileStat:
         with _told(path):

@@ -8,10 +8,10 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Iterable
 
 from hutch.host.simulated.output import Kept
+from hutch.host.simulated.pipes import Pipe
 from hutch.model import errors, guest
 
 DRAIN = 0.2
@@ -31,11 +31,12 @@ class Process:
         self.stderr = Kept(spec.overflow)
         self.started_at = time.time()
         self._process: asyncio.subprocess.Process | None = None
-        self._terminal: int | None = None
-        self._changed = asyncio.Condition()
-        self._timed_out = False
+        self._stdin: Pipe | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
         self._writing = asyncio.Lock()
+        self._timed_out = False
 
     @property
     def info(self) -> guest.ProcessInfo:
@@ -47,20 +48,34 @@ class Process:
 
     async def start(self, cwd: str, env: dict[str, str]) -> None:
         """Start it. Raises what `exec` raises."""
-        if self.spec.terminal is None:
-            stdin = asyncio.subprocess.PIPE if self.spec.stdin else asyncio.subprocess.DEVNULL
-            pipe = asyncio.subprocess.PIPE
-            self._process = await asyncio.create_subprocess_exec(
-                *self.spec.argv, stdin=stdin, stdout=pipe, stderr=pipe, cwd=cwd, env=env, start_new_session=True
-            )
+        if self.spec.terminal is not None:
+            await self._start_on_terminal(self.spec.terminal, cwd, {"TERM": "xterm-256color", **env})
         else:
-            await self._start_on_terminal(self.spec.terminal, cwd, env)
+            await self._start_on_pipes(cwd, env)
         self._watching = asyncio.create_task(self._watch())
 
+    async def _start_on_pipes(self, cwd: str, env: dict[str, str]) -> None:
+        with contextlib.ExitStack() as its, contextlib.ExitStack() as ours:
+            pipes = []
+            for _ in range(3 if self.spec.stdin else 2):
+                pipes.append(os.pipe())
+            out, err, *rest = pipes
+            stdin = rest[0][0] if rest else os.open(os.devnull, os.O_RDONLY)
+            for descriptor in (stdin, out[1], err[1]):
+                its.callback(os.close, descriptor)
+            for descriptor in (out[0], err[0], *(pipe[1] for pipe in rest)):
+                ours.callback(os.close, descriptor)
+            self._process = await asyncio.create_subprocess_exec(
+                *self.spec.argv, stdin=stdin, stdout=out[1], stderr=err[1], cwd=cwd, env=env, start_new_session=True
+            )
+            ours.pop_all()
+        self._stdin = Pipe(rest[0][1]) if rest else None
+        self._pump(Pipe(out[0]), "stdout")
+        self._pump(Pipe(err[0]), "stderr")
+
     async def _start_on_terminal(self, size: guest.TerminalSize, cwd: str, env: dict[str, str]) -> None:
-        ours, its = os.openpty()
-        self._terminal = ours
-        self.resize(size)
+        terminal, its = os.openpty()
+        _set_size(terminal, size)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self.spec.argv,
@@ -68,23 +83,23 @@ class Process:
                 stdout=its,
                 stderr=its,
                 cwd=cwd,
-                env={"TERM": "xterm-256color", **env},
+                env=env,
                 start_new_session=True,
                 preexec_fn=_take_terminal,
             )
         except BaseException:
-            os.close(ours)
-            self._terminal = None
+            os.close(terminal)
             raise
         finally:
             os.close(its)
-        os.set_blocking(ours, False)
+        self._stdin = Pipe(terminal)
+        self._pump(Pipe(os.dup(terminal)), "stdout")
 
     async def read(self, offsets: tuple[int, int], wait: float, limit: int) -> guest.Output:
         """A page, as soon as there is anything to tell."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait), self._changed:
-                while self._is_empty(self._page(offsets, limit)):
+                while _is_empty(self._page(offsets, limit)):
                     await self._changed.wait()
         page = self._page(offsets, limit)
         await self._notify()
@@ -96,33 +111,17 @@ class Process:
         is_all = stdout_at + len(stdout) == self.stdout.end and stderr_at + len(stderr) == self.stderr.end
         return guest.Output(stdout, stdout_at, stderr, stderr_at, self.exit if is_all else None)
 
-    def _is_empty(self, page: guest.Output) -> bool:
-        return not page.stdout and not page.stderr and page.exit is None
-
     async def write(self, data: bytes, end: bool) -> None:
         """All of it, as to a pipe."""
-        assert self._process is not None
         async with self._writing:
-            if self._terminal is not None:
-                await self._write_terminal(data)
-            elif self._process.stdin is None or self._process.stdin.is_closing():
+            if self._stdin is None or self._stdin.is_closed:
                 raise errors.GuestError(f"process {self.id}: its stdin is closed")
-            else:
-                try:
-                    self._process.stdin.write(data)
-                    await self._process.stdin.drain()
-                except ConnectionError:
-                    raise errors.GuestError(f"process {self.id}: nobody reads its stdin any more") from None
-                if end:
-                    self._process.stdin.close()
-
-    async def _write_terminal(self, data: bytes) -> None:
-        while data and self._terminal is not None:
             try:
-                data = data[os.write(self._terminal, data) :]
-            except BlockingIOError:
-                await _ready(asyncio.get_running_loop().add_writer, self._terminal)
-                asyncio.get_running_loop().remove_writer(self._terminal)
+                await self._stdin.write(data)
+            except OSError as error:
+                raise errors.GuestError(f"process {self.id}: {error.strerror}") from None
+            if end and self.spec.terminal is None:
+                self._stdin.close()
 
     def signal(self, number: int) -> None:
         """To its group; nothing if that is gone."""
@@ -132,9 +131,10 @@ class Process:
 
     def resize(self, size: guest.TerminalSize) -> None:
         """Its terminal's size."""
-        if self._terminal is None:
+        if self.spec.terminal is None or self._stdin is None:
             raise errors.GuestError(f"process {self.id} has no terminal")
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+        if not self._stdin.is_closed:
+            _set_size(self._stdin.descriptor, size)
 
     async def end(self, grace: float = 0.0) -> None:
         """TERM, and KILL after the grace; returns when it is gone."""
@@ -144,72 +144,47 @@ class Process:
             self.signal(signal.SIGTERM)
             await asyncio.wait([self._watching], timeout=grace)
         self.signal(signal.SIGKILL)
-        self.stdout = Kept(guest.Overflow.DROP)  # nobody reads on: it must not wait for a reader
-        self.stderr = Kept(guest.Overflow.DROP)
-        await self._notify()
+        for pump in self._pumps:
+            pump.cancel()
         await asyncio.wait([self._watching])
+
+    def _pump(self, pipe: Pipe, stream: str) -> None:
+        self._pumps.add(asyncio.create_task(self._take_all(pipe, self.stdout if stream == "stdout" else self.stderr)))
+
+    async def _take_all(self, pipe: Pipe, kept: Kept) -> None:
+        try:
+            while data := await pipe.read(_CHUNK):
+                async with self._changed:
+                    while not kept.has_room(len(data)):
+                        await self._changed.wait()
+                    kept.add(data)
+                    self._changed.notify_all()
+        finally:
+            pipe.close()
 
     async def _watch(self) -> None:
         assert self._process is not None
-        pumps = self._pumps()
         timer = self._timer()
         code = await self._process.wait()
-        _, late = await asyncio.wait(pumps, timeout=DRAIN) if pumps else (set(), set())
-        for pump in await self._patiently(late):
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
         if timer is not None:
             timer.cancel()
-        self._close()
+        await self._drain(self._pumps)
+        if self._stdin is not None:
+            self._stdin.close()
         killed = -code if code < 0 else None
         self.exit = guest.Exit(None if killed else code, killed, self._timed_out)
         await self._notify()
 
-    async def _patiently(self, pumps: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
-        """Those that wait for the end of a pipe; one that waits for its reader to make room is waited for."""
-        waiting = pumps
-        while waiting and not (self.stdout.has_room(_CHUNK) and self.stderr.has_room(_CHUNK)):
-            async with self._changed:
-                await self._changed.wait()
-            _, waiting = await asyncio.wait(waiting, timeout=DRAIN)
-        return waiting
-
-    def _pumps(self) -> list[asyncio.Task[None]]:
-        assert self._process is not None
-        if self._terminal is not None:
-            return [asyncio.create_task(self._pump(self._read_terminal, "stdout"))]
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        stdout, stderr = self._process.stdout, self._process.stderr
-        return [
-            asyncio.create_task(self._pump(lambda: stdout.read(_CHUNK), "stdout")),
-            asyncio.create_task(self._pump(lambda: stderr.read(_CHUNK), "stderr")),
-        ]
-
-    async def _pump(self, read: Callable[[], Awaitable[bytes]], stream: str) -> None:
-        while data := await read():
-            async with self._changed:
-                while not self._kept(stream).has_room(len(data)):
-                    await self._changed.wait()
-                self._kept(stream).add(data)
-                self._changed.notify_all()
-
-    def _kept(self, stream: str) -> Kept:
-        return self.stdout if stream == "stdout" else self.stderr
-
-    async def _read_terminal(self) -> bytes:
-        loop = asyncio.get_running_loop()
-        while self._terminal is not None:
-            try:
-                return os.read(self._terminal, _CHUNK)
-            except BlockingIOError:
-                try:
-                    await _ready(loop.add_reader, self._terminal)
-                finally:
-                    loop.remove_reader(self._terminal)
-            except OSError:
-                return b""  # EIO: nobody holds the other side any more
-        return b""
+    async def _drain(self, pumps: Iterable[asyncio.Task[None]]) -> None:
+        """Read what is left; a descendant that holds a pipe is not waited for, a reader who is to make room is."""
+        late = set(pumps)
+        while late:
+            ended, late = await asyncio.wait(late, timeout=DRAIN)
+            if not ended and self.stdout.has_room(_CHUNK) and self.stderr.has_room(_CHUNK):
+                break
+        for pump in late:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
 
     def _timer(self) -> asyncio.TimerHandle | None:
         if self.spec.timeout is None:
@@ -220,24 +195,18 @@ class Process:
         self._timed_out = True
         self.signal(signal.SIGKILL)
 
-    def _close(self) -> None:
-        if self._terminal is not None:
-            os.close(self._terminal)
-            self._terminal = None
-        transport = getattr(self._process, "_transport", None)
-        if transport is not None:
-            transport.close()  # a daemon left behind may hold its pipes for ever
-
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
 
+def _is_empty(page: guest.Output) -> bool:
+    return not page.stdout and not page.stderr and page.exit is None
+
+
+def _set_size(terminal: int, size: guest.TerminalSize) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+
+
 def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-async def _ready(add: Callable[..., Any], descriptor: int) -> None:
-    ready = asyncio.Event()
-    add(descriptor, ready.set)
-    await ready.wait()
