@@ -1,0 +1,90 @@
+"""What becomes of a request: both tables, whole."""
+
+import pytest
+
+from hutch.control import policy
+from hutch.control.policy import BEHIND, ENDS, IDLE, Answer, Verb
+from hutch.model import errors
+from hutch.model.states import TRANSIENT, State
+
+AT_REST = [State.STOPPED, State.RUNNING, State.FAILED]
+
+
+@pytest.mark.parametrize("verb", list(Verb))
+def test_there_is_an_answer_to_everything(verb: Verb) -> None:
+    assert set(IDLE[verb]) == set(State)
+    assert set(BEHIND[verb]) == set(Verb)
+    assert verb in ENDS
+
+
+@pytest.mark.parametrize(
+    ("verb", "answers"),
+    [
+        (Verb.START, "queue nothing queue"),
+        (Verb.WAKE, "queue nothing failed"),
+        (Verb.STOP, "nothing queue queue"),
+        (Verb.DELETE, "queue queue queue"),
+        (Verb.DIED, "nothing queue nothing"),
+        (Verb.SETTLE, "nothing nothing nothing"),
+        (Verb.CREATE, "illegal illegal illegal"),
+    ],
+)
+def test_a_machine_at_rest_is_told(verb: Verb, answers: str) -> None:
+    assert [policy.decide(verb, state, ()).value for state in AT_REST] == answers.split()
+
+
+@pytest.mark.parametrize("verb", sorted(set(Verb) - {Verb.CREATE}))
+@pytest.mark.parametrize("state", sorted(TRANSIENT))
+def test_a_machine_left_in_the_middle_is_taken_up_by_any_request(verb: Verb, state: State) -> None:
+    assert policy.decide(verb, state, ()) is Answer.QUEUE
+
+
+@pytest.mark.parametrize("verb", [Verb.START, Verb.WAKE, Verb.STOP, Verb.DELETE])
+def test_a_machine_that_is_gone_is_gone(verb: Verb) -> None:
+    assert policy.decide(verb, State.DESTROYED, ()) is Answer.GONE
+
+
+@pytest.mark.parametrize(
+    ("verb", "behind", "answer"),
+    [
+        (Verb.START, Verb.START, Answer.JOIN),
+        (Verb.WAKE, Verb.START, Answer.JOIN),
+        (Verb.START, Verb.WAKE, Answer.QUEUE),  # a wake may be refused where a start is not
+        (Verb.START, Verb.STOP, Answer.QUEUE),
+        (Verb.STOP, Verb.START, Answer.QUEUE),
+        (Verb.STOP, Verb.STOP, Answer.JOIN),
+        (Verb.DELETE, Verb.DELETE, Answer.JOIN),
+        (Verb.START, Verb.DELETE, Answer.ILLEGAL),
+        (Verb.STOP, Verb.DELETE, Answer.ILLEGAL),
+        (Verb.DIED, Verb.START, Answer.QUEUE),
+        (Verb.DIED, Verb.DELETE, Answer.NOTHING),
+        (Verb.SETTLE, Verb.START, Answer.NOTHING),
+    ],
+)
+def test_behind_a_request_that_is_not_yet_done(verb: Verb, behind: Verb, answer: Answer) -> None:
+    assert policy.decide(verb, State.STARTING, [Verb.STOP, behind]) is answer
+
+
+def test_a_stop_ends_starts_and_a_deletion_ends_everything_but_a_death() -> None:
+    assert ENDS[Verb.STOP] == {Verb.START, Verb.WAKE}
+    assert ENDS[Verb.DELETE] == set(Verb) - {Verb.DELETE, Verb.DIED, Verb.SETTLE}
+    assert not any(ENDS[verb] for verb in Verb if verb not in (Verb.STOP, Verb.DELETE))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (Answer.GONE, errors.NotFound, "machine not found"),
+        (Answer.ILLEGAL, errors.IllegalTransition, "machine m is lost and cannot be started"),
+        (Answer.FAILED, errors.MachineFailed, "machine m has failed: no disk; start it again or delete it"),
+    ],
+)
+def test_a_refusal_says_why(answer: Answer, kind: type[Exception], words: str) -> None:
+    error = policy.refusal(answer, Verb.START, "m", State.LOST, "no disk")
+    assert type(error) is kind
+    assert str(error) == words
+
+
+@pytest.mark.parametrize("answer", [Answer.NOTHING, Answer.JOIN, Answer.QUEUE])
+def test_what_is_accepted_is_no_refusal(answer: Answer) -> None:
+    assert policy.refusal(answer, Verb.START, "m", State.STOPPED, None) is None
