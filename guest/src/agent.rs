@@ -32,6 +32,9 @@ const LISTENER: u64 = 3;
 /// Reads from the port before others have their turn: 1 MiB, as the driver gives 4 KiB at a time.
 const TURN: usize = 256;
 
+/// When nothing has happened for so long, memory kept for speed is given back.
+const REST_MS: u64 = 1000;
+
 /// Who process 1 is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
@@ -105,6 +108,9 @@ impl Agent {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
         loop {
             let count = self.poller.wait(&mut events, self.patience());
+            if count == 0 && !self.readable {
+                self.conversation.rest();
+            }
             for event in &events[..count] {
                 self.happen(event.u64, event.events);
             }
@@ -121,7 +127,12 @@ impl Agent {
         if self.readable && self.conversation.has_room() {
             return Some(0);
         }
-        self.processes.next_timer().map(|at| at.saturating_sub(sys::now_ms()))
+        let timer = self.processes.next_timer().map(|at| at.saturating_sub(sys::now_ms()));
+        if self.conversation.is_warm() {
+            Some(timer.map_or(REST_MS, |timer| timer.min(REST_MS)))
+        } else {
+            timer
+        }
     }
 
     fn happen(&mut self, token: u64, events: u32) {
@@ -172,13 +183,20 @@ impl Agent {
                 }
                 Ok(Some(0)) | Err(_) => {
                     self.readable = false;
-                    self.conversation.end();
-                    self.begin_anew();
-                    return self.port.hang_up(&self.poller, LISTENER);
+                    return self.hang_up();
                 }
                 Ok(Some(_)) => {}
             }
         }
+    }
+
+    fn hang_up(&mut self) {
+        if self.port.is_lasting() && !self.conversation.believes_end() {
+            return;
+        }
+        self.conversation.end();
+        self.begin_anew();
+        self.port.hang_up(&self.poller, LISTENER);
     }
 
     fn begin_anew(&mut self) {

@@ -47,6 +47,8 @@ pub struct Conversation {
     decoder: Decoder,
     stage: Stage,
     open: BTreeSet<u64>,
+    /// Whether anything was asked after `hello`: the host has then had its answer.
+    underway: bool,
     /// Bytes, and where in them what is to be sent begins.
     out: VecDeque<(Vec<u8>, usize)>,
     out_bytes: usize,
@@ -60,10 +62,20 @@ impl Conversation {
             decoder: Decoder::new(),
             stage: Stage::Silent,
             open: BTreeSet::new(),
+            underway: false,
             out: VecDeque::new(),
             out_bytes: 0,
             spares: Vec::new(),
         }
+    }
+
+    /// Whether a port that says that nobody is there is to be believed.
+    ///
+    /// What a new host sends may be here before the news that it has come, or even that the former one has left. As long
+    /// as it waits for its hello to be answered, such news is old; and while nothing but a hello was said, nothing is lost by
+    /// not believing it: the next sync begins anew all the same.
+    pub fn believes_end(&self) -> bool {
+        self.stage == Stage::Open && (self.underway || !self.decoder.is_empty())
     }
 
     /// The host is gone: forget everything half said.
@@ -81,7 +93,12 @@ impl Conversation {
         self.rest();
     }
 
-    /// No file is being transferred: let go of the memory that made it fast.
+    /// Whether there is memory to let go of when nothing happens.
+    pub fn is_warm(&self) -> bool {
+        !self.spares.is_empty() || self.decoder.is_warm()
+    }
+
+    /// Nothing happens: let go of the memory that made large bodies fast.
     pub fn rest(&mut self) {
         self.spares = Vec::new();
         self.decoder.rest();
@@ -149,9 +166,10 @@ impl Conversation {
             }
             Stage::Greeting => {
                 self.stage = Stage::Open;
+                self.underway = false;
                 self.push(SYNC.to_vec());
             }
-            Stage::Open => {}
+            Stage::Open => self.underway = true,
         }
         if self.open.len() >= OPEN_LIMIT {
             let busy = Failure::new(Code::Busy, format!("more than {OPEN_LIMIT} requests are open"));
@@ -212,12 +230,14 @@ impl Conversation {
 
     fn emit(&mut self, header: &Value, body: &[&[u8]]) {
         let header = header.to_string();
-        if let Some((last, _)) = self.out.back_mut().filter(|(last, _)| last.len() + header.len() < JOIN) {
+        let size = header.len() + body.iter().map(|part| part.len()).sum::<usize>();
+        if let Some((last, _)) = self.out.back_mut().filter(|(last, _)| last.len() + size < JOIN) {
             let before = last.len();
             frames::encode(last, header.as_bytes(), body);
             self.out_bytes += last.len() - before;
         } else {
-            let mut bytes = Vec::new();
+            let mut bytes = if size < JOIN { Vec::new() } else { self.spare() };
+            bytes.clear();
             frames::encode(&mut bytes, header.as_bytes(), body);
             self.push(bytes);
         }

@@ -37,9 +37,9 @@ impl Frame {
         &self.buffer[self.body.clone()]
     }
 
-    /// Bytes of memory it holds, for the bounds on what may wait.
+    /// Its bytes, for the bounds on what may wait.
     pub fn weight(&self) -> usize {
-        self.buffer.len()
+        self.body.end
     }
 
     pub fn into_buffer(self) -> Vec<u8> {
@@ -65,13 +65,22 @@ struct Large {
     total: usize,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Discarding everything up to a sync.
+    Scanning,
+    /// After a sync: a small frame, or another sync in the midst of it, as a host cut off while greeting leaves it.
+    Greeting,
+    Frames,
+}
+
 pub struct Decoder {
     collected: Vec<u8>,
     start: usize,
     end: usize,
     large: Option<Large>,
     spares: Vec<Vec<u8>>,
-    scanning: bool,
+    stage: Stage,
 }
 
 impl Decoder {
@@ -82,7 +91,7 @@ impl Decoder {
             end: 0,
             large: None,
             spares: Vec::new(),
-            scanning: true,
+            stage: Stage::Scanning,
         }
     }
 
@@ -94,6 +103,10 @@ impl Decoder {
         self.rest();
     }
 
+    pub fn is_warm(&self) -> bool {
+        !self.spares.is_empty()
+    }
+
     /// Let go of buffers kept for the next large frame.
     pub fn rest(&mut self) {
         self.spares = Vec::new();
@@ -102,7 +115,7 @@ impl Decoder {
     /// Discard all that comes, including what was read already, until the next sync.
     pub fn rescan(&mut self) {
         self.large = None;
-        self.scanning = true;
+        self.stage = Stage::Scanning;
     }
 
     /// Where the next read goes; never empty.
@@ -141,8 +154,10 @@ impl Decoder {
 
     /// The next whole thing in what was read, if there is one.
     pub fn next(&mut self) -> Result<Option<Event>, Malformed> {
-        if self.scanning {
-            return Ok(self.scan());
+        match self.stage {
+            Stage::Scanning => return Ok(self.scan()),
+            Stage::Greeting if self.find_sync().is_some() => return Ok(self.scan()),
+            Stage::Greeting | Stage::Frames => {}
         }
         if let Some(large) = &self.large {
             if large.filled < large.total {
@@ -168,9 +183,13 @@ impl Decoder {
         if bytes.len() >= total {
             let buffer = bytes[..total].to_vec();
             self.start += total;
+            self.stage = Stage::Frames;
             return frame(buffer, total).map(Some);
         }
         if total > SMALL {
+            if self.stage == Stage::Greeting {
+                return Err(Malformed("a conversation does not begin with a frame like this"));
+            }
             self.begin_large(total);
         }
         Ok(None)
@@ -186,20 +205,28 @@ impl Decoder {
         if known < SYNC.len() {
             return Ok(None);
         }
-        self.start += SYNC.len();
-        Ok(Some(Event::Sync))
+        Ok(self.scan())
     }
 
     fn scan(&mut self) -> Option<Event> {
-        let bytes = &self.collected[self.start..self.end];
-        if let Some(at) = bytes.windows(SYNC.len()).position(|window| window == SYNC) {
+        if let Some(at) = self.find_sync() {
             self.start += at + SYNC.len();
-            self.scanning = false;
+            self.stage = Stage::Greeting;
             return Some(Event::Sync);
         }
         // The beginning of a sync may be the last thing that was read.
-        self.start += bytes.len().saturating_sub(SYNC.len() - 1);
+        self.start += (self.end - self.start).saturating_sub(SYNC.len() - 1);
         None
+    }
+
+    fn find_sync(&self) -> Option<usize> {
+        let bytes = &self.collected[self.start..self.end];
+        bytes.windows(SYNC.len()).position(|window| window == SYNC)
+    }
+
+    /// Whether nothing is half read.
+    pub fn is_empty(&self) -> bool {
+        self.large.is_none() && self.start == self.end
     }
 
     fn begin_large(&mut self, total: usize) {

@@ -57,6 +57,11 @@ impl Port {
         self.line.as_ref()
     }
 
+    /// Whether it stays open when its host leaves: its news of that come on another way than the bytes, and may be late.
+    pub fn is_lasting(&self) -> bool {
+        self.listener.is_none()
+    }
+
     /// Take the host that is waiting. Others wait until it leaves, as QEMU has it.
     pub fn accept(&mut self, poller: &Poller, token: u64) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.line.is_none()) else {

@@ -21,10 +21,15 @@ pub fn ask_init() {
     unsafe { libc::kill(1, libc::SIGRTMIN() + 4) };
 }
 
-/// As process 1: end all processes, leave the disk in order, and end the machine.
-pub fn end(ending: Ending) -> ! {
+/// As process 1: end all processes, leave the disk in order, and end the machine. The agent does not listen to TERM.
+pub fn end(ending: Ending, agent: Option<i32>) -> ! {
     // SAFETY: plain calls; from process 1, -1 is everybody else.
-    unsafe { libc::kill(-1, libc::SIGTERM) };
+    unsafe {
+        if let Some(agent) = agent {
+            libc::kill(agent, libc::SIGKILL);
+        }
+        libc::kill(-1, libc::SIGTERM);
+    }
     wait_for_children(GRACE);
     // SAFETY: as above.
     unsafe { libc::kill(-1, libc::SIGKILL) };

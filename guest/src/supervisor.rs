@@ -77,7 +77,7 @@ fn look_after(init: Init, asked: &[i32]) -> ! {
             Duration::from_secs(3600)
         };
         if let Some(ending) = wait(&set, patience).and_then(ending) {
-            power::end(ending);
+            power::end(ending, agent);
         }
     }
 }

@@ -190,9 +190,6 @@ impl Files {
             conversation.recycle(spare);
         }
         self.advance(number, conversation, workers);
-        if self.handles.is_empty() {
-            conversation.rest();
-        }
     }
 
     fn put_back(&mut self, number: u64, state: State) {

@@ -24,7 +24,11 @@ fn encoded(header: &[u8], body: &[u8]) -> Vec<u8> {
 
 fn synced() -> Decoder {
     let mut decoder = Decoder::new();
-    assert!(matches!(feed(&mut decoder, &SYNC, 16).unwrap()[..], [Event::Sync]));
+    let stream = [SYNC.to_vec(), encoded(b"{\"op\":\"hello\"}", b"")].concat();
+    assert!(matches!(
+        feed(&mut decoder, &stream, 4096).unwrap()[..],
+        [Event::Sync, Event::Frame(_)]
+    ));
     decoder
 }
 
@@ -83,6 +87,22 @@ fn a_sync_between_frames_is_seen_and_one_in_a_body_is_not() {
         let events = feed(&mut synced(), &stream, step).unwrap();
         assert!(matches!(events[..], [Event::Frame(_), Event::Sync, Event::Frame(_)]));
     }
+}
+
+#[test]
+fn a_greeting_that_was_cut_off_does_not_swallow_the_next() {
+    let hello = [SYNC.to_vec(), encoded(b"{\"op\":\"hello\"}", b"")].concat();
+    for cut in SYNC.len()..hello.len() {
+        let mut decoder = Decoder::new();
+        assert!(matches!(
+            feed(&mut decoder, &hello[..cut], 4096).unwrap()[..],
+            [Event::Sync]
+        ));
+        let events = feed(&mut decoder, &hello, 4096).unwrap();
+        assert!(matches!(events[..], [Event::Sync, Event::Frame(_)]), "{cut} {events:?}");
+    }
+    let large = [SYNC.to_vec(), encoded(b"{}", &vec![0; SMALL])].concat();
+    assert!(feed(&mut Decoder::new(), &large, 4096).is_err());
 }
 
 #[test]

@@ -13,9 +13,12 @@ use crate::sys;
 
 /// A process that ended while a descendant holds its pipes is told as ended after this time.
 pub const GRACE_MS: u64 = 200;
-/// Few bytes wait this long for more, or for the end: a short command is then answered in one page.
-const LINGER_MS: u64 = 3;
-const LINGER_BELOW: usize = 32 << 10;
+/// Few bytes wait a moment for more, so that a short command is answered in one page, its exit included, and a long output
+/// in large pages. Nobody talks with such a process: after input has been written, and with a terminal, all is told at once.
+const FIRST_LINGER_MS: u64 = 10;
+const LINGER_MS: u64 = 2;
+const LINGER_BELOW: usize = 64 << 10;
+const TALK_MS: u64 = 100;
 /// Bytes taken from one pipe before others have their turn.
 const TURN: usize = 256 << 10;
 
@@ -98,6 +101,8 @@ pub struct Stdin {
     pub fd: Option<OwnedFd>,
     pub queue: VecDeque<Write>,
     pub watched: bool,
+    /// When something was last written to it.
+    pub written: Option<u64>,
 }
 
 impl Stdin {
@@ -112,7 +117,10 @@ impl Stdin {
             if !rest.is_empty() {
                 match sys::write(fd, rest) {
                     Ok(None) => return (done, Ok(())),
-                    Ok(Some(count)) => write.at += count,
+                    Ok(Some(count)) => {
+                        write.at += count;
+                        self.written = Some(sys::now_ms());
+                    }
                     Err(error) => return (done, Err(error)),
                 }
                 continue;
@@ -216,10 +224,15 @@ impl Process {
         if bytes == 0 {
             return false;
         }
-        if self.tty || self.is_finished() {
+        let talking = self.stdin.written.is_some_and(|at| now < at + TALK_MS);
+        if self.tty || talking || self.is_finished() {
             return true;
         }
-        now >= *self.waiting[index].linger.get_or_insert(now + LINGER_MS)
+        let waiting = &mut self.waiting[index];
+        let first = waiting.stdout == 0 && waiting.stderr == 0;
+        now >= *waiting
+            .linger
+            .get_or_insert(now + if first { FIRST_LINGER_MS } else { LINGER_MS })
     }
 
     /// When something is to be done for it next, if nothing happens before.

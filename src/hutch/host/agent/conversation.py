@@ -5,6 +5,7 @@ that is no frame ends the conversation, and its end fails every open request wit
 """
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Conversation(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._decoder = frames.Decoder()
         self._transport: asyncio.Transport | None = None
-        self._next = 1
+        # At random: the answer to a former host's hello may still be on its way, and must not pass for ours.
+        self._next = secrets.randbelow(1 << 48) + 1
+        self._is_greeted = False
         # A request that nobody waits for any more stays here until it is answered: its answer is still to come.
         self._open: dict[int, asyncio.Future[frames.Frame]] = {}
         self._writable = asyncio.Event()
@@ -169,9 +172,14 @@ class Conversation(asyncio.BufferedProtocol):
 
     def _answer(self, frame: frames.Frame) -> None:
         number: Any = frame.header.get("id")
-        if number == 0 and type(number) is int:
+        if number == 0 and type(number) is int and self._is_greeted:
             raise frames.Malformed(f"the agent refuses to go on: {guest_error(frame.header.get('error')).message}")
         future = self._open.pop(number, None) if type(number) is int else None
+        if not self._is_greeted:
+            if future is None:
+                self._decoder.resync()
+                return
+            self._is_greeted = True
         if future is None:
             raise frames.Malformed("an answer has an id nobody asked with")
         self._vacant.set()

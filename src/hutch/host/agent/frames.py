@@ -69,6 +69,11 @@ class Decoder:
         else:
             self._end += count
 
+    def resync(self) -> None:
+        """Discard what comes until the next sync: the last frame was said to somebody before us."""
+        if self._noise is None:
+            self._noise = 0
+
     def next(self) -> Frame | None:
         """The next whole frame of what came. Raises `Malformed`."""
         if self._noise is not None and not self._find_sync(self._noise):
