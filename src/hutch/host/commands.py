@@ -14,7 +14,7 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,17 +99,17 @@ async def run(
         raise CommandMissing(f"{tool} is not installed on this host: install it and try again")
     began = time.monotonic()
     conversation = _Conversation(limits.output, on_stderr_line)
-    transport, _ = await asyncio.get_running_loop().subprocess_exec(
-        lambda: conversation,
-        *_wrapped(command, user, limits),
-        env=environment,
-        cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
+    with _input(stdin) as descriptor:
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            lambda: conversation,
+            *_wrapped(command, user, limits),
+            env=environment,
+            cwd=cwd,
+            stdin=descriptor,
+            start_new_session=True,
+        )
     try:
         async with asyncio.timeout(timeout):
-            _feed(transport, stdin)
             await conversation.ended
     except TimeoutError:
         raise CommandTimedOut(f"{tool} did not end within {timeout:g} s", command, conversation.error_text) from None
@@ -186,11 +186,16 @@ class _Conversation(asyncio.SubprocessProtocol):
                 self._on_line(line.decode(errors="replace"))
 
 
-def _feed(transport: asyncio.SubprocessTransport, stdin: bytes | None) -> None:
-    pipe = transport.get_pipe_transport(0)
-    if stdin is not None and isinstance(pipe, asyncio.WriteTransport):
-        pipe.write(stdin)
-        pipe.write_eof()
+@contextlib.contextmanager
+def _input(data: bytes | None) -> Iterator[int]:
+    """A descriptor to read `data` from, to its end. A file in memory: uvloop does not always tell the end of a pipe."""
+    if data is None:
+        yield asyncio.subprocess.DEVNULL
+        return
+    with os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "r+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno()
 
 
 async def _end(transport: asyncio.SubprocessTransport, conversation: _Conversation) -> int:
