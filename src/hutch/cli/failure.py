@@ -11,6 +11,7 @@ class Code(IntEnum):
     UNREACHABLE = 3  # no service answers
     NOT_RUN = 125  # run and exec: the command could not be run, or its end is not known
     INTERRUPTED = 130  # Ctrl-C
+    READER_LEFT = 141  # run and exec: whoever read our output has closed it
 
 
 class Failure(Exception):

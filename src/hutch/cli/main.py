@@ -1,6 +1,5 @@
 """The command line. Nothing heavy is imported before a command needs it: `hutch --help` is quick."""
 
-import os
 import sys
 from typing import Annotated
 
@@ -57,10 +56,6 @@ def main() -> None:
         sys.exit(failure.code)
     except KeyboardInterrupt:
         sys.exit(Code.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has gone; stdout must not complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The CLI's connection to the service: where it is, its errors as failures, its machines by what is typed."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,13 +29,19 @@ def configured() -> config.Config:
 
 @contextmanager
 def connect(failed: int = Code.FAILED) -> Iterator["Hutch"]:
-    """The service. What it refuses becomes a `Failure` with the exit code `failed`."""
+    """The service. What fails inside becomes a `Failure` with the exit code `failed`."""
+    # httpx has a command line of its own, whose import takes longer than all the rest of it.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from hutch.client import Hutch, errors
 
     target = configured()
     try:
         with Hutch(target.url, target.key) as hutch:
             yield hutch
+    except Failure as failure:
+        if failure.code == Code.FAILED:
+            failure.code = failed
+        raise
     except errors.Unreachable as error:
         code = Code.UNREACHABLE if failed == Code.FAILED else failed
         raise Failure(f"cannot reach the service: {error}", "is it running? start it with `hutch up`", code) from None

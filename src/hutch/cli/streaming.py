@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+import typer
+
 from hutch.cli import config, service
+from hutch.cli.failure import Code
 
 if TYPE_CHECKING:
     from hutch.client import Command, Hutch
@@ -38,8 +41,13 @@ def _pump(target: config.Config, machine: str, process: str) -> None:
 
 def _write(stream: str, data: bytes) -> None:
     target = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
-    target.write(data)
-    target.flush()
+    try:
+        target.write(data)
+        target.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone: end as if the signal had come, and do not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+        raise typer.Exit(Code.READER_LEFT) from None
 
 
 def run(hutch: "Hutch", machine: str, command: "Command") -> int:

@@ -1,7 +1,5 @@
 """up: the service in the foreground."""
 
-import asyncio
-import socket
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +9,8 @@ from hutch.cli import config, out, service
 from hutch.cli.failure import Failure
 
 if TYPE_CHECKING:
+    import socket
+
     from hutch.control.plane import ControlPlane
     from hutch.settings import Settings
 
@@ -43,7 +43,7 @@ def _welcome(plane: "ControlPlane", settings: "Settings", url: str) -> None:
     out.say("  try       hutch run debian -- uname -a")
 
 
-async def serve(plane: "ControlPlane", settings: "Settings", sock: socket.socket) -> None:
+async def serve(plane: "ControlPlane", settings: "Settings", sock: "socket.socket") -> None:
     """Open the plane, serve it on `sock` until SIGTERM or SIGINT, close it. Running machines run on."""
     from hutch.api import app, server
 
@@ -62,6 +62,8 @@ def up(
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Default: HUTCH_LISTEN.")] = None,
 ) -> None:
     """Run the service in the foreground."""
+    import asyncio
+
     import uvloop
 
     from hutch import bootstrap

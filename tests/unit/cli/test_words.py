@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hutch.cli import copy, options, run
+from hutch.cli import copy, main, options, run
 from hutch.cli.copy import Place
 
 Words = Annotated[list[str] | None, typer.Argument()]
@@ -105,3 +105,17 @@ def test_an_image_runs_as_docker_has_it(
     entrypoint: tuple[str, ...], cmd: tuple[str, ...], words: tuple[str, ...], argv: list[str]
 ) -> None:
     assert run.argv(entrypoint, cmd, words) == argv
+
+
+@pytest.mark.parametrize("words", ["", "run", "exec", "image", "key", "up", "doctor", "cp", "image pull", "key create"])
+def test_every_command_has_a_help(words: str) -> None:
+    result = CliRunner().invoke(main.app, [*words.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize(
+    "words", ["nope", "create", "create --cpus x debian", "create -e nonsense debian", "logs -n -1 m", "key revoke"]
+)
+def test_a_command_line_that_makes_no_sense_is_2(words: str) -> None:
+    assert CliRunner().invoke(main.app, words.split()).exit_code == 2
