@@ -1,7 +1,7 @@
 """A root image: a raw, sparse ext4 file that every machine's disk is a layer over.
 
 It is as small as its content allows and grows to the machine's disk when the agent asks for it. It keeps a journal,
-because machines' disks must survive a loss of power. mke2fs fills it without mounting anything.
+because machines' disks must survive a loss of power.
 """
 
 import re
@@ -13,6 +13,11 @@ from hutch.host import commands
 LABEL = "hutch-root"
 MIB = 1 << 20
 BLOCK = 4096
+INODE = 256
+GROUP = 32768 * BLOCK
+INODES_PER_GROUP = 8192
+"""One for 16 KiB, as is usual; every group that a disk later grows by gets as many as the first."""
+
 MAKE_TIMEOUT = 1800.0
 _QUERY_TIMEOUT = 60.0
 
@@ -31,15 +36,19 @@ class Usage:
     files: int  # inodes
 
 
-def mkfs_argv(tree: Path, image: Path, usage: Usage) -> list[str | Path]:
-    """The command that makes `image` of `tree`: a quarter and 64 MiB more than the content, and inodes likewise."""
-    size = usage.size + usage.size // 4 + 64 * MIB
-    inodes = max(size // 16384, usage.files + usage.files // 4 + 1024)
+def mkfs_argv(image: Path, usage: Usage, tree: Path | None = None) -> list[str | Path]:
+    """The command that makes `image` with room for `usage`, a quarter more and 64 MiB; filled with `tree` if given.
+
+    mke2fs fills a directory of n files in n² steps and aborts on very long paths: only for trees that we trust.
+    """
+    content = usage.size + usage.size // 4 + 64 * MIB
+    inodes = max((content // GROUP + 1) * INODES_PER_GROUP, usage.files + usage.files // 4 + 1024)
     # The file is new and sparse, so inode tables are zero already and no guest has to write them.
     extended = "root_owner=0:0,lazy_itable_init=1,assume_storage_prezeroed=1,nodiscard"
     argv: list[str | Path] = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", LABEL, "-O", FEATURES, "-b", str(BLOCK)]
-    argv += ["-I", "256", "-m", "0", "-N", str(inodes), "-J", "size=16", "-E", extended]
-    return [*argv, "-d", tree, image, f"{size // BLOCK}"]
+    argv += ["-I", str(INODE), "-m", "0", "-N", str(inodes), "-J", "size=16", "-E", extended]
+    argv += [] if tree is None else ["-d", tree]
+    return [*argv, image, f"{(content + inodes * INODE) // BLOCK}"]
 
 
 async def usage_of_tree(tree: Path) -> Usage:

@@ -78,7 +78,7 @@ class Debian:
         adapt(tree)
         on_progress(Progress("building root image"))
         image = work / ROOT_IMAGE
-        argv = rootfs.mkfs_argv(tree, image, await rootfs.usage_of_tree(tree))
+        argv = rootfs.mkfs_argv(image, await rootfs.usage_of_tree(tree), tree)
         await commands.run(argv, timeout=rootfs.MAKE_TIMEOUT)
         return Made(image, ImageConfig())
 

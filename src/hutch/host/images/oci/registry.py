@@ -14,6 +14,7 @@ from hutch.model import errors
 
 ANSWER_TIMEOUT = 30.0
 _LONGEST_WORDS = 600
+_POLICY = Path("/etc/containers/policy.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Registries:
         limits = commands.Limits(output=manifest.LARGEST)
         done = await _skopeo(ref, argv, [f"docker://{ref.canonical}"], ANSWER_TIMEOUT, limits)
         if ref.digest and manifest.digest_of(done.stdout) != ref.digest:
-            raise errors.ImageUnavailable(f"{ref.familiar}: the registry sent a manifest of another digest")
+            raise errors.ImageUnavailable("the registry sent a manifest of another digest")
         return done.stdout
 
     async def copy(self, ref: Reference, layout: Path, largest: int, timeout: float) -> None:
@@ -55,20 +56,19 @@ class Registries:
 async def _skopeo(
     ref: Reference, argv: Sequence[str], names: Sequence[str], timeout: float, limits: commands.Limits
 ) -> commands.Completed:
-    platform = ["--override-os=linux", "--override-arch=amd64"]
+    common = ["skopeo", "--override-os=linux", "--override-arch=amd64"]
+    if not _POLICY.exists():  # without one skopeo refuses to work; the host's own, if any, is obeyed
+        common.append("--insecure-policy")
     try:
-        # The host's policy.json, if it has one, speaks for podman; a digest is what vouches for an image here.
-        return await commands.run(
-            ["skopeo", "--insecure-policy", *platform, *argv, *names], timeout=timeout, limits=limits
-        )
+        return await commands.run([*common, *argv, *names], timeout=timeout, limits=limits)
     except commands.CommandTimedOut as error:
         raise errors.ImageUnavailable(
-            f"{ref.familiar}: {ref.domain} did not deliver within {timeout:g} s", stderr=error.stderr
+            f"{ref.domain} did not deliver within {timeout:g} s", stderr=error.stderr
         ) from error
     except commands.CommandFailed as error:
         if "no space left on device" in error.stderr.lower():
             raise
-        raise errors.ImageUnavailable(f"{ref.familiar}: {words(error.stderr)}", stderr=error.stderr) from error
+        raise errors.ImageUnavailable(words(error.stderr), stderr=error.stderr) from error
 
 
 def words(stderr: str) -> str:
@@ -80,7 +80,10 @@ def words(stderr: str) -> str:
             said = json.loads(said)
         except ValueError:
             said = said.strip('"')
-    said = re.sub(r'^Error parsing image name "[^"]*": ', "", said)
-    said = re.sub(r"^(initializing source|(trying|reading) manifest) (docker://)?\S+( in \S+)?: ", "", said)
-    said = re.sub(r"^initializing source \S+: reading manifest \S+ in \S+: ", "", said)
+    for noise in (
+        r'Error parsing image name "[^"]*": ',
+        r"initializing source \S+: ",
+        r"reading manifest \S+ in \S+: ",
+    ):
+        said = re.sub(f"^{noise}", "", said)
     return "".join(char if char.isprintable() else " " for char in said)[:_LONGEST_WORDS]

@@ -1,5 +1,6 @@
 """Any image of any OCI registry."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
@@ -52,20 +53,26 @@ class Oci:
     async def resolve(self, canonical: str) -> str:
         """One question to the registry: what it answers is the manifest itself, or an index that names it."""
         ref = reference.parse(canonical)
-        data = await self._registries.manifest(ref)
         with _about(ref):
-            return manifest.resolve(data)
+            return manifest.resolve(await self._registries.manifest(ref))
 
     async def make(self, ref: ImageRef, work: Path, on_progress: OnProgress) -> Made:
         """Pull, unpack, make the root image. The pull ends before the first byte is unpacked."""
-        pinned = reference.parse(ref.reference).at(ref.digest)
+        asked = reference.parse(ref.reference)
+        try:
+            async with asyncio.timeout(self._timeout):
+                with _about(asked):
+                    return await self._make(asked.at(ref.digest), work, on_progress)
+        except TimeoutError:
+            message = f"{asked.familiar}: not pulled and unpacked within {self._timeout:g} s"
+            raise errors.ImageUnavailable(message) from None
+
+    async def _make(self, pinned: reference.Reference, work: Path, on_progress: OnProgress) -> Made:
         unpacking = Unpacking(work, self._max_size, self._timeout)
         on_progress(Progress("pulling", 0.0))
-        data = await self._registries.manifest(pinned)
-        with _about(pinned):
-            sizes = manifest.read(data)
-            if sizes.total > self._max_size:
-                raise errors.ImageUnavailable(f"it is larger than the {self._max_size >> 20} MiB allowed for an image")
+        sizes = manifest.read(await self._registries.manifest(pinned))
+        if sizes.total > self._max_size:
+            raise errors.ImageUnavailable(f"it is larger than the {self._max_size >> 20} MiB allowed for an image")
         self._space.check(sizes.total)
 
         def look() -> None:
@@ -75,9 +82,8 @@ class Oci:
         copy = self._registries.copy(pinned, unpacking.layout, largest + _SLACK, self._timeout)
         await self._space.watch(copy, look)
         on_progress(Progress("pulling", 1.0))
-        with _about(pinned):
-            config = manifest.read_config(_config_blob(unpacking.layout))
-            return Made(await unpacking.run(on_progress), config)
+        config = manifest.read_config(_config_blob(unpacking.layout))
+        return Made(await unpacking.run(on_progress), config)
 
 
 @contextlib.contextmanager
