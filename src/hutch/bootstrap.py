@@ -11,6 +11,7 @@ import fcntl
 import importlib.metadata
 import os
 from pathlib import Path
+from typing import Protocol
 
 from hutch.control import plane
 from hutch.control.clock import SystemClock
@@ -22,6 +23,19 @@ from hutch.settings import Settings
 from hutch.store.database import Database
 from hutch.store.interface import Store
 from hutch.store.memory import MemoryStore
+
+
+class Check(Protocol):
+    """One finding about this box; `ok` None is a warning: it works without, but worse."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ok(self) -> bool | None: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
 
 
 class HomeLock:
@@ -60,6 +74,13 @@ def build(settings: Settings) -> ControlPlane:
 
     paths = Paths(settings.service.home)
     return _assemble(settings, paths, Database(_url(settings, paths)), LocalHost(settings, paths))
+
+
+def diagnose(settings: Settings) -> list[Check]:
+    """What this box has and lacks for running machines, with what to do about it."""
+    from hutch.host import doctor
+
+    return list(doctor.diagnose(settings))
 
 
 def build_simulated(settings: Settings) -> ControlPlane:

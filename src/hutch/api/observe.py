@@ -3,6 +3,7 @@
 Neither bodies nor query strings nor headers are ever logged: they carry secrets.
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -53,7 +54,7 @@ class Observe:
         began = time.perf_counter()
         path, id = scope["path"], request_id(scope)
         scope[REQUEST_ID] = id.decode()
-        status = _HUNG_UP
+        status: int | None = None
 
         async def numbered(message: Message) -> None:
             nonlocal status
@@ -67,11 +68,14 @@ class Observe:
                 await self._app(scope, receive, numbered)
             except ClientDisconnect:
                 status = _HUNG_UP
+            except asyncio.CancelledError:  # the server does so when it ends and the request does not
+                if status is None:
+                    await PlainTextResponse("the service is ending", 503)(scope, receive, numbered)
             except Exception:
                 log.exception("request failed", method=scope["method"], path=path)
-                if status == _HUNG_UP:
+                if status is None:
                     await PlainTextResponse("internal server error", 500)(scope, receive, numbered)
-            self._note(scope, path, status, time.perf_counter() - began)
+            self._note(scope, path, status or _HUNG_UP, time.perf_counter() - began)
 
     def _note(self, scope: Scope, path: str, status: int, seconds: float) -> None:
         self._metrics.count_request(scope["method"], route_template(scope), status, seconds)

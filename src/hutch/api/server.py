@@ -16,7 +16,7 @@ KEEP_ALIVE = 75
 """Seconds an idle connection is kept: longer than clients keep theirs (smolmachines' 30), so that none sends into a
 connection that is being closed."""
 
-GRACE = 5
+GRACE = 3
 """Seconds that requests under way get to finish at shutdown."""
 
 
@@ -50,14 +50,20 @@ def url(sock: socket.socket) -> str:
 class Server(uvicorn.Server):
     """uvicorn, ended by SIGTERM or SIGINT without dying of it, so that what comes after it can close in order."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_end: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_end = on_end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As inherited; then requests are being answered, which `on_ready` is told."""
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As inherited, once `on_end` has been told, while every request is still whole."""
+        self._on_end()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -67,7 +73,11 @@ class Server(uvicorn.Server):
             self._captured_signals.clear()
 
 
-def server(app: ASGIApp, on_ready: Callable[[], None] = lambda: None) -> Server:
+def _nothing() -> None:
+    pass
+
+
+def server(app: ASGIApp, on_ready: Callable[[], None] = _nothing, on_end: Callable[[], None] = _nothing) -> Server:
     """A server of `app`: `await server.serve(sockets=[…])`."""
     return Server(
         uvicorn.Config(
@@ -84,4 +94,5 @@ def server(app: ASGIApp, on_ready: Callable[[], None] = lambda: None) -> Server:
             timeout_graceful_shutdown=GRACE,
         ),
         on_ready,
+        on_end,
     )

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,23 +11,13 @@ from hutch import settings
 from hutch.cli import config, options, out, service
 from hutch.cli.failure import Failure
 
-
-class Check(Protocol):
-    """One thing that was looked at; `ok` None is a warning: it works without, but worse."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def ok(self) -> bool | None: ...
-    @property
-    def detail(self) -> str: ...
-    @property
-    def remedy(self) -> str: ...
+if TYPE_CHECKING:
+    from hutch.bootstrap import Check
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A check of the CLI's own."""
+    """A check of the CLI's own, beside those of the box."""
 
     name: str
     ok: bool | None
@@ -35,7 +25,7 @@ class Seen:
     remedy: str = ""
 
 
-def _service() -> Iterator[Check]:
+def _service() -> Iterator["Check"]:
     """Whether the service answers, and knows the key."""
     from hutch.client import Hutch, errors
 
@@ -56,7 +46,7 @@ def _service() -> Iterator[Check]:
             yield Seen("key", False, error.message, "set HUTCH_KEY, or run as the user whose `hutch up` this is")
 
 
-def _home(its: settings.Settings) -> Check:
+def _home(its: settings.Settings) -> "Check":
     home = its.service.home
     existing = next(it for it in (home, *home.parents) if it.exists())
     if not os.access(existing, os.W_OK):
@@ -66,7 +56,7 @@ def _home(its: settings.Settings) -> Check:
     return Seen("home", True, f"{home}{'' if config.path(home).exists() else ' (not used yet)'}")
 
 
-def checks() -> list[Check]:
+def checks() -> list["Check"]:
     """All of them: the box, the home, the service."""
     from hutch import bootstrap
 

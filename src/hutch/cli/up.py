@@ -51,7 +51,7 @@ async def serve(plane: "ControlPlane", settings: "Settings", sock: "socket.socke
     try:
         await plane.open()
         await _own_key(plane, settings, url)
-        api = server.server(app.build(plane, settings), lambda: _welcome(plane, settings, url))
+        api = server.server(app.build(plane, settings), lambda: _welcome(plane, settings, url), plane.processes.release)
         await api.serve(sockets=[sock])
     finally:
         await plane.close()

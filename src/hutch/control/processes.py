@@ -38,6 +38,11 @@ class Processes:
         self._host = fleet.host.processes
         self._background = background
         self._limits = limits
+        self._is_released = False
+
+    def release(self) -> None:
+        """From now on a command whose caller goes away runs on: the first thing to be said when the service ends."""
+        self._is_released = True
 
     async def run(
         self, principal: Principal, machine: MachineId, command: Command, keep: int | None = None
@@ -108,7 +113,11 @@ class Processes:
     async def _following(self, principal: Principal, machine: MachineId) -> AsyncIterator[Follower]:
         async with self._fleet.awake(self._entry(principal, machine)) as id:
             with Follower(self._host, self._background, id) as process:
-                yield process
+                try:
+                    yield process
+                finally:
+                    if self._is_released and process.exit is None:
+                        process.keep()
 
     async def start(self, principal: Principal, machine: MachineId, command: Command) -> guest.ProcessInfo:
         """Start it and return. Unlike `run` it raises `GuestNotFound` or `GuestError` if it cannot be started."""

@@ -28,6 +28,7 @@ STATUSES: Mapping[type[errors.HutchError], int] = {
     errors.ImageUnavailable: 422,
     errors.MachineFailed: 500,
     errors.AgentUnavailable: 503,
+    errors.TimedOut: 504,
     errors.GuestError: 400,
     errors.GuestNotFound: 404,
     errors.GuestDiskFull: 422,

@@ -7,17 +7,11 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from hutch.api import bodies, openapi, service
+from hutch.api import bodies, openapi, service, streams
 from hutch.api.smol import parse, present, refs, requests, responses
 from hutch.model import errors
-from hutch.model.machine import Machine
 
 router = APIRouter(tags=["machines"])
-
-
-def _shown(request: Request, machine: Machine, status: int = 200) -> Response:
-    progress = service.of(request).control.machines.progress(service.principal(request), machine.id)
-    return present.Json(present.machine(machine, progress), status)
 
 
 @router.post(
@@ -29,8 +23,8 @@ def _shown(request: Request, machine: Machine, status: int = 200) -> Response:
 async def create(request: Request) -> Response:
     """Make a machine, stopped."""
     wanted = parse.machine_request(await bodies.parse(request, requests.CreateMachine))
-    machine = await service.of(request).control.machines.create(service.principal(request), wanted)
-    return present.Json(present.machine(machine), 201)
+    making = service.of(request).control.machines.create(service.principal(request), wanted)
+    return present.Json(present.machine(await streams.unless_hung_up(request.receive, making)), 201)
 
 
 @router.get("/v1/machines", responses={200: {"model": list[responses.Machine]}})
@@ -44,15 +38,16 @@ async def list_all(request: Request, label: Annotated[Sequence[str], Query()] = 
 @router.get("/v1/machines/{id}", responses={200: {"model": responses.Machine}})
 async def get(request: Request, id: str) -> Response:
     """One machine. Looking never wakes it."""
-    ref = parse.machine_ref(id)
-    return _shown(request, service.of(request).control.machines.find(service.principal(request), ref))
+    caller, machines = service.principal(request), service.of(request).control.machines
+    machine = machines.find(caller, parse.machine_ref(id))
+    return present.Json(present.machine(machine, machines.progress(caller, machine.id)))
 
 
 @router.post("/v1/machines/{id}/start", responses={200: {"model": responses.Machine}})
 async def start(request: Request, id: str) -> Response:
     """Start it; answers when it is ready. A started one is left alone."""
     machines = service.of(request).control.machines
-    return _shown(request, await machines.start(service.principal(request), refs.machine(request)))
+    return present.Json(present.machine(await machines.start(service.principal(request), refs.machine(request))))
 
 
 @router.post("/v1/machines/{id}/stop", responses={200: {"model": responses.Machine}})
