@@ -61,6 +61,7 @@ pub struct Agent {
     files: Files,
     ground: Ground,
     init: Init,
+    boot_id: String,
     /// The port may have bytes that were not read yet.
     readable: bool,
     /// The machine is to be shut down once its answer is written.
@@ -72,7 +73,19 @@ impl Agent {
     pub fn guest(init: Init) -> io::Result<Agent> {
         let poller = Rc::new(Poller::new()?);
         let port = Port::virtio(&poller, PORT);
-        Agent::new(poller, port, Ground::Guest, init)
+        let mut agent = Agent::new(poller, port, Ground::Guest, init)?;
+        agent.disown();
+        Ok(agent)
+    }
+
+    /// A host that is in a conversation with a former agent learns at once that it is over. One that is not yet in one
+    /// discards this, and where there is none it is lost.
+    fn disown(&mut self) {
+        self.conversation.refuse("the agent was started anew");
+        if let Some(line) = self.port.line() {
+            let _ = self.conversation.flush(line);
+        }
+        self.conversation.end();
     }
 
     /// In development: serve a unix socket of the host.
@@ -89,6 +102,10 @@ impl Agent {
         poller.add(workers.bell(), READABLE, WORKERS)?;
         let mut processes = Processes::new(Rc::clone(&poller))?;
         processes.environment = identity::kept_environment(&ground);
+        if ground.is_guest() {
+            identity::prepare(&ground);
+        }
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Ok(Agent {
             poller,
             port,
@@ -99,6 +116,7 @@ impl Agent {
             files: Files::default(),
             ground,
             init,
+            boot_id: boot_id.trim_end().to_owned(),
             readable: false,
             ending: false,
         })
@@ -268,10 +286,9 @@ impl Agent {
     }
 
     fn hello(&self, request: &Request) -> Outcome<Value> {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Ok(json!({
             "version": request.integer("version")?.min(VERSION), "agent": env!("CARGO_PKG_VERSION"),
-            "boot_id": boot_id.trim_end(), "init": self.init.name(), "pid": std::process::id(),
+            "boot_id": self.boot_id, "init": self.init.name(), "pid": std::process::id(),
         }))
     }
 

@@ -184,7 +184,7 @@ impl Conversation {
     }
 
     /// End the conversation because of what the host sent. Open requests are not answered any more.
-    fn refuse(&mut self, reason: &str) {
+    pub fn refuse(&mut self, reason: &str) {
         self.emit(&error(0, &Failure::new(Code::Protocol, reason)), &[]);
         self.decoder.rescan();
         self.open.clear();

@@ -18,6 +18,7 @@ const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
 
 /// Where the machine's environment is, for an agent that had to be started anew.
 const ENVIRONMENT: &str = "/run/hutch/environment.json";
+const INSTANCE_ID: &str = "/run/hutch/instance-id";
 
 /// All of it or an error: entropy comes first, so that nothing is done on a pool that others share.
 pub fn restore(request: &Request, ground: &Ground, environment: &mut Variables) -> Outcome<Value> {
@@ -51,16 +52,16 @@ pub fn restore(request: &Request, ground: &Ground, environment: &mut Variables) 
         }
     }
     if let Some(id) = machine_id {
-        ground.write("/etc/machine-id", &format!("{id}\n"))?;
+        ground.write("/etc/machine-id", &format!("{id}\n"), 0o644)?;
     }
     if let Some(name) = hostname {
-        ground.write("/etc/hostname", &format!("{name}\n"))?;
+        ground.write("/etc/hostname", &format!("{name}\n"), 0o644)?;
         if ground.is_guest() {
             set_hostname(name).map_err(|error| Failure::of_io("the hostname", &error))?;
         }
     }
     if let Some(id) = instance_id {
-        ground.write("/run/hutch/instance-id", &format!("{id}\n"))?;
+        ground.write(INSTANCE_ID, &format!("{id}\n"), 0o644)?;
     }
     if let Some(variables) = variables {
         *environment = variables;
@@ -113,18 +114,16 @@ fn keep(ground: &Ground, environment: &Variables) -> Outcome<()> {
         .iter()
         .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
         .collect();
-    let path = ground.path(ENVIRONMENT);
-    let directory = path.parent().map(std::path::Path::to_owned).unwrap_or_default();
-    let write = || {
-        std::fs::create_dir_all(&directory)?;
-        let _ = std::fs::remove_file(&path);
-        let file = sys::open(&path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600)?;
-        std::io::Write::write_all(
-            &mut std::fs::File::from(file),
-            Value::Object(object).to_string().as_bytes(),
-        )
-    };
-    write().map_err(|error| Failure::of_io(ENVIRONMENT, &error))
+    ground.write(ENVIRONMENT, &Value::Object(object).to_string(), 0o600)
+}
+
+/// Have the files that a restore writes: writing to what is there is much faster.
+pub fn prepare(ground: &Ground) {
+    for path in [ENVIRONMENT, INSTANCE_ID] {
+        if !ground.path(path).exists() {
+            let _ = ground.write(path, "\n", if path == ENVIRONMENT { 0o600 } else { 0o644 });
+        }
+    }
 }
 
 /// What a former agent was told.

@@ -37,7 +37,7 @@ pub fn configure(request: &Request, ground: &Ground) -> Outcome<Value> {
                 .map_err(|error| Failure::of_io(&format!("default route to {gateway}"), &error))?;
         }
     }
-    ground.write("/etc/resolv.conf", &resolvers)?;
+    ground.write("/etc/resolv.conf", &resolvers, 0o644)?;
     Ok(json!({}))
 }
 

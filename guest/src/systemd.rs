@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 const SOCKET: &str = "/run/systemd/private";
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(10);
 /// A message of PID 1 that is longer is not the answer.
 const MESSAGE_LIMIT: usize = 1 << 20;
 
@@ -19,8 +19,9 @@ pub fn state() -> io::Result<String> {
     socket.set_write_timeout(Some(LIMIT))?;
     // "30" is uid 0 in hexadecimal digits of its text.
     socket.write_all(b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n")?;
-    socket.write_all(&question())?;
     expect_ok(&mut socket)?;
+    // Not sooner: what comes together with BEGIN lies unread until more comes.
+    socket.write_all(&question())?;
     // Signals may come before the answer.
     for _ in 0..1000 {
         if let Some(state) = answer(&mut socket)? {

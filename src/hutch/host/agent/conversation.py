@@ -16,6 +16,7 @@ from hutch.model import errors
 
 OPEN_LIMIT = 256  # the agent answers `busy` beyond it
 WAITING_LIMIT = OPEN_LIMIT - 16  # callers wait for a place beyond it; the rest is for what is sent without waiting
+PROBE_TIMEOUT = 10.0  # seconds a hello may take when another answer did not come
 MESSAGE_LIMIT = 8 << 10  # characters of a guest's words that go on
 WRITE_LIMIT = 1 << 20  # bytes waiting for the socket before callers have to wait
 
@@ -47,6 +48,7 @@ class Conversation(asyncio.BufferedProtocol):
         self._writable.set()
         self._vacant = asyncio.Event()
         self._ended = False
+        self._probe: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = self.reason if self.closed.is_set() else "open"
@@ -98,7 +100,7 @@ class Conversation(asyncio.BufferedProtocol):
 
     async def result(self, future: "asyncio.Future[frames.Frame]", timeout: float) -> frames.Frame:
         """Wait for an answer begun before; the future must not be awaited otherwise."""
-        handle = self._loop.call_later(timeout, _time_out, future)
+        handle = self._loop.call_later(timeout, self._time_out, future)
         try:
             if not self._writable.is_set():
                 await self._drain(future)
@@ -188,10 +190,32 @@ class Conversation(asyncio.BufferedProtocol):
         if not future.done():
             future.set_result(frame)
 
+    def _time_out(self, future: "asyncio.Future[frames.Frame]") -> None:
+        if not future.done():
+            future.set_exception(errors.AgentUnavailable("The guest's agent did not answer in time."))
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """An answer did not come. An agent that says nothing at all is not there: a hello shows it."""
+        if self._probe is None and not self._ended:
+            self._probe = self._loop.call_later(PROBE_TIMEOUT, self._end, "The guest's agent does not answer any more.")
+            try:
+                answer = self.begin(Request("hello", {"version": 1}))[0]
+            except errors.AgentUnavailable:
+                return
+            answer.add_done_callback(self._trust)
+
+    def _trust(self, answer: "asyncio.Future[frames.Frame]") -> None:
+        if self._probe is not None and not answer.cancelled() and answer.exception() is None:
+            self._probe.cancel()
+            self._probe = None
+
     def _end(self, reason: str) -> None:
         if self._ended:
             return
         self._ended, self.reason = True, reason
+        if self._probe is not None:
+            self._probe.cancel()
         unanswered, self._open = self._open, {}
         for future in unanswered.values():
             if not future.done():
@@ -219,8 +243,3 @@ def guest_error(error: Any) -> errors.HutchError:
             return errors.GuestNotFound(text)
         case _:
             return errors.GuestError(text, code=code if isinstance(code, str) else None)
-
-
-def _time_out(future: "asyncio.Future[frames.Frame]") -> None:
-    if not future.done():
-        future.set_exception(errors.AgentUnavailable("The guest's agent did not answer in time."))
