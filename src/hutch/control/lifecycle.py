@@ -84,11 +84,15 @@ class Lifecycle:
             await self._records.transition(entry, finding.state, finding.message, finding.level, reason=finding.reason)
         elif finding.message:
             await self._records.note(entry, finding.message, finding.level)
+        self._count(entry, real)
+        return finding.then
+
+    def _count(self, entry: Entry, real: HostMachine | None) -> None:
+        """A machine is promised its memory for as long as it really runs."""
         if real is not None and real.life is Life.RUNNING:
             self._admission.hold(entry.machine.id, entry.machine.spec.resources.memory_mib)
         else:
             self._admission.release(entry.machine.id)
-        return finding.then
 
     async def _settle_first(self, entry: Entry, operation: Operation) -> None:
         match await self.settle(entry, self._host.get(entry.machine.id)):
@@ -122,9 +126,7 @@ class Lifecycle:
             await self._bring_up(entry, operation)
         finally:
             entry.progress = None
-            real = self._host.get(machine.id)
-            if real is None or real.life is not Life.RUNNING:
-                self._admission.release(machine.id)
+            self._count(entry, self._host.get(machine.id))
 
     async def _bring_up(self, entry: Entry, operation: Operation) -> None:
         def tell(progress: Progress) -> None:
@@ -163,10 +165,10 @@ class Lifecycle:
                 await self._fail(entry, "could not be stopped", told)
             raise told from error
         self._admission.release(machine)
-        if entry.machine.state is not State.STOPPED:
-            await records.transition(entry, State.STOPPED, "stopped", reason=None)
         if entry.machine.ephemeral:
             await self._remove(entry, "deleting: it is ephemeral and has stopped")
+        elif entry.machine.state is not State.STOPPED:
+            await records.transition(entry, State.STOPPED, "stopped", reason=None)
 
     async def _delete(self, entry: Entry, operation: Operation) -> None:
         await self._remove(entry, f"deleting: {operation.cause}")
@@ -197,6 +199,7 @@ class Lifecycle:
             await self._fail(entry, "died", errors.MachineFailed(operation.died.reason))
 
     async def _fail(self, entry: Entry, what: str, error: errors.HutchError) -> None:
+        self._count(entry, self._host.get(entry.machine.id))
         await self._records.transition(
             entry, State.FAILED, f"{what}: {error.message}", Level.ERROR, reason=error.message
         )

@@ -133,17 +133,23 @@ class Machines:
         unless that was waited for.
         """
         entry = self._entry(principal, id)
+        came: asyncio.Future[Machine] = asyncio.get_running_loop().create_future()
+
+        def look(machine: Machine) -> None:
+            if not came.done():
+                _resolve(came, machine, states)
+
+        look(entry.machine)
+        entry.watchers.append(look)
         try:
             async with asyncio.timeout(timeout):
-                while not _has_come(entry.machine, states):
-                    changed = asyncio.get_running_loop().create_future()
-                    entry.watchers.append(changed)
-                    await changed
+                return await came
         except TimeoutError:
             wanted = " or ".join(sorted(states))
             message = f"machine {entry.machine.id} was not {wanted} within {timeout:g} s: it is {entry.machine.state}"
             raise errors.TimedOut(message) from None
-        return entry.machine
+        finally:
+            entry.watchers.remove(look)
 
     async def console(self, principal: Principal, id: MachineId) -> bytes:
         """The end of what the guest's kernel and init wrote. Needs `machine:read`."""
@@ -157,11 +163,11 @@ class Machines:
         return self._fleet.entry(principal, id, "machine:read")
 
 
-def _has_come(machine: Machine, states: Collection[State]) -> bool:
+def _resolve(came: asyncio.Future[Machine], machine: Machine, states: Collection[State]) -> None:
+    """What somebody who waits for these states is told when the machine has become this."""
     if machine.state in states:
-        return True
-    if machine.state is State.FAILED:
-        raise errors.MachineFailed(f"machine {machine.id} has failed: {machine.reason}")
-    if machine.state is State.DESTROYED:
-        raise errors.NotFound("machine not found")
-    return False
+        came.set_result(machine)
+    elif machine.state is State.FAILED:
+        came.set_exception(errors.MachineFailed(f"machine {machine.id} has failed: {machine.reason}"))
+    elif machine.state is State.DESTROYED:
+        came.set_exception(errors.NotFound("machine not found"))

@@ -25,6 +25,7 @@ class Finding:
 
 AGREED = Finding()
 ADOPTED = Finding(message="adopted: it went on running while the service was away")
+CUT_SHORT = Finding(then=Verb.STOP, message="its stop was cut short: it is finished")
 
 
 def find(recorded: State, real: HostMachine | None) -> Finding:
@@ -62,7 +63,7 @@ def _running(recorded: State) -> Finding:
         case State.PAUSED:
             return AGREED
         case _:
-            return Finding(then=Verb.STOP, message="its stop was cut short: it is finished")
+            return CUT_SHORT
 
 
 def _stopped(recorded: State) -> Finding:
@@ -71,7 +72,9 @@ def _stopped(recorded: State) -> Finding:
             return AGREED
         case State.STARTING:
             return Finding(State.STOPPED, "stopped: its start was cut short", level=Level.WARNING)
-        case State.STOPPING | State.LOST:
+        case State.STOPPING:
+            return CUT_SHORT
+        case State.LOST:
             return Finding(State.STOPPED, "stopped")
         case State.RUNNING:
             return Finding(State.STOPPING, "it shut down while the service was away", then=Verb.STOP)
@@ -84,7 +87,7 @@ def _failed(recorded: State, reason: str) -> Finding:
         case State.STOPPED | State.SUSPENDED | State.FAILED:
             return AGREED
         case State.STOPPING:
-            return Finding(State.STOPPED, f"stopped: {reason}", level=Level.WARNING)
+            return CUT_SHORT
         case _:
             return _failure(reason)
 

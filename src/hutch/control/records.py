@@ -4,12 +4,13 @@ A transition is in the store before it is seen here, and only the machine's owne
 it and without a write: what a start has got to, and when a machine was last used (written in batches by `flush`).
 """
 
-import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
+
+import structlog
 
 from hutch.control.clock import Clock
 from hutch.host.interface import Progress
@@ -18,6 +19,8 @@ from hutch.model.ids import MachineId, TenantId
 from hutch.model.machine import Event, Level, Machine, Timers
 from hutch.model.states import State
 from hutch.store.interface import Store
+
+log = structlog.get_logger(__name__)
 
 
 class Entry:
@@ -29,7 +32,7 @@ class Entry:
         self.machine = machine
         self.progress: Progress | None = None
         self.busy = 0  # calls that use it at this moment
-        self.watchers: list[asyncio.Future[None]] = []  # done at its next transition
+        self.watchers: list[Callable[[Machine], None]] = []  # told of every transition, plainly and at once
 
     def __repr__(self) -> str:
         return f"<Entry {self.machine.name} {self.machine.state} busy={self.busy}>"
@@ -90,7 +93,11 @@ class Records:
 
     async def add(self, machine: Machine, message: str) -> Entry:
         """A new one, under a claimed name."""
-        await self._store.add_machine(machine, self._event(machine.id, message, Level.INFO))
+        try:
+            await self._store.add_machine(machine, self._event(machine.id, message, Level.INFO))
+        except errors.HutchError:
+            if await self._store.get_machine(machine.id) is None:
+                raise
         entry = Entry(machine)
         self._insert(entry)
         return entry
@@ -103,18 +110,34 @@ class Records:
         states.check_transition(entry.machine.id, was, state)
         changes |= {"state": state, "updated_at": self._clock.now()}
         event = self._event(entry.machine.id, message, level)
-        await self._store.save_machine(dataclasses.replace(entry.machine, **changes), was, event)
+        try:
+            await self._store.save_machine(dataclasses.replace(entry.machine, **changes), was, event)
+        except errors.HutchError:
+            if not await self._is_written_all_the_same(entry, state):
+                raise
         entry.machine = dataclasses.replace(entry.machine, **changes)
         if state is State.DESTROYED:
             self._remove(entry)
-        watchers, entry.watchers = entry.watchers, []
-        for watcher in watchers:
-            if not watcher.done():
-                watcher.set_result(None)
+        for watcher in list(entry.watchers):
+            watcher(entry.machine)
+
+    async def _is_written_all_the_same(self, entry: Entry, state: State) -> bool:
+        """After a write that failed: a commit may have been done though nobody could tell us.
+
+        The record is what the store says, so that the next transition starts from there.
+        """
+        stored = await self._store.get_machine(entry.machine.id)
+        if stored is None or stored.state is entry.machine.state:
+            return False
+        entry.machine = dataclasses.replace(stored, last_activity_at=entry.machine.last_activity_at)
+        return stored.state is state
 
     async def note(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
-        """An event without a transition."""
-        await self._store.add_event(self._event(entry.machine.id, message, level))
+        """An event without a transition. Only told, so a failure to write it changes nothing else."""
+        try:
+            await self._store.add_event(self._event(entry.machine.id, message, level))
+        except errors.HutchError as error:
+            log.warning("an event was not written", machine=entry.machine.id, event=message, error=error.message)
 
     def touch(self, entry: Entry) -> None:
         """It is being used now."""

@@ -1,0 +1,1 @@
+"""The record of what should be, in a database; `interface` is what others see of it."""

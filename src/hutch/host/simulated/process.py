@@ -17,6 +17,9 @@ from hutch.model import errors, guest
 DRAIN = 0.2
 """Seconds that are read on after the end of a process whose pipe somebody else holds."""
 
+TASK = "simulated guest"
+"""The name of tasks that are no part of the service: a test that kills one leaves them alone."""
+
 _CHUNK = 64 * 1024
 
 
@@ -52,7 +55,7 @@ class Process:
             await self._start_on_terminal(self.spec.terminal, cwd, {"TERM": "xterm-256color", **env})
         else:
             await self._start_on_pipes(cwd, env)
-        self._watching = asyncio.create_task(self._watch())
+        self._watching = asyncio.create_task(self._watch(), name=TASK)
 
     async def _start_on_pipes(self, cwd: str, env: dict[str, str]) -> None:
         with contextlib.ExitStack() as its, contextlib.ExitStack() as ours:
@@ -149,7 +152,8 @@ class Process:
         await asyncio.wait([self._watching])
 
     def _pump(self, pipe: Pipe, stream: str) -> None:
-        self._pumps.add(asyncio.create_task(self._take_all(pipe, self.stdout if stream == "stdout" else self.stderr)))
+        kept = self.stdout if stream == "stdout" else self.stderr
+        self._pumps.add(asyncio.create_task(self._take_all(pipe, kept), name=TASK))
 
     async def _take_all(self, pipe: Pipe, kept: Kept) -> None:
         try:

@@ -1,0 +1,186 @@
+"""A service that dies, or whose database or host fails, at any moment: nothing acknowledged is lost.
+
+A life of two machines is lived again and again; the n-th time everything ends at the n-th call to store or host.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hutch import settings
+from hutch.host.interface import Life
+from hutch.host.simulated.host import SimulatedHost
+from hutch.model import errors
+from hutch.model.ids import MachineId
+from hutch.model.states import State
+from unit.control.rig import Rig
+
+CALLS = 60  # more than a life takes: the last times, nothing goes wrong
+
+
+class Died(BaseException):
+    """The service is no more: no handler of ordinary errors runs."""
+
+
+class Trigger:
+    """Goes off at the n-th call; `is_before` says whether that call is still done."""
+
+    def __init__(self, at: int, is_before: bool, error: Callable[[], BaseException], is_for_ever: bool) -> None:
+        self.calls = 0
+        self._at = at
+        self._is_before = is_before
+        self._error = error
+        self._is_for_ever = is_for_ever
+
+    def disarm(self) -> None:
+        """It has gone off, or never will."""
+        self._at = 0
+
+    async def around(self, work: Any) -> Any:
+        self.calls += 1
+        is_now = self.calls == self._at
+        if (is_now and self._is_before) or (self._is_for_ever and self.calls > self._at):
+            work.close()
+            raise self._error()
+        result = await work
+        if is_now:
+            raise self._error()
+        return result
+
+
+class Fragile:
+    """A store or a host whose calls that matter go through the trigger."""
+
+    def __init__(self, inner: Any, trigger: Trigger, names: tuple[str, ...]) -> None:
+        self._inner = inner
+        self._trigger = trigger
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._inner, name)
+        if name not in self._names:
+            return attribute
+        return lambda *args, **kwargs: self._trigger.around(attribute(*args, **kwargs))
+
+
+STORE = ("add_machine", "save_machine", "add_event")
+HOST = ("create", "start", "stop", "destroy")
+
+
+class Promises:
+    """What a caller has been told, or has asked for since."""
+
+    def __init__(self) -> None:
+        self.states: dict[MachineId, set[State | None]] = {}
+
+    async def live(self, rig: Rig) -> None:
+        """A life, until something goes wrong."""
+        machines = rig.plane.machines
+        kept = await rig.create(name="kept")
+        self.states[kept] = {State.STOPPED}
+        gone = await rig.create(name="gone", ephemeral=True)
+        self.states[gone] = {State.STOPPED}
+        for machine in (kept, gone):
+            await self.ask(machine, {State.STOPPED, State.RUNNING}, machines.start(rig.me, machine), State.RUNNING)
+        await self.ask(gone, {State.RUNNING, None}, machines.stop(rig.me, gone), None)
+        await self.ask(kept, {State.RUNNING, State.STOPPED}, machines.stop(rig.me, kept), State.STOPPED)
+        await self.ask(kept, {State.STOPPED, State.RUNNING}, machines.start(rig.me, kept), State.RUNNING)
+        await self.ask(kept, {State.RUNNING, None}, machines.delete(rig.me, kept), None)
+
+    async def ask(self, machine: MachineId, meanwhile: set[State | None], call: Any, then: State | None) -> None:
+        self.states[machine] = meanwhile | {State.FAILED}
+        await call
+        self.states[machine] = {then}
+
+
+@pytest.fixture
+async def fragile(tmp_path: Path) -> AsyncIterator[Callable[[Trigger], Rig]]:
+    rigs = []
+
+    def make(trigger: Trigger) -> Rig:
+        rig = Rig(tmp_path / "world", settings.Machines(stop_grace=1.0))
+        host: Any = Fragile(SimulatedHost(rig.world), trigger, HOST)
+        store: Any = Fragile(rig.store, trigger, STORE)
+        rig.plane = rig.assemble(store, host)
+        rigs.append(rig)
+        return rig
+
+    yield make
+    for rig in rigs:
+        await rig.plane.close()
+        await rig.world.close()
+
+
+def check(rig: Rig, promises: Promises) -> None:
+    """Record and host agree, nothing is in the middle of anything, and every promise is kept."""
+    living = {it.id: it.state for it in rig.plane.machines.list(rig.me)}
+    assert set(rig.world.machines) <= set(living)
+    for id, state in living.items():
+        assert state in (State.STOPPED, State.RUNNING, State.FAILED)
+        if state is not State.FAILED:
+            assert rig.life(id) == Life(state.value)
+    for id, states in promises.states.items():
+        assert living.get(id) in states
+    running = [machine for machine in rig.world.machines.values() if machine.life is Life.RUNNING]
+    assert rig.plane.core.fleet.admission.promised_mib == 512 * len(running)
+
+
+async def check_it_still_works(rig: Rig) -> None:
+    """Every machine can be started, used and deleted, and its name is free again."""
+    for machine in rig.plane.machines.list(rig.me):
+        if rig.life(machine.id) is not None:
+            await rig.plane.machines.start(rig.me, machine.id)
+            assert (await rig.run(machine.id, "echo up")).stdout == b"up\n"
+        await rig.plane.machines.delete(rig.me, machine.id)
+    await rig.create(name="kept")
+    await rig.create(name="gone")
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, CALLS))
+async def test_a_service_killed_at_any_call_finds_everything_in_order(
+    fragile: Callable[[Trigger], Rig], at: int, is_before: bool
+) -> None:
+    trigger, promises = Trigger(at, is_before, Died, is_for_ever=True), Promises()
+    rig = fragile(trigger)
+    await rig.open()
+    try:
+        await promises.live(rig)
+    except (Died, errors.HutchError):
+        assert trigger.calls >= at
+    await rig.crash_and_restart()
+    await rig.settle()
+    check(rig, promises)
+    await check_it_still_works(rig)
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, CALLS))
+async def test_a_database_or_host_that_fails_at_any_call_harms_only_that_call(
+    fragile: Callable[[Trigger], Rig], at: int, is_before: bool
+) -> None:
+    trigger = Trigger(at, is_before, lambda: errors.HutchError("the database failed"), is_for_ever=False)
+    rig, promises = fragile(trigger), Promises()
+    await rig.open()
+    try:
+        await promises.live(rig)
+    except errors.HutchError:
+        assert trigger.calls >= at
+    await rig.settle()
+    trigger.disarm()
+    rig.plane.core.keeper.sweep()
+    await rig.settle()
+    check(rig, promises)
+    await check_it_still_works(rig)
+
+
+async def test_a_life_ends_before_the_last_call(fragile: Callable[[Trigger], Rig]) -> None:
+    trigger = Trigger(CALLS, True, Died, is_for_ever=True)
+    rig = fragile(trigger)
+    await rig.open()
+    await Promises().live(rig)
+    assert trigger.calls < CALLS - 1
+    await asyncio.sleep(0)

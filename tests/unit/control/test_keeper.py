@@ -1,0 +1,155 @@
+"""Timers, by a clock that the test moves; and what is written now and then."""
+
+import asyncio
+
+import pytest
+
+from hutch.host.interface import Life
+from hutch.model import errors
+from hutch.model.machine import Timers
+from hutch.model.states import State
+from unit.control.rig import Rig, soon, turn
+
+
+async def sweep(rig: Rig, seconds: float) -> None:
+    """So much time passes, and the keeper makes its round."""
+    rig.clock.advance(seconds)
+    rig.plane.core.keeper.sweep()
+    await turn()
+    await rig.settle()
+
+
+async def test_an_idle_machine_is_stopped_and_says_why(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle_stop=60))
+    await sweep(rig, 59)
+    assert rig.state(machine) is State.RUNNING
+    await sweep(rig, 1)
+    assert rig.state(machine) is State.STOPPED
+    assert "stopping: not used for 60 s" in await rig.messages(machine)
+
+
+async def test_the_keeper_makes_its_rounds_by_itself(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle_stop=60))
+    await turn()
+    rig.clock.advance(61)
+    await rig.come(machine, State.STOPPED)
+
+
+async def test_use_begins_the_idle_time_anew(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle_stop=60))
+    for _ in range(3):
+        await sweep(rig, 50)
+        await rig.run(machine, "true")
+    await sweep(rig, 59)
+    assert rig.state(machine) is State.RUNNING
+
+
+async def test_looking_is_no_use(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle_stop=60))
+    await sweep(rig, 59)
+    rig.get(machine)
+    rig.plane.machines.list(rig.me)
+    await rig.messages(machine)
+    await rig.plane.machines.stats(rig.me, machine)
+    await rig.plane.processes.list(rig.me, machine)
+    await sweep(rig, 1)
+    assert rig.state(machine) is State.STOPPED
+
+
+async def test_a_machine_is_not_idle_while_a_command_runs_in_it(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle_stop=60))
+    running = soon(rig.run(machine, "sleep 1000"))
+    while not rig.world.machines[machine].processes:
+        await asyncio.sleep(0)
+    rig.clock.advance(1000)
+    rig.plane.core.keeper.sweep()
+    await turn()
+    assert rig.state(machine) is State.RUNNING
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await sweep(rig, 60)
+    assert rig.state(machine) is State.STOPPED
+
+
+async def test_a_stopped_machine_that_is_used_again_is_stopped_again(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle_stop=5))
+    await sweep(rig, 5)
+    await rig.run(machine, "true")
+    assert rig.state(machine) is State.RUNNING
+    await sweep(rig, 5)
+    assert rig.state(machine) is State.STOPPED
+
+
+async def test_an_idle_ephemeral_machine_is_deleted(rig: Rig) -> None:
+    await rig.launch(ephemeral=True, timers=Timers(idle_stop=5))
+    await sweep(rig, 5)
+    assert rig.plane.machines.list(rig.me) == []
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+async def test_a_machine_whose_lifetime_is_over_is_deleted(rig: Rig, is_running: bool) -> None:
+    machine = await (rig.launch if is_running else rig.create)(timers=Timers(lifetime=100))
+    await sweep(rig, 99)
+    assert rig.get(machine)
+    await sweep(rig, 1)
+    assert rig.world.machines == {}
+
+
+async def test_a_lifetime_ends_even_a_start(rig: Rig) -> None:
+    machine = await rig.create(timers=Timers(lifetime=100))
+    rig.world.faults.gate = asyncio.Event()
+    starting = soon(rig.plane.machines.start(rig.me, machine))
+    await rig.come(machine, State.STARTING)
+    await sweep(rig, 100)
+    assert isinstance((await asyncio.gather(starting, return_exceptions=True))[0], errors.Conflict)
+    assert rig.world.machines == {}
+
+
+async def test_timers_that_ran_out_while_the_service_was_away_fire_late(rig: Rig) -> None:
+    idle, old = await rig.launch(timers=Timers(idle_stop=60)), await rig.launch(timers=Timers(lifetime=60))
+    await rig.crash()
+    rig.clock.advance(1000)
+    await rig.crash_and_restart()
+    await sweep(rig, 0)
+    assert rig.life(idle) is Life.STOPPED
+    assert rig.life(old) is None
+
+
+async def test_what_a_timer_could_not_do_is_tried_again_after_a_while(rig: Rig) -> None:
+    machine = await rig.create(timers=Timers(lifetime=10))
+    rig.world.faults.destroys = [errors.DiskFull("no"), errors.DiskFull("no")]
+    for _ in range(30):
+        await sweep(rig, 1)
+    assert (await rig.messages(machine)).count("could not be deleted: no") == 1
+    await sweep(rig, 60)
+    assert (await rig.messages(machine)).count("could not be deleted: no") == 2
+    await sweep(rig, 60)
+    assert rig.world.machines == {}
+
+
+async def test_last_uses_are_written_in_batches_and_at_the_end(rig: Rig) -> None:
+    machine = await rig.launch()
+    rig.clock.advance(1)
+    await turn()
+    await rig.run(machine, "true")
+    used = rig.clock.now()
+    assert rig.get(machine).last_activity_at == used
+    assert (await rig.store.load()).machines[0].last_activity_at != used
+    rig.clock.advance(5)
+    await turn()
+    assert (await rig.store.load()).machines[0].last_activity_at == used
+    await rig.run(machine, "true")
+    await rig.plane.close()
+    assert (await rig.store.load()).machines[0].last_activity_at == rig.clock.now()
+
+
+async def test_an_error_of_one_round_does_not_end_the_rounds(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = await rig.launch(timers=Timers(idle_stop=60))
+    await turn()
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.plane.core.fleet.records, "timed", lambda: 1 / 0)
+        rig.clock.advance(61)
+        await turn()
+    assert rig.state(machine) is State.RUNNING
+    rig.clock.advance(1)
+    await rig.come(machine, State.STOPPED)
