@@ -1,15 +1,16 @@
 """Real machines: QEMU, a guest kernel, the agent. Images and templates are kept between runs in .hutch/test."""
 
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from registry import Registry, push_busybox, running_registry
 
 from hutch import settings
 from hutch.host.local import LocalHost
 from hutch.host.paths import Paths
 from machines import Launcher, launching
+from registry import Member, OciImage, Registry, directory, layer, symlink
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,19 +25,26 @@ def home() -> Path:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+    with Registry(tmp_path_factory.mktemp("registry")) as registry:
         yield registry
 
 
 @pytest.fixture(scope="session")
 def busybox(registry: Registry) -> str:
-    """The reference of a small image in a real registry."""
-    return push_busybox(registry)
+    """The reference of a small image in a real registry: all of busybox, run as root, without an init."""
+    binary = Path("/bin/busybox")
+    applets = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    links = [symlink(f"bin/{name}", "busybox") for name in applets if name != "busybox"]
+    users = Member("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    files = [directory(name) for name in ("bin", "etc", "root")]
+    image = OciImage([layer(*files, Member("bin/busybox", binary.read_bytes(), mode=0o755), *links, users)])
+    registry.push("tools:latest", image)
+    return registry.name("tools:latest")
 
 
 @pytest.fixture
 def wanted(home: Path, registry: Registry) -> settings.Settings:
-    return settings.load({"HUTCH_HOME": str(home), "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.address})
+    return settings.load({"HUTCH_HOME": str(home), "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host})
 
 
 @pytest.fixture

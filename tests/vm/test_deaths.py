@@ -49,22 +49,22 @@ async def test_a_panicking_kernel_is_told_in_its_own_words(vms: Launcher) -> Non
 
 async def test_a_guest_that_powers_off_is_stopped_not_failed(vms: Launcher) -> None:
     machine = await vms.launch()
-    await machine.run("echo kept > /root/kept; sync")
+    await machine.run("echo kept > /kept && sync")
     await start(machine, "poweroff -f")
     died = await death_of(machine, within=15)
     assert died.clean
     assert vms.host.get(machine.id).life is Life.STOPPED  # type: ignore[union-attr]
     await vms.host.start(machine.id)
-    assert (await machine.run("cat /root/kept")).text == "kept"
+    assert (await machine.run("cat /kept")).text == "kept"
 
 
 async def test_a_failed_machine_starts_again_from_its_disk(vms: Launcher) -> None:
     machine = await vms.launch()
-    await machine.run("echo kept > /root/kept; sync")
+    await machine.run("echo kept > /kept && sync")
     os.kill(machine.pid, signal.SIGKILL)
     await death_of(machine, within=1)
     await vms.host.start(machine.id)
-    assert (await machine.run("cat /root/kept")).text == "kept"
+    assert (await machine.run("cat /kept")).text == "kept"
 
 
 async def test_a_killed_agent_comes_back(vms: Launcher) -> None:

@@ -43,21 +43,21 @@ async def test_a_disk_is_as_large_as_asked_for(vms: Launcher) -> None:
 
 async def test_a_stopped_machine_keeps_its_disk_and_loses_its_memory(vms: Launcher) -> None:
     machine = await vms.launch()
-    await machine.run("echo kept > /root/kept; echo lost > /tmp/lost")
+    await machine.run("echo kept > /kept && echo lost > /tmp/lost")
     await vms.host.stop(machine.id, grace=10)
     state = vms.host.get(machine.id)
     assert state is not None
     assert (state.life, state.pid) == (Life.STOPPED, None)
     await vms.host.start(machine.id)
-    assert (await machine.run("cat /root/kept; ls /tmp")).text == "kept"
+    assert (await machine.run("cat /kept && ls /tmp")).text == "kept"
 
 
 async def test_a_machine_ended_by_force_keeps_what_it_had_synced(vms: Launcher) -> None:
     machine = await vms.launch()
-    await machine.run("echo kept > /root/kept; sync")
+    await machine.run("echo kept > /kept && sync")
     await vms.host.stop(machine.id, grace=0)
     await vms.host.start(machine.id)
-    assert (await machine.run("cat /root/kept")).text == "kept"
+    assert (await machine.run("cat /kept")).text == "kept"
 
 
 async def test_clones_of_one_template_are_told_apart(vms: Launcher) -> None:
@@ -149,7 +149,7 @@ async def test_every_process_is_confined(vms: Launcher) -> None:
     one, other = await vms.launch(), await vms.launch()
     status = {}
     for machine in (one, other):
-        lines = open(f"/proc/{machine.pid}/status").read().splitlines()
+        lines = Path(f"/proc/{machine.pid}/status").read_text().splitlines()
         status[machine.id] = dict(line.split(":\t", 1) for line in lines)
     uids = {entry["Uid"].split()[0] for entry in status.values()}
     assert len(uids) == 2

@@ -48,13 +48,17 @@ class Monitor:
         """Connect and negotiate. Raises `MachineFailed` when the process does not answer in time."""
         client = QMPClient("hutch")
         sock = connect(path)
+        descriptors = sock.dup()
         try:
             async with asyncio.timeout(timeout):
                 await client.connect(sock)
-        except (QMPError, OSError, EOFError, TimeoutError) as error:
+        except BaseException as error:
+            descriptors.close()
             sock.close()
-            raise errors.MachineFailed("QEMU does not answer on its control socket", cause=repr(error)) from error
-        return cls(client, sock.dup())
+            if isinstance(error, (QMPError, OSError, EOFError, TimeoutError)):
+                raise errors.MachineFailed("QEMU does not answer on its control socket", cause=repr(error)) from error
+            raise
+        return cls(client, descriptors)
 
     async def execute(self, command: str, timeout: float = COMMAND_TIMEOUT, **arguments: object) -> Any:
         """One command. `MachineFailed` carries QEMU's own words."""
