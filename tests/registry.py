@@ -18,7 +18,8 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -120,6 +121,37 @@ class Registry:
         shutil.rmtree(layout)
         return written.read_text().strip()
 
+    def put_index(self, name: str, tag: str, *platforms: tuple[str, str, str]) -> str:
+        """Put an index of (OS, architecture, manifest digest) that are there already; its digest."""
+        kind = "application/vnd.oci.image.index.v1+json"
+        manifest = "application/vnd.oci.image.manifest.v1+json"
+        listed = [
+            {"mediaType": manifest, "digest": digest, "size": 1, "platform": {"os": os, "architecture": architecture}}
+            for os, architecture, digest in platforms
+        ]
+        data = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": listed}).encode()
+        request = urllib.request.Request(
+            f"http://{self.host}/v2/{name}/manifests/{tag}", data, {"Content-Type": kind}, method="PUT"
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+        return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+    def manifest(self, name: str, tag: str) -> str:
+        """What the registry keeps under this tag."""
+        accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        request = urllib.request.Request(f"http://{self.host}/v2/{name}/manifests/{tag}", headers=accept)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def corrupt(self, name: str) -> None:
+        """Change the last byte of every layer of a repository, behind the registry's back."""
+        storage = self._directory / "data/docker/registry/v2"
+        for link in (storage / "repositories" / name / "_layers/sha256").iterdir():
+            blob = storage / "blobs/sha256" / link.name[:2] / link.name / "data"
+            data = blob.read_bytes()
+            if data.startswith(b"\x1f\x8b"):
+                blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
     def push_busybox(self, name: str = "busybox:latest") -> str:
         """Push the small image of `busybox_image`; its digest."""
         return self.push(name, busybox_image())
@@ -144,6 +176,7 @@ class Member:
     target: str = ""
     device: tuple[int, int] = (0, 0)
     xattrs: Mapping[str, str] = field(default_factory=dict)
+    pax: Mapping[str, str] = field(default_factory=dict)
 
     def info(self) -> tarfile.TarInfo:
         info = tarfile.TarInfo(self.name)
@@ -152,7 +185,7 @@ class Member:
         info.size = len(self.content)
         info.mtime = 1_000_000_000
         info.devmajor, info.devminor = self.device
-        info.pax_headers = {f"SCHILY.xattr.{name}": value for name, value in self.xattrs.items()}
+        info.pax_headers = {f"SCHILY.xattr.{name}": value for name, value in self.xattrs.items()} | dict(self.pax)
         return info
 
 
@@ -184,7 +217,9 @@ class OciImage:
     layers: Sequence[bytes]
     config: Mapping[str, Any] = field(default_factory=dict)
     architecture: str = "amd64"
-    gzipped: Iterable[bytes] | None = None  # the layers' blobs, if they are not simply the layers
+    compress: Callable[[bytes], bytes] = lambda data: gzip.compress(data, compresslevel=1, mtime=0)
+    layer_type: str = "layer.v1.tar+gzip"
+    config_type: str = "config.v1+json"
 
     def write(self, layout: Path) -> None:
         """As an OCI layout with the one tag `image`."""
@@ -205,12 +240,11 @@ class OciImage:
                 "diff_ids": [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in self.layers],
             },
         }
-        compressed = self.gzipped or (gzip.compress(data, mtime=0) for data in self.layers)
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": put("config.v1+json", json.dumps(described).encode()),
-            "layers": [put("layer.v1.tar+gzip", data) for data in compressed],
+            "config": put(self.config_type, json.dumps(described).encode()),
+            "layers": [put(self.layer_type, self.compress(data)) for data in self.layers],
         }
         entry = put("manifest.v1+json", json.dumps(manifest).encode())
         entry["annotations"] = {"org.opencontainers.image.ref.name": "image"}

@@ -94,4 +94,5 @@ def words(stderr: str) -> str:
     """The error in what umoci says, printable."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = next((line for line in reversed(lines) if line.startswith("⨯")), lines[-1] if lines else "umoci failed")
-    return "".join(char if char.isprintable() else " " for char in said.lstrip("⨯ "))[:300]
+    said = "".join(char if char.isprintable() else " " for char in said.lstrip("⨯ "))
+    return said if len(said) <= 300 else f"{said[:150]} … {said[-140:]}"  # the name of a member may be very long
