@@ -11,8 +11,6 @@ from hutch.api.smol import parse, present, refs, requests, responses
 
 router = APIRouter(tags=["processes"])
 
-_MAX_PAGE = 512 * 1024
-_MAX_WAIT = 60.0
 _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -24,18 +22,15 @@ async def list_all(request: Request, id: str) -> Response:
 
 
 @router.get("/v1/machines/{id}/processes/{process}/output", responses={200: {"model": responses.ProcessOutput}})
-async def output(
-    request: Request,
-    id: str,
-    process: str,
-    stdout: Annotated[int, Query(ge=0)] = 0,
-    stderr: Annotated[int, Query(ge=0)] = 0,
-    wait: Annotated[float, Query(ge=0, le=_MAX_WAIT)] = 0,
-    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 256 * 1024,
-) -> Response:
+async def output(request: Request, id: str, process: str, page: Annotated[requests.Page, Query()]) -> Response:
     """What it wrote from these offsets on; waits up to `wait` seconds until there is any."""
     reading = service.of(request).control.processes.output(
-        service.principal(request), refs.machine(request), process, (stdout, stderr), wait, limit
+        service.principal(request),
+        refs.machine(request),
+        process,
+        (page.stdout, page.stderr),
+        page.wait,
+        page.limit,
     )
     return present.Json(present.process_output(await streams.unless_hung_up(request.receive, reading)))
 

@@ -124,6 +124,15 @@ class Signal(Body):
     signal: int | str
 
 
+class Page(BaseModel):
+    """Which page of a process's output: offsets, seconds to wait, and bytes of each stream. Native, in the query."""
+
+    stdout: Annotated[int, Field(ge=0)] = 0
+    stderr: Annotated[int, Field(ge=0)] = 0
+    wait: Annotated[float, Field(ge=0, le=60)] = 0
+    limit: Annotated[int, Field(ge=1, le=512 * 1024)] = 256 * 1024
+
+
 class PullImage(Body):
     """An image to have here. Native."""
 
