@@ -88,7 +88,7 @@ class Process:
                 cwd=cwd,
                 env=env,
                 start_new_session=True,
-                preexec_fn=_take_terminal,
+                preexec_fn=lambda: _take_terminal(its),
             )
         except BaseException:
             os.close(terminal)
@@ -212,5 +212,7 @@ def _set_size(terminal: int, size: guest.TerminalSize) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
 
 
-def _take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+def _take_terminal(its: int) -> None:
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # asyncio has done so already, uvloop does later
+    fcntl.ioctl(its, termios.TIOCSCTTY, 0)
