@@ -262,7 +262,7 @@ impl Agent {
                 return self.files.handle(request, conversation, &self.workers);
             }
             "file.stat" | "file.list" | "file.mkdir" | "file.remove" => {
-                return files::ask(request, conversation, &self.workers);
+                return files::ask(&request, conversation, &self.workers);
             }
             "hello" => self.hello(&request),
             "restore" => identity::restore(&request, &self.ground, &mut self.processes.environment),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::conversation::{Conversation, HEADROOM};
 use crate::failure::{Code, Failure, Outcome};
-use crate::frames::BODY_LIMIT;
+use crate::frames::{BODY_LIMIT, Frame};
 use crate::request::Request;
 use crate::workers::Workers;
 use transfer::{Reading, Writing};
@@ -30,18 +30,63 @@ enum State {
     Failed(Failure),
 }
 
+/// One request of a handle, reduced to what it says: what waits must not be larger than what was sent.
+enum Step {
+    OpenRead(String),
+    OpenWrite(String, Option<u32>),
+    Read(usize),
+    Write(Frame),
+    Commit,
+    Close,
+}
+
+impl Step {
+    fn parse(request: &mut Request) -> Outcome<Step> {
+        Ok(match request.op.as_str() {
+            "file.open_read" => Step::OpenRead(absolute(request)?),
+            "file.open_write" => Step::OpenWrite(absolute(request)?, mode(request)?),
+            "file.read" => Step::Read(request.integer("limit")?.clamp(1, BODY_LIMIT as u64) as usize),
+            "file.write" => Step::Write(std::mem::take(&mut request.frame)),
+            "file.commit" => Step::Commit,
+            "file.close" => Step::Close,
+            op => return Err(Failure::new(Code::UnknownOp, format!("there is no operation '{op}'"))),
+        })
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Step::Write(frame) => frame.weight(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes its answer may bring.
+    fn brings(&self) -> usize {
+        match self {
+            Step::Read(limit) => *limit,
+            _ => 0,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Handle {
     /// `None` while a worker has it.
     state: Option<State>,
-    queue: VecDeque<Request>,
+    queue: VecDeque<(u64, Step)>,
     /// A request of it was refused: none after it may be done.
     refused: Option<Failure>,
 }
 
+impl Handle {
+    fn refuse(&mut self, failure: Failure) -> Failure {
+        self.refused.get_or_insert(failure).clone()
+    }
+}
+
 pub enum Answer {
     Value(Outcome<Value>),
-    /// A header, and a buffer whose body lies behind the headroom.
+    /// A header, and a buffer whose body lies between the headroom and an end.
     Body(Value, Vec<u8>, usize),
     /// Nothing to be said.
     None,
@@ -93,46 +138,53 @@ impl Files {
     }
 
     /// Queue it: the handle's number, or `None` if there is nothing to be done.
-    fn accept(&mut self, request: Request) -> Outcome<Option<u64>> {
+    fn accept(&mut self, mut request: Request) -> Outcome<Option<u64>> {
         let number = request.integer("h")?;
-        let opening = matches!(request.op.as_str(), "file.open_read" | "file.open_write");
-        if opening {
-            absolute(&request)?;
-            if self.handles.contains_key(&number) {
-                return Err(Failure::new(
-                    Code::Exists,
-                    format!("file handle {number} is open already"),
-                ));
-            }
-            if self.handles.len() >= HANDLE_LIMIT {
-                return Err(Failure::new(
-                    Code::TooMany,
-                    format!("{HANDLE_LIMIT} file handles are open already"),
-                ));
-            }
-            self.handles.insert(
-                number,
-                Handle {
-                    state: Some(State::Over),
-                    ..Handle::default()
-                },
-            );
+        let step = Step::parse(&mut request);
+        if matches!(step, Ok(Step::OpenRead(_) | Step::OpenWrite(..))) {
+            self.make(number)?;
         }
-        let closing = request.op == "file.close";
         let Some(handle) = self.handles.get_mut(&number) else {
             // Closing is what one does after any mishap: it is never one itself.
+            let closing = matches!(step, Ok(Step::Close));
+            step?;
             let failure = Failure::new(Code::NotFound, format!("there is no file handle {number}"));
             return if closing { Ok(None) } else { Err(failure) };
         };
-        if self.queued + request.frame.weight() > QUEUE_LIMIT && handle.refused.is_none() {
-            handle.refused = Some(Failure::new(Code::Busy, "too many bytes wait to be written to files"));
-        }
-        if let Some(failure) = handle.refused.as_ref().filter(|_| !closing) {
+        let step = match step {
+            Ok(step) if self.queued + step.weight() <= QUEUE_LIMIT => step,
+            Ok(_) => return Err(handle.refuse(Failure::new(Code::Busy, "too many bytes wait to be written to files"))),
+            Err(failure) => return Err(handle.refuse(failure)),
+        };
+        if let Some(failure) = handle.refused.as_ref().filter(|_| !matches!(step, Step::Close)) {
             return Err(failure.clone());
         }
-        self.queued += request.frame.weight();
-        handle.queue.push_back(request);
+        self.queued += step.weight();
+        handle.queue.push_back((request.id, step));
         Ok(Some(number))
+    }
+
+    fn make(&mut self, number: u64) -> Outcome<()> {
+        if self.handles.contains_key(&number) {
+            return Err(Failure::new(
+                Code::Exists,
+                format!("file handle {number} is open already"),
+            ));
+        }
+        if self.handles.len() >= HANDLE_LIMIT {
+            return Err(Failure::new(
+                Code::TooMany,
+                format!("{HANDLE_LIMIT} file handles are open already"),
+            ));
+        }
+        self.handles.insert(
+            number,
+            Handle {
+                state: Some(State::Over),
+                ..Handle::default()
+            },
+        );
+        Ok(())
     }
 
     /// Give the handle's next request to a worker, if it has one and none is under way.
@@ -140,29 +192,24 @@ impl Files {
         let Some(handle) = self.handles.get_mut(&number) else {
             return;
         };
-        let Some(request) = handle.queue.front() else { return };
+        let Some((_, step)) = handle.queue.front() else { return };
         if handle.state.is_none() {
             return;
         }
-        let reads = request.op == "file.read";
-        if reads && !conversation.has_room_for(self.reserved) {
+        let reserved = step.brings();
+        if reserved > 0 && !conversation.has_room_for(self.reserved) {
             self.held.insert(number);
             return;
         }
-        let (Some(state), Some(request)) = (handle.state.take(), handle.queue.pop_front()) else {
+        let (Some(state), Some((id, step))) = (handle.state.take(), handle.queue.pop_front()) else {
             return;
         };
-        self.queued -= request.frame.weight();
-        let limit = request
-            .integer("limit")
-            .map_or(0, |limit| limit.min(BODY_LIMIT as u64) as usize);
-        let reserved = if reads { limit } else { 0 };
+        self.queued -= step.weight();
         self.reserved += reserved;
-        let spare = if reads { conversation.spare() } else { Vec::new() };
+        let spare = if reserved > 0 { conversation.spare() } else { Vec::new() };
         let conversation = conversation.number;
         workers.submit(move || {
-            let id = request.id;
-            let (state, answer, spare) = perform(state, request, spare);
+            let (state, answer, spare) = perform(state, step, spare);
             Done {
                 conversation,
                 id,
@@ -245,34 +292,50 @@ fn respond(id: u64, answer: Answer, conversation: &mut Conversation) {
     }
 }
 
-/// A question about a path; answered by a worker.
-pub fn ask(request: Request, conversation: &mut Conversation, workers: &Workers<Done>) {
-    let number = conversation.number;
-    workers.submit(move || Done::plain(number, request.id, ask_path(&request)));
+/// A question about a path, reduced to what it says.
+enum Question {
+    Stat,
+    List(String, Option<u64>),
+    MakeDirectory(u32),
+    Remove(bool),
 }
 
-fn ask_path(request: &Request) -> Outcome<Value> {
-    let path = absolute(request)?;
-    match request.op.as_str() {
-        "file.stat" => paths::stat(path),
-        "file.list" => paths::list(
-            path,
-            request.optional_text("after")?.unwrap_or(""),
-            request.optional_integer("limit")?,
-        ),
-        "file.mkdir" => paths::make_directory(path, mode(request)?.unwrap_or(0o755)),
-        "file.remove" => paths::remove(path, request.flag("recursive")?),
-        _ => Err(Failure::new(
-            Code::UnknownOp,
-            format!("there is no operation '{}'", request.op),
-        )),
+/// Ask a worker about a path.
+pub fn ask(request: &Request, conversation: &mut Conversation, workers: &Workers<Done>) {
+    let (number, id) = (conversation.number, request.id);
+    match question(request) {
+        Ok((path, question)) => workers.submit(move || Done::plain(number, id, look(&path, &question))),
+        Err(failure) => conversation.answer(id, Err(failure)),
     }
 }
 
-fn absolute(request: &Request) -> Outcome<&str> {
+fn question(request: &Request) -> Outcome<(String, Question)> {
+    let question = match request.op.as_str() {
+        "file.stat" => Question::Stat,
+        "file.list" => {
+            let after = request.optional_text("after")?.unwrap_or("").to_owned();
+            Question::List(after, request.optional_integer("limit")?)
+        }
+        "file.mkdir" => Question::MakeDirectory(mode(request)?.unwrap_or(0o755)),
+        "file.remove" => Question::Remove(request.flag("recursive")?),
+        op => return Err(Failure::new(Code::UnknownOp, format!("there is no operation '{op}'"))),
+    };
+    Ok((absolute(request)?, question))
+}
+
+fn look(path: &str, question: &Question) -> Outcome<Value> {
+    match question {
+        Question::Stat => paths::stat(path),
+        Question::List(after, limit) => paths::list(path, after, *limit),
+        Question::MakeDirectory(mode) => paths::make_directory(path, *mode),
+        Question::Remove(recursive) => paths::remove(path, *recursive),
+    }
+}
+
+fn absolute(request: &Request) -> Outcome<String> {
     let path = request.text("path")?;
     if path.starts_with('/') {
-        Ok(path)
+        Ok(path.to_owned())
     } else {
         Err(Failure::invalid(format!("'{path}' is not an absolute path")))
     }
@@ -285,52 +348,49 @@ fn mode(request: &Request) -> Outcome<Option<u32>> {
     }
 }
 
-/// Do one request on a handle's state: the state after it, the answer, and a buffer to be used again.
-fn perform(state: State, request: Request, spare: Vec<u8>) -> (State, Answer, Option<Vec<u8>>) {
-    if request.op == "file.close" {
-        return (State::Over, Answer::Value(Ok(json!({}))), None);
-    }
-    if let State::Failed(failure) = state {
-        let answer = Answer::Value(Err(failure.clone()));
-        return (State::Failed(failure), answer, None);
-    }
-    match act(state, &request, spare) {
-        Ok((state, answer)) => (state, answer, Some(request.frame.into_buffer())),
-        Err(failure) => (State::Failed(failure.clone()), Answer::Value(Err(failure)), None),
+/// Do one step on a handle's state: the state after it, the answer, and a buffer to be used again.
+fn perform(state: State, step: Step, spare: Vec<u8>) -> (State, Answer, Option<Vec<u8>>) {
+    let nothing = || Answer::Value(Ok(json!({})));
+    let (outcome, used) = match (step, state) {
+        (Step::Close, _) => (Ok((State::Over, nothing())), None),
+        (_, State::Failed(failure)) => (Err(failure), None),
+        (Step::OpenRead(path), State::Over) => (open_read(&path), None),
+        (Step::OpenWrite(path, mode), State::Over) => (
+            Writing::open(&path, mode).map(|writing| (State::Writing(writing), nothing())),
+            None,
+        ),
+        (Step::Read(limit), State::Reading(reading)) => (read(reading, limit, spare), None),
+        (Step::Write(frame), State::Writing(mut writing)) => {
+            let outcome = writing.write(frame.body());
+            (
+                outcome.map(|()| (State::Writing(writing), nothing())),
+                Some(frame.into_buffer()),
+            )
+        }
+        (Step::Commit, State::Writing(writing)) => (writing.commit().map(|()| (State::Over, nothing())), None),
+        _ => (
+            Err(Failure::invalid(
+                "the operation does not fit what the file handle was opened for",
+            )),
+            None,
+        ),
+    };
+    match outcome {
+        Ok((state, answer)) => (state, answer, used),
+        Err(failure) => (State::Failed(failure.clone()), Answer::Value(Err(failure)), used),
     }
 }
 
-fn act(state: State, request: &Request, mut spare: Vec<u8>) -> Outcome<(State, Answer)> {
-    let nothing = || Answer::Value(Ok(json!({})));
-    match (request.op.as_str(), state) {
-        ("file.open_read", State::Over) => {
-            let path = request.text("path")?;
-            let (reading, found) = Reading::open(path)?;
-            let answer = json!({"stat": paths::describe(path, &found, None)});
-            Ok((State::Reading(reading), Answer::Value(Ok(answer))))
-        }
-        ("file.open_write", State::Over) => {
-            let writing = Writing::open(request.text("path")?, mode(request)?)?;
-            Ok((State::Writing(writing), nothing()))
-        }
-        ("file.read", State::Reading(mut reading)) => {
-            let limit = request.integer("limit")?.clamp(1, BODY_LIMIT as u64) as usize;
-            let (count, eof) = reading.read(&mut spare, limit)?;
-            Ok((
-                State::Reading(reading),
-                Answer::Body(json!({"eof": eof}), spare, HEADROOM + count),
-            ))
-        }
-        ("file.write", State::Writing(mut writing)) => {
-            writing.write(request.body())?;
-            Ok((State::Writing(writing), nothing()))
-        }
-        ("file.commit", State::Writing(writing)) => {
-            writing.commit()?;
-            Ok((State::Over, nothing()))
-        }
-        (op, _) => Err(Failure::invalid(format!(
-            "{op} does not fit what the file handle was opened for"
-        ))),
-    }
+fn open_read(path: &str) -> Outcome<(State, Answer)> {
+    let (reading, found) = Reading::open(path)?;
+    let answer = json!({"stat": paths::describe(path, &found, None)});
+    Ok((State::Reading(reading), Answer::Value(Ok(answer))))
+}
+
+fn read(mut reading: Reading, limit: usize, mut buffer: Vec<u8>) -> Outcome<(State, Answer)> {
+    let (count, eof) = reading.read(&mut buffer, limit)?;
+    Ok((
+        State::Reading(reading),
+        Answer::Body(json!({"eof": eof}), buffer, HEADROOM + count),
+    ))
 }

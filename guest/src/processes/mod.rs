@@ -3,39 +3,34 @@
 //! Memory is bounded whatever host and processes do: 1 MiB a stream, and when all streams together hold more than the
 //! budget, 64 KiB for each that goes on; 512 running and 256 ended processes; 8 MiB of input waiting.
 
+mod input;
+mod output;
 mod process;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
 
 use crate::conversation::Conversation;
-use crate::environment::{self, Variables};
+use crate::environment::Variables;
 use crate::failure::{Code, Failure, Outcome};
 use crate::frames::LIST_LIMIT;
 use crate::pty;
 use crate::request::Request;
-use crate::spawn::{Program, Spawner, Standard};
+use crate::spawn::Spawner;
 use crate::stats;
-use crate::stream::Overflow;
-use crate::sys::{self, Poller, READABLE, WRITABLE};
+use crate::sys::{self, Poller};
 use crate::users::Users;
-use process::{Exit, GRACE_MS, Process, Pulled, STDERR, STDOUT, Source, Stdin, Waiting, Write};
+use output::{KEEP, tell};
+use process::{Exit, GRACE_MS, Process, STDERR, STDOUT};
 
-const KEEP: usize = 1 << 20;
-const KEEP_TIGHT: usize = 64 << 10;
 const BUDGET: usize = 32 << 20;
 const RUNNING_LIMIT: usize = 512;
 const ENDED_LIMIT: usize = 256;
-const STDIN_LIMIT: usize = 8 << 20;
-const ORPHAN_LIMIT: usize = 256;
-const PAGE_LIMIT: u64 = 512 << 10;
-const WAIT_LIMIT_MS: u64 = 3_600_000;
-/// Of a process's arguments, so much is kept to be listed.
-const ARGV_KEPT: usize = 4 << 10;
 
 /// The two low bits of a token: which descriptor of the process it is.
 const STDIN: u64 = 2;
@@ -89,155 +84,6 @@ impl Processes {
     }
 
     // ---- operations
-
-    pub fn start(&mut self, request: &Request) -> Outcome<Value> {
-        let name = process_name(request)?;
-        if self.names.contains_key(name) {
-            return Err(Failure::new(
-                Code::Exists,
-                format!("there is a process '{name}' already"),
-            ));
-        }
-        if self.pids.len() >= RUNNING_LIMIT {
-            return Err(Failure::new(
-                Code::TooMany,
-                format!("{RUNNING_LIMIT} processes are running already"),
-            ));
-        }
-        let argv = request.texts("argv")?;
-        if argv.is_empty() {
-            return Err(Failure::invalid("argv is missing or empty"));
-        }
-        let overflow = match request.optional_text("overflow")? {
-            None | Some("block") => Overflow::Block,
-            Some("drop") => Overflow::Drop,
-            Some(_) => return Err(Failure::invalid("overflow must be block or drop")),
-        };
-        let timeout = request.optional_integer("timeout_ms")?;
-        let user = self.users.find(request.optional_text("user")?)?;
-        let tty = if request.has("tty") {
-            Some(request.size(Some("tty"))?)
-        } else {
-            None
-        };
-        let own = request.variables("env")?.unwrap_or_default();
-        let variables = environment::build(&user, tty.is_some(), &self.environment, &own);
-        let program = Program {
-            argv: &argv,
-            environment: environment::strings(&variables),
-            path: &variables["PATH"],
-            cwd: request.optional_text("cwd")?.unwrap_or("/"),
-            user: &user,
-        };
-        let ends = match tty {
-            Some((columns, rows)) => Ends::terminal(columns, rows),
-            None => Ends::pipes(request.flag("stdin")?),
-        };
-        let ends = ends.map_err(|error| Failure::of_io("pipes for a new process", &error))?;
-        let pid = self.spawner.spawn(&program, &ends.standard(&self.null))?;
-        let now = sys::now_ms();
-        let process = Process {
-            name: name.to_owned(),
-            pid,
-            argv: shortened(argv),
-            started_ms: sys::unix_ns() / 1_000_000,
-            tty: tty.is_some(),
-            overflow,
-            sources: [Source::new(ends.stdout), Source::new(ends.stderr)],
-            stdin: Stdin {
-                fd: ends.stdin,
-                ..Stdin::default()
-            },
-            timeout: timeout.map(|timeout| now.saturating_add(timeout)),
-            timed_out: false,
-            exit: None,
-            grace: None,
-            waiting: Vec::new(),
-            timer: None,
-        };
-        self.adopt(process)?;
-        Ok(json!({"pid": pid}))
-    }
-
-    fn adopt(&mut self, process: Process) -> Outcome<()> {
-        let number = self.next;
-        self.next += 1;
-        for kind in [STDOUT, STDERR] {
-            if let Some(fd) = &process.sources[kind].fd {
-                let added = self.poller.add(fd, READABLE, number * KINDS + kind as u64);
-                added.map_err(|error| Failure::of_io("watching a new process", &error))?;
-            }
-        }
-        self.names.insert(process.name.clone(), number);
-        self.pids.insert(process.pid, number);
-        self.table.insert(number, process);
-        self.reschedule(number);
-        Ok(())
-    }
-
-    pub fn write(&mut self, request: Request, conversation: &mut Conversation) {
-        let id = request.id;
-        match self.accept_write(request, conversation.number) {
-            Ok(number) => self.feed(number, conversation),
-            Err(failure) => conversation.answer(id, Err(failure)),
-        }
-    }
-
-    fn accept_write(&mut self, request: Request, conversation: u64) -> Outcome<u64> {
-        let number = self.find(&request)?;
-        let end = request.flag("end")?;
-        let process = self.process(number)?;
-        if process.stdin.fd.is_none() {
-            return Err(nobody_reads(&process.name));
-        }
-        let write = Write {
-            conversation,
-            id: request.id,
-            frame: request.frame,
-            at: 0,
-            end,
-        };
-        let weight = write.frame.weight();
-        if self.stdin_waiting + weight > STDIN_LIMIT {
-            return Err(Failure::new(
-                Code::Busy,
-                "too much input is waiting to be read by processes",
-            ));
-        }
-        self.stdin_waiting += weight;
-        self.process(number)?.stdin.queue.push_back(write);
-        Ok(number)
-    }
-
-    pub fn read(&mut self, request: &Request, conversation: &mut Conversation) {
-        if let Err(failure) = self.accept_read(request, conversation) {
-            conversation.answer(request.id, Err(failure));
-        }
-    }
-
-    fn accept_read(&mut self, request: &Request, conversation: &mut Conversation) -> Outcome<()> {
-        let number = self.find(request)?;
-        let (stdout, stderr) = (request.integer("stdout")?, request.integer("stderr")?);
-        let limit = request.integer("limit")?.clamp(1, PAGE_LIMIT) as usize;
-        let wait = request.optional_integer("wait_ms")?.unwrap_or(0).min(WAIT_LIMIT_MS);
-        let process = self.process(number)?;
-        process.sources[STDOUT].kept.acknowledge(stdout);
-        process.sources[STDERR].kept.acknowledge(stderr);
-        let until = sys::now_ms() + wait;
-        process.waiting.push(Waiting {
-            id: request.id,
-            stdout,
-            stderr,
-            limit,
-            until,
-            linger: None,
-        });
-        for kind in [STDOUT, STDERR] {
-            self.resume(number, kind);
-        }
-        self.settle(number, conversation);
-        Ok(())
-    }
 
     pub fn signal(&mut self, request: &Request) -> Outcome<Value> {
         let number = self.find(request)?;
@@ -416,132 +262,6 @@ impl Processes {
 
     // ---- how
 
-    fn limit(&self) -> usize {
-        if self.kept > self.budget { KEEP_TIGHT } else { KEEP }
-    }
-
-    fn pull(&mut self, number: u64, kind: usize) {
-        let limit = self.limit();
-        let Some(process) = self.table.get_mut(&number) else {
-            return;
-        };
-        let overflow = process.overflow;
-        let source = &mut process.sources[kind];
-        if source.fd.is_none() {
-            return;
-        }
-        let before = source.kept.len();
-        let pulled = source.pull(&mut self.scratch, limit, overflow);
-        self.kept = self.kept + source.kept.len() - before;
-        match pulled {
-            Pulled::Open => {}
-            Pulled::Full if source.paused => {}
-            Pulled::Full => {
-                // Not merely masked: a hang-up would be told all the same, again and again.
-                source.paused = true;
-                if let Some(fd) = &source.fd {
-                    self.poller.remove(fd);
-                }
-            }
-            Pulled::Ended => {
-                // A terminal has a second descriptor, which would keep it watched.
-                if let Some(fd) = source.fd.take().filter(|_| !source.paused) {
-                    self.poller.remove(&fd);
-                }
-            }
-        }
-        if self.kept > self.budget {
-            self.relieve();
-        }
-    }
-
-    /// What ended processes have told already is kept only while there is memory for it.
-    fn relieve(&mut self) {
-        for number in &self.ended {
-            let Some(process) = self.table.get_mut(number) else {
-                continue;
-            };
-            self.kept -= process
-                .sources
-                .iter_mut()
-                .map(|source| source.kept.release())
-                .sum::<usize>();
-        }
-    }
-
-    fn resume(&mut self, number: u64, kind: usize) {
-        let limit = self.limit();
-        let Some(process) = self.table.get_mut(&number) else {
-            return;
-        };
-        let overflow = process.overflow;
-        let source = &mut process.sources[kind];
-        if !source.paused || source.kept.room(limit, overflow) == 0 {
-            return;
-        }
-        source.paused = false;
-        if let Some(fd) = &source.fd {
-            let writable = if process.tty && process.stdin.watched {
-                WRITABLE
-            } else {
-                0
-            };
-            let _ = self.poller.add(fd, READABLE | writable, number * KINDS + kind as u64);
-        }
-        self.pull(number, kind);
-    }
-
-    /// Write waiting input, and watch for room as long as there is some left.
-    pub fn feed(&mut self, number: u64, conversation: &mut Conversation) {
-        let Some(process) = self.table.get_mut(&number) else {
-            return;
-        };
-        let (mut done, result) = process.stdin.push(process.tty);
-        let failed = result.is_err();
-        for write in done.drain(..) {
-            self.stdin_waiting -= write.frame.weight();
-            if write.conversation == conversation.number {
-                conversation.answer(write.id, Ok(json!({})));
-            }
-            conversation.recycle(write.frame.into_buffer());
-        }
-        if failed {
-            process.stdin.fd = None;
-            let failure = nobody_reads(&process.name);
-            for write in process.stdin.queue.drain(..) {
-                self.stdin_waiting -= write.frame.weight();
-                if write.conversation == conversation.number {
-                    conversation.answer(write.id, Err(failure.clone()));
-                }
-            }
-        }
-        self.watch_input(number);
-    }
-
-    fn watch_input(&mut self, number: u64) {
-        let Some(process) = self.table.get_mut(&number) else {
-            return;
-        };
-        let wanted = !process.stdin.queue.is_empty();
-        if wanted == process.stdin.watched {
-            return;
-        }
-        process.stdin.watched = wanted;
-        if process.tty {
-            let source = &process.sources[STDOUT];
-            if let Some(fd) = source.fd.as_ref().filter(|_| !source.paused) {
-                let events = if wanted { READABLE | WRITABLE } else { READABLE };
-                let _ = self.poller.change(fd, events, number * KINDS + STDOUT as u64);
-            }
-        } else if let Some(fd) = &process.stdin.fd {
-            if wanted {
-                let _ = self.poller.add(fd, WRITABLE, number * KINDS + STDIN);
-            } else {
-                self.poller.remove(fd);
-            }
-        }
-    }
-
     /// Answer every read that has something to tell, and see when to look again.
     fn settle(&mut self, number: u64, conversation: &mut Conversation) {
         self.close_input(number, conversation);
@@ -565,18 +285,6 @@ impl Processes {
         self.reschedule(number);
     }
 
-    /// A process that is over, or whose terminal is gone, takes no more input.
-    fn close_input(&mut self, number: u64, conversation: &mut Conversation) {
-        let Some(process) = self.table.get_mut(&number) else {
-            return;
-        };
-        let hung_up = process.tty && process.sources[STDOUT].fd.is_none();
-        if process.stdin.fd.is_some() && (hung_up || process.is_finished()) {
-            process.stdin.fd = None;
-            self.feed(number, conversation);
-        }
-    }
-
     fn reschedule(&mut self, number: u64) {
         let Some(process) = self.table.get_mut(&number) else {
             return;
@@ -596,32 +304,6 @@ impl Processes {
         process.timer = deadline;
         if let Some(at) = deadline {
             self.timers.insert((at, number));
-        }
-    }
-
-    /// The process has ended, but its pipes live on in a daemon: its output ends here.
-    fn abandon(&mut self, number: u64) {
-        for kind in [STDOUT, STDERR] {
-            let Some(process) = self.table.get_mut(&number) else {
-                return;
-            };
-            let source = &mut process.sources[kind];
-            let Some(fd) = source.fd.take() else { continue };
-            let token = number * KINDS + kind as u64;
-            // Freshly watched: it may have been paused, or watched for input too.
-            self.poller.remove(&fd);
-            let _ = self.poller.add(&fd, READABLE, token);
-            self.orphans.insert(token, fd);
-            if self.orphans.len() > ORPHAN_LIMIT {
-                self.orphans.pop_first();
-            }
-        }
-    }
-
-    fn discard(&mut self, token: u64) {
-        let Some(fd) = self.orphans.get(&token) else { return };
-        if matches!(sys::read(fd, &mut self.scratch), Ok(Some(0)) | Err(_)) {
-            self.orphans.remove(&token);
         }
     }
 
@@ -649,17 +331,6 @@ impl Processes {
     }
 }
 
-fn tell(process: &Process, waiting: &Waiting, conversation: &mut Conversation) {
-    let page = process.page(waiting);
-    let header = json!({
-        "stdout_at": page.at[STDOUT], "stdout_len": page.len(STDOUT),
-        "stderr_at": page.at[STDERR], "stderr_len": page.len(STDERR),
-        "exit": page.exit.map(Exit::value),
-    });
-    let [[a, b], [c, d]] = page.parts;
-    conversation.answer_body(waiting.id, header, &[a, b, c, d]);
-}
-
 fn process_name(request: &Request) -> Outcome<&str> {
     let name = request.text("p")?;
     if (1..=64).contains(&name.len()) {
@@ -669,87 +340,7 @@ fn process_name(request: &Request) -> Outcome<&str> {
     }
 }
 
-fn nobody_reads(name: &str) -> Failure {
-    Failure::new(Code::Ended, format!("nobody reads the input of process '{name}'"))
-}
-
 fn kill_group(pid: i32, signal: i32) {
     // SAFETY: a plain call. The leader is not reaped yet, so the number is still its own.
     unsafe { libc::kill(-pid, signal) };
-}
-
-fn shortened(argv: Vec<String>) -> Vec<String> {
-    let mut room = ARGV_KEPT;
-    let mut kept = Vec::new();
-    for mut argument in argv {
-        if argument.len() + 4 > room {
-            let end = (0..=room).rev().find(|&at| argument.is_char_boundary(at)).unwrap_or(0);
-            argument.truncate(end.min(argument.len()));
-            argument.push('…');
-            kept.push(argument);
-            break;
-        }
-        room -= argument.len() + 4;
-        kept.push(argument);
-    }
-    kept
-}
-
-/// Both ends of what a new process reads and writes.
-struct Ends {
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
-    /// The child's: closed here once it runs. A terminal is only the first.
-    theirs: [Option<OwnedFd>; 3],
-}
-
-impl Ends {
-    fn pipes(stdin: bool) -> io::Result<Ends> {
-        let (stdout, their_stdout) = sys::pipe()?;
-        let (stderr, their_stderr) = sys::pipe()?;
-        sys::set_nonblocking(&stdout)?;
-        sys::set_nonblocking(&stderr)?;
-        let (mut input, mut their_input) = (None, None);
-        if stdin {
-            let (theirs, ours) = sys::pipe()?;
-            sys::set_nonblocking(&ours)?;
-            (input, their_input) = (Some(ours), Some(theirs));
-        }
-        let theirs = [their_input, Some(their_stdout), Some(their_stderr)];
-        Ok(Ends {
-            stdin: input,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            theirs,
-        })
-    }
-
-    fn terminal(columns: u16, rows: u16) -> io::Result<Ends> {
-        let (ours, theirs) = pty::open(columns, rows)?;
-        sys::set_nonblocking(&ours)?;
-        let input = ours.try_clone()?;
-        Ok(Ends {
-            stdin: Some(input),
-            stdout: Some(ours),
-            stderr: None,
-            theirs: [Some(theirs), None, None],
-        })
-    }
-
-    fn standard(&self, null: &OwnedFd) -> Standard {
-        let raw = |end: &Option<OwnedFd>, otherwise: i32| end.as_ref().map_or(otherwise, AsRawFd::as_raw_fd);
-        let [stdin, stdout, stderr] = &self.theirs;
-        let stdin = raw(stdin, null.as_raw_fd());
-        Standard {
-            stdin,
-            stdout: raw(stdout, stdin),
-            stderr: raw(stderr, stdin),
-            tty: stdout_is_stdin(&self.theirs),
-        }
-    }
-}
-
-fn stdout_is_stdin(theirs: &[Option<OwnedFd>; 3]) -> bool {
-    theirs[1].is_none()
 }
