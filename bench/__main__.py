@@ -36,7 +36,7 @@ def template_of(home: Path) -> floor.Template:
         if board.memory_mib == service.SHAPE["memoryMb"] and board.cpus == service.SHAPE["cpus"]:
             boot = next(p for p in (home / "boot").iterdir() if recipe["boot"].split(":")[-1] in p.name)
             image = next(p for p in (home / "images").iterdir() if recipe["image"].split(":")[-1] in p.name)
-            return floor.Template(boot / "vmlinux", boot / "initramfs", image / "root.ext4", path.parent, board)
+            return floor.Template(boot / "vmlinux", boot / "initramfs.cpio", image / "root.ext4", path.parent, board)
     raise RuntimeError(f"no template of the measured shape in {home}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 HUTCH = Path(sys.executable).parent / "hutch"
-READY_LIMIT = 300.0
+READY_LIMIT = 120.0
 
 
 class Live:

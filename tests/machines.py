@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hutch.host.interface import Host, ignore_progress
+from hutch.host.paths import Paths
 from hutch.host.qemu import process
 from hutch.model import guest, ids
 from hutch.model.ids import MachineId
@@ -103,7 +104,7 @@ def traces(home: Path) -> dict[str, object]:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     return {
-        "processes": sorted(name for name, _ in process.processes_named("hutch-")),
+        "processes": sorted(name for name, _ in process.processes_named(Paths(home).tag)),
         "namespaces": told("ip", "netns", "list"),
         "links": [line.split(":")[1] for line in told("ip", "-o", "link").splitlines()],
         "rules": told("nft", "list", "ruleset"),

@@ -1,7 +1,6 @@
 """This box as a host: real machines under QEMU. It passes the contract suite that `host/simulated` passes too."""
 
 import asyncio
-import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -44,7 +43,6 @@ class LocalHost:
         self._context: Context | None = None
         self._root = os.geteuid() == 0
         self._agent_version = "unknown"
-        self._tag = f"hutch-{hashlib.sha256(os.fsencode(paths.home.resolve())).hexdigest()[:10]}"
         self._local_images = LocalImages(
             paths, wanted.images, wanted.host, in_use=self._machines_of, on_remove=self._drop_templates
         )
@@ -154,7 +152,7 @@ class LocalHost:
 
     async def _make_context(self) -> Context:
         boot = await boot_files.ensure_boot_files(self._paths, AGENT_BINARY, _log_progress)
-        launcher = vm.Launcher(self._settings, boot, self._tag)
+        launcher = vm.Launcher(self._settings, boot, self._paths.tag)
         version = await accelerator.qemu_version(self._settings.qemu)
         told = await commands.run([str(AGENT_BINARY), "--version"], timeout=10)
         self._agent_version = told.stdout.decode().split()[-1]
@@ -176,7 +174,7 @@ class LocalHost:
             journal = journals.read(entry / "machine.json")
             if journal is not None and journal.process is not None:
                 known[journal.process] = journal.id
-        for name, identity in process.processes_named(f"{self._tag}/"):
+        for name, identity in process.processes_named(f"{self._paths.tag}/"):
             if identity not in known:
                 log.warning("ending a stray process", name=name, pid=identity.pid)
                 await process.end(identity)

@@ -1,5 +1,7 @@
 """Where everything lives below `HUTCH_HOME`. The only place that puts such a path together."""
 
+import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +92,11 @@ class Paths:
     """The whole of `HUTCH_HOME`."""
 
     home: Path
+
+    @property
+    def tag(self) -> str:
+        """Tells this home's processes from those of another one."""
+        return f"hutch-{hashlib.sha256(os.fsencode(self.home.resolve())).hexdigest()[:10]}"
 
     @property
     def lock(self) -> Path:
