@@ -5,7 +5,9 @@ loses nothing it has acknowledged. (A power cut may lose the last moments, never
 Statements are plain SQL of both databases; what differs stands in `_engine`.
 """
 
+import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -33,6 +35,7 @@ class Database:
         self._connected: AsyncEngine | None = None
 
     async def open(self) -> None:
+        await _check_sqlite(sa.make_url(self._url))
         with _told():
             self._connected = _engine(self._url)
             async with self._connected.begin() as connection:
@@ -114,6 +117,19 @@ class Database:
         last = sa.select(events).where(events.c.machine == machine).order_by(events.c.position.desc()).limit(limit)
         async with self._transaction() as connection:
             return [rows.to_event(row) for row in reversed(await _all(connection, last))]
+
+
+async def _check_sqlite(url: sa.URL) -> None:
+    """Whether the file can be opened, asked first: aiosqlite leaves a thread behind when it cannot."""
+
+    def touch() -> None:
+        sqlite3.connect(url.database or "").close()
+
+    if url.get_backend_name() == "sqlite":
+        try:
+            await asyncio.to_thread(touch)
+        except sqlite3.Error as error:
+            raise errors.HutchError(f"the database {url.database} cannot be opened: {error}") from None
 
 
 def _engine(url: str) -> AsyncEngine:

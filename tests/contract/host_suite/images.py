@@ -32,9 +32,9 @@ class ImagesSuite:
             await rig.host.images.resolve("127.0.0.1:1/no/such:image")
 
     async def test_an_image_is_kept_while_a_machine_is_made_of_it(self, rig: Rig) -> None:
-        machine = await use.launch(rig)
+        machine, ref = await use.launch(rig), await rig.host.images.resolve(rig.image)
         with pytest.raises(errors.Conflict):
-            await rig.host.images.remove(rig.image)
+            await rig.host.images.remove(ref.digest)
         assert (await use.run(rig, machine, "echo up")).stdout == b"up\n"
 
     async def test_an_image_that_is_not_there_cannot_be_removed(self, rig: Rig) -> None:

@@ -198,6 +198,18 @@ async def test_a_caller_of_run_that_goes_away_ends_its_command(rig: Rig) -> None
     assert await processes_of(rig, machine) == []
 
 
+async def test_a_caller_that_is_cut_off_by_the_services_end_leaves_its_command_running(rig: Rig) -> None:
+    machine = await rig.launch()
+    stream = rig.plane.processes.stream(rig.me, machine, rig.line("echo before; read line; echo after"))
+    async with contextlib.aclosing(stream) as events:
+        started = await anext(events)
+        rig.plane.processes.release()
+    assert isinstance(started, Started)
+    await rig.restart()
+    await rig.plane.processes.write(rig.me, machine, started.process, b"\n")
+    assert await rig.output(machine, started.process) == b"before\nafter\n"
+
+
 async def test_a_caller_that_goes_away_while_the_machine_starts_leaves_it_running(rig: Rig) -> None:
     machine = await rig.create()
     rig.world.faults.gate = asyncio.Event()
