@@ -1,6 +1,7 @@
 """A real service in a process of its own, for measurements and for tests of what survives it."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -43,6 +44,11 @@ class Live:
                 raise RuntimeError(f"the service did not get ready:\n{self.log.read_text()[-3000:]}")
             time.sleep(0.02)
 
+    @functools.cached_property
+    def key(self) -> str:
+        """An admin key of its own."""
+        return self.cli("key", "create").strip()
+
     def cli(self, *words: str) -> str:
         """What the command line client prints."""
         command = [HUTCH, *words]
@@ -64,6 +70,6 @@ def live_service(home: Path) -> Iterator[tuple[str, str]]:
     """Its URL and a key."""
     live = Live(home)
     try:
-        yield live.url, live.cli("key", "create").strip()
+        yield live.url, live.key
     finally:
         live.stop()

@@ -208,7 +208,10 @@ fn prepare(plan: &Plan) -> Result<(), Step> {
             become_user(plan.user)?;
         }
         done(libc::chdir(plan.cwd), Step::Directory)?;
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // All that the agent itself ignores: a program inherits what is ignored.
+        for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         // The raw call has no thread library in it; 8 is the size of the kernel's set.

@@ -18,6 +18,7 @@ import re
 import shutil
 import struct
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ MODULES = (
 DIRECTORIES = ("dev", "modules", "newroot", "proc", "run", "sys", "tmp")
 _DOWNLOAD_TIMEOUT = 900.0
 _APT_QUERY_TIMEOUT = 60.0
+_ASK_EVERY = 24 * 3600.0
 _UNPACK_TIMEOUT = 300.0
 
 
@@ -100,20 +102,26 @@ async def _only_one(path: Path) -> AsyncIterator[None]:
 
 
 async def _ensure_kernel(boot: Path, on_progress: OnProgress) -> Path:
-    """The kept kernel if it is the newest, else the newest, else (nothing can be fetched) the one kept last."""
+    """The kept kernel if it is the newest, else the newest, else (nothing can be fetched) the one kept last.
+
+    Whether there is a newer one is asked once a day: apt takes half a second for the answer.
+    """
+    kernels = sorted(boot.glob("kernel-*"), key=lambda path: path.stat().st_mtime)
+    if kernels and time.time() - kernels[-1].stat().st_mtime < _ASK_EVERY:
+        return kernels[-1]
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=boot) as temporary:
         try:
             kept = await _ensure_newest(boot, Path(temporary), on_progress)
         except commands.CommandFailed as error:
-            kernels = sorted(boot.glob("kernel-*"), key=lambda path: path.stat().st_mtime)
             if not kernels:
                 words = error.stderr.splitlines()[-1] if error.stderr else error.message
                 raise errors.Unsupported(f"No kernel for the guests: apt could not get {PACKAGE}: {words}") from error
             log.warning("newest kernel cannot be fetched", using=kernels[-1].name, stderr=error.stderr[-1000:])
             return kernels[-1]
-    for old in boot.glob("kernel-*"):
+    for old in kernels:
         if old != kept:
             shutil.rmtree(old)
+    os.utime(kept)
     return kept
 
 
@@ -184,11 +192,11 @@ async def _unpack(deb: Path, temporary: Path) -> Path:
     made.mkdir()
     vmlinux = await uncompressed_kernel(image.read_bytes())
     (made / "vmlinux").write_bytes(vmlinux)
+    (made / "vmlinux").chmod(0o644)
     modules = next(path for path in (tree / "lib/modules", tree / "usr/lib/modules") if path.is_dir())
     (modules / release).rename(made / "modules")
     described = {"version": release, "vmlinux": hashlib.sha256(vmlinux).hexdigest()}
     (made / "kernel.json").write_text(json.dumps(described))
-    made.chmod(0o755)
     return made
 
 
@@ -252,6 +260,8 @@ def _ensure_build(boot: Path, kernel: Path, agent: Path) -> BootFiles:
             (made / files.initramfs.name).write_bytes(archive)
             manifest = {key: str(value) for key, value in asdict(files).items() if key not in ("kernel", "initramfs")}
             (made / "manifest.json").write_text(json.dumps(manifest))
+            (made / files.initramfs.name).chmod(0o644)  # machines run under users of their own
+            made.chmod(0o755)
             _sync(made)
             made.rename(home)
     return files

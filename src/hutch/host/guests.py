@@ -1,12 +1,13 @@
 """Conversations with guests: the host interface's processes and files, carried to the agent of the machine named."""
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
 from hutch.host.images.local import LocalImages
 from hutch.host.machines import bring_up
 from hutch.host.machines.owner import Owner
-from hutch.model import guest
+from hutch.model import errors, guest
 from hutch.model.ids import MachineId
 
 OwnerOf = Callable[[MachineId], Owner]
@@ -52,7 +53,8 @@ class GuestProcesses:
 
     async def forget(self, machine: MachineId, process: str) -> None:
         """See the interface."""
-        await (await self._owner(machine).agent()).processes.forget(process)
+        with contextlib.suppress(errors.GuestNotFound):
+            await (await self._owner(machine).agent()).processes.forget(process)
 
 
 class GuestFiles:

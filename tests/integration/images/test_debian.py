@@ -1,5 +1,6 @@
 """The built-in image, built for real once per session (HUTCH_TEST_CACHE names a directory to keep it in)."""
 
+import asyncio
 import os
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hutch.host.images.debian import recipe
-from hutch.host.interface import Image
+from hutch.host.interface import Image, Progress
 from hutch.model import errors
 from hutch.model.machine import ImageRef
 
@@ -65,6 +66,30 @@ async def test_nothing_of_the_host_is_in_it(debian: tuple[Rig, Image]) -> None:
     assert rig.cat(image, "/etc/resolv.conf") == ""
     assert not rig.has(image, "/etc/apt/apt.conf.d/99mmdebstrap")
     assert "hutch" not in rig.ask(image, "ls /var/log")
+
+
+async def test_a_build_that_is_given_up_leaves_nothing(rig: Rig) -> None:
+    extracting = asyncio.Event()
+
+    def tell(progress: Progress) -> None:
+        if "extracting archives" in progress.phase:
+            extracting.set()
+
+    building = asyncio.create_task(rig.images.ensure(await rig.images.resolve("debian"), tell))
+    async with asyncio.timeout(60):
+        await extracting.wait()
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    assert rig.leftovers() == []
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(rig.home).encode() in _read(path)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 async def test_another_mirror_is_another_image(make_rig: MakeRig, tmp_path: Path) -> None:

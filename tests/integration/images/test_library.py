@@ -64,6 +64,15 @@ async def test_the_last_caller_to_be_cancelled_ends_the_work(rig: Rig, registry:
     assert (await rig.images.ensure(ref)).ref == ref
 
 
+async def test_without_root_images_cannot_be_made_and_the_reason_is_told(
+    rig: Rig, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await rig.images.resolve(registry.name("busybox:1"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(errors.Unsupported, match="needs root"):
+        await rig.images.ensure(ref)
+
+
 async def test_closing_tells_those_who_wait(rig: Rig, registry: Registry) -> None:
     ref = await rig.images.resolve(registry.name("busybox:1"))
     waiting = await _stopped_at(rig, ref, "pulling")

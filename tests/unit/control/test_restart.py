@@ -54,6 +54,19 @@ async def test_a_start_in_the_middle_of_a_crash_is_undone(rig: Rig) -> None:
     assert starting.done()
 
 
+async def test_a_start_that_was_done_but_not_yet_recorded_is_a_start(rig: Rig) -> None:
+    machine = await rig.create()
+    rig.world.faults.gate = asyncio.Event()
+    starting = soon(rig.plane.machines.start(rig.me, machine))
+    await rig.come(machine, State.STARTING)
+    await rig.crash()
+    rig.world.run(rig.world.machines[machine])
+    rig.clock.advance(5)
+    await rig.crash_and_restart()
+    assert (rig.state(machine), rig.get(machine).ready_at) == (State.RUNNING, rig.clock.now())
+    assert starting.done()
+
+
 async def test_a_start_in_the_middle_of_a_close_is_undone_at_once(rig: Rig) -> None:
     machine = await rig.create()
     rig.world.faults.gate = asyncio.Event()

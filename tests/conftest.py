@@ -1,10 +1,14 @@
-"""Real machines: QEMU, a guest kernel, the agent. Images and templates are kept between runs in .hutch/test."""
+"""What tiers share: a real host, a real registry, a real service. Nothing here is made unless a test asks for it.
+
+Images and templates take long to make, so they are kept between runs, in .hutch/test.
+"""
 
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from bench.live import Live
 
 from hutch import settings
 from hutch.host.local import LocalHost
@@ -12,7 +16,7 @@ from hutch.host.paths import Paths
 from machines import Launcher, launching
 from registry import Member, OciImage, Registry, directory, layer, symlink
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +34,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="session")
-def busybox(registry: Registry) -> str:
+def tools(registry: Registry) -> str:
     """The reference of a small image in a real registry: all of busybox, run as root, without an init."""
     binary = Path("/bin/busybox")
     applets = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
@@ -56,7 +60,15 @@ async def host(wanted: settings.Settings) -> AsyncIterator[LocalHost]:
 
 
 @pytest.fixture
-async def vms(host: LocalHost, busybox: str, home: Path) -> AsyncIterator[Launcher]:
-    """Launches machines, of busybox unless told otherwise; asserts that nothing is left of them."""
-    async with launching(host, busybox, home) as launcher:
+async def vms(host: LocalHost, tools: str, home: Path) -> AsyncIterator[Launcher]:
+    """Launches machines, of `tools` unless told otherwise; asserts that nothing is left of them."""
+    async with launching(host, tools, home) as launcher:
         yield launcher
+
+
+@pytest.fixture(scope="session")
+def real_service(registry: Registry) -> Iterator[Live]:
+    """`hutch up` in a process of its own, with a home of its own beside the tests' (one service a home)."""
+    live = Live(ROOT / ".hutch" / "service", HUTCH_IMAGES_INSECURE_REGISTRIES=registry.host)
+    yield live
+    live.stop()
