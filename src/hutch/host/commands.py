@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT: Mapping[str, str] = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/nonexistent"}
 STDERR_KEPT = 64 * 1024
+GONE_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +200,45 @@ def _input(data: bytes | None) -> Iterator[int]:
 
 
 async def _end(transport: asyncio.SubprocessTransport, conversation: _Conversation) -> int:
-    """Kill what is left of the group, and reap; a cancellation meanwhile takes effect afterwards."""
+    """Kill what is left of the group, reap, and see it gone; a cancellation meanwhile takes effect afterwards."""
+    group = transport.get_pid()
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(transport.get_pid(), signal.SIGKILL)
+        os.killpg(group, signal.SIGKILL)
     cancelled = False
-    while not conversation.exited.done():
-        try:
-            await asyncio.shield(conversation.exited)
-        except asyncio.CancelledError:
-            cancelled = True
+    for wait in (_exited(conversation), _gone(group)):
+        task = asyncio.ensure_future(wait)
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                cancelled = True
     transport.close()
     if cancelled:
         raise asyncio.CancelledError
     code = transport.get_returncode()
     assert code is not None
     return code
+
+
+async def _exited(conversation: _Conversation) -> None:
+    await conversation.exited
+
+
+async def _gone(group: int) -> None:
+    """The leader is reaped, the others are dying, and their files are about to be removed. Zombies write nothing."""
+    deadline = time.monotonic() + GONE_WITHIN
+    while _has_living(group) and time.monotonic() < deadline:  # noqa: ASYNC110 — nobody tells of an orphan's end
+        await asyncio.sleep(0.005)
+
+
+def _has_living(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False

@@ -49,6 +49,9 @@ PACKAGES = (
     "sudo",
 )
 
+ENV = {"LANG": "C.UTF-8"}
+"""For processes that the agent starts: they pass no login that would read /etc/default/locale."""
+
 DPKG_OPTIONS = (
     "path-exclude=/usr/share/locale/*",
     "path-exclude=/usr/share/man/*",
@@ -63,6 +66,7 @@ FILES = {
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
     "etc/machine-id": "",  # there, so that no first boot is made; empty, so that the agent's or systemd's is written
     "etc/default/locale": "LANG=C.UTF-8\n",
+    "etc/apt/apt.conf.d/90hutch": 'Acquire::Languages "none";\n',  # update: 29 s instead of 46 s in software emulation
     "etc/pip.conf": "[global]\nbreak-system-packages = true\n",  # the machine is the environment
     "etc/resolv.conf": "",
     # Newer than /usr: else the first boot runs ldconfig, sysusers and the journal's catalogue again.
@@ -104,6 +108,7 @@ MASKED_UNITS = (
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
     "dev-hugepages.mount",
+    "dev-mqueue.mount",  # mq_open works without
     "systemd-pstore.service",
     # No other disks; the root is checked, mounted and grown by the agent.
     "cryptsetup.target",
@@ -146,15 +151,6 @@ DEFAULT_TARGET = "multi-user.target"
 
 def digest(mirror: str) -> str:
     """The digest of the image this recipe makes from this mirror (empty: the host's own sources)."""
-    parts = [
-        SUITE,
-        mirror,
-        PACKAGES,
-        DPKG_OPTIONS,
-        FILES,
-        MASKED_GENERATORS,
-        MASKED_UNITS,
-        ON_DEMAND_UNITS,
-        DEFAULT_TARGET,
-    ]
+    masked = (MASKED_GENERATORS, MASKED_UNITS, ON_DEMAND_UNITS, DEFAULT_TARGET)
+    parts = (SUITE, mirror, PACKAGES, DPKG_OPTIONS, ENV, FILES, *masked)
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

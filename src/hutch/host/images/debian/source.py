@@ -80,7 +80,7 @@ class Debian:
         image = work / ROOT_IMAGE
         argv = rootfs.mkfs_argv(image, await rootfs.usage_of_tree(tree), tree)
         await commands.run(argv, timeout=rootfs.MAKE_TIMEOUT)
-        return Made(image, ImageConfig())
+        return Made(image, ImageConfig(env=recipe.ENV))
 
 
 def mmdebstrap_argv(tree: Path, sources: list[str]) -> list[str]:
