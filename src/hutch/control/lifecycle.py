@@ -81,7 +81,10 @@ class Lifecycle:
         """Record what the host says of a machine that nobody works on; what is left to do is returned."""
         finding = reconcile.find(entry.machine.state, real)
         if finding.state is not None:
-            await self._records.transition(entry, finding.state, finding.message, finding.level, reason=finding.reason)
+            changes = {"ready_at": self._clock.now()} if finding.state is State.RUNNING else {}
+            await self._records.transition(
+                entry, finding.state, finding.message, finding.level, reason=finding.reason, **changes
+            )
         elif finding.message:
             await self._records.note(entry, finding.message, finding.level)
         self._count(entry, real)
@@ -106,7 +109,7 @@ class Lifecycle:
         try:
             await operation.act(self._host.create(machine.id, machine.spec))
         except Ended:
-            raise  # only a deletion ends it, and that undoes it
+            raise  # the deletion that ended it undoes it, or the next start of the service
         except Exception as error:
             told = self._told(entry, error)
             await self._remove(entry, f"could not be created: {told.message}", Level.ERROR)
