@@ -19,7 +19,7 @@ use crate::power;
 use crate::processes::Processes;
 use crate::request::Request;
 use crate::stats;
-use crate::sys::{self, Poller, READABLE, WRITABLE};
+use crate::sys::{self, HUNG_UP, Poller, READABLE, WRITABLE};
 use crate::systemd;
 use crate::workers::Workers;
 
@@ -64,6 +64,8 @@ pub struct Agent {
     boot_id: String,
     /// The port may have bytes that were not read yet.
     readable: bool,
+    /// The port's last word was that nobody is there.
+    hung_up: bool,
     /// The machine is to be shut down once its answer is written.
     ending: bool,
 }
@@ -118,6 +120,7 @@ impl Agent {
             init,
             boot_id: boot_id.trim_end().to_owned(),
             readable: false,
+            hung_up: false,
             ending: false,
         })
     }
@@ -155,7 +158,10 @@ impl Agent {
 
     fn happen(&mut self, token: u64, events: u32) {
         match token {
-            PORT => self.readable |= events & !WRITABLE != 0,
+            PORT => {
+                self.readable |= events & !WRITABLE != 0;
+                self.hung_up = events & HUNG_UP != 0;
+            }
             SIGNALS => self.hear_signals(),
             WORKERS => {
                 for done in self.workers.take() {
@@ -183,6 +189,10 @@ impl Agent {
 
     /// Read and do what the host says, as long as there is room for answers.
     fn listen(&mut self) {
+        if self.hung_up && !self.conversation.has_room() {
+            // A host that is gone takes no answers, and without room nothing is read that would tell of its end.
+            return self.hang_up();
+        }
         for _ in 0..TURN {
             while self.conversation.has_room() {
                 match self.conversation.hear() {

@@ -101,6 +101,8 @@ pub struct Poller {
 
 pub const READABLE: u32 = libc::EPOLLIN as u32;
 pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
+/// Told without being asked for.
+pub const HUNG_UP: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
 pub const EDGE: u32 = libc::EPOLLET as u32;
 
 impl Poller {

@@ -82,3 +82,9 @@ def is_alive(pid: int) -> bool:
         return False
     # Where nobody reaps orphans a zombie is as dead as can be.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def peak_memory(pid: int) -> int:
+    """The most bytes a process ever had in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024

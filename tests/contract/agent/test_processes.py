@@ -217,7 +217,9 @@ async def test_long_arguments_run_and_are_listed_shortened(agent: Agent) -> None
 
 async def test_too_long_an_argument_list_is_an_error(agent: Agent) -> None:
     with pytest.raises(errors.GuestError, match="Argument list too long"):
-        await run(agent, "true", *["x" * 100_000] * 9)
+        await run(agent, "true", "x" * 200_000)
+    with pytest.raises(errors.InvalidRequest, match="too long"):
+        await run(agent, "true", *["x" * 100_000] * 11)
     assert (await run(agent, "true")).exit.code == 0
 
 

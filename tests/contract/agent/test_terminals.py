@@ -52,8 +52,9 @@ async def test_input_is_echoed_and_read(agent: Agent) -> None:
 
 
 async def test_a_key_interrupts(agent: Agent) -> None:
-    await agent.processes.start("p", guest.ProcessSpec(("sh", "-c", "echo ready; sleep 60"), terminal=SIZE))
-    await expect(agent, "p", b"ready")
+    await agent.processes.start("p", guest.ProcessSpec(("cat",), terminal=SIZE))
+    await agent.processes.write("p", b"hello\n")
+    await expect(agent, "p", b"hello\r\nhello\r\n")
     await agent.processes.write("p", b"\x03")
     assert (await finish(agent, "p")).exit.signal == signal.SIGINT
 

@@ -87,14 +87,11 @@ class Conversation(asyncio.BufferedProtocol):
             raise errors.AgentUnavailable(self.reason)
         if len(self._open) + len(requests) > OPEN_LIMIT:
             raise errors.AgentUnavailable("Too many requests to the guest's agent wait for an answer.")
-        futures, parts = [], []
-        for request in requests:
-            number = self._next
+        parts = [_encode(self._next + index, request) for index, request in enumerate(requests)]
+        futures: list[asyncio.Future[frames.Frame]] = [self._loop.create_future() for _ in requests]
+        for future in futures:
+            self._open[self._next] = future
             self._next += 1
-            future: asyncio.Future[frames.Frame] = self._loop.create_future()
-            self._open[number] = future
-            futures.append(future)
-            parts.append(frames.encode({"id": number, "op": request.op, **request.arguments}, request.body))
         self._send(b"".join(parts) if len(parts) > 1 else parts[0])
         return futures
 
@@ -225,6 +222,15 @@ class Conversation(asyncio.BufferedProtocol):
         self._writable.set()
         if self._transport is not None:
             self._transport.abort()
+
+
+def _encode(number: int, request: Request) -> bytes:
+    try:
+        return frames.encode({"id": number, "op": request.op, **request.arguments}, request.body)
+    except frames.TooLong:
+        raise errors.InvalidRequest("The request is too long: its arguments may have 1 MiB in all.") from None
+    except ValueError:
+        raise errors.InvalidRequest("The request holds text that is not Unicode.") from None
 
 
 def guest_error(error: Any) -> errors.HutchError:

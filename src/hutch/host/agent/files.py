@@ -163,7 +163,6 @@ class _Writing:
         self._gathered = bytearray()
         self._unsent: list[Request] = []
         self._behind: deque[asyncio.Future[frames.Frame]] = deque()
-        self._held = 0
         self._is_committed = False
 
     def open(self, path: str, mode: int | None) -> None:
@@ -190,29 +189,30 @@ class _Writing:
         """Let go: what was not committed is removed."""
         for future in self._behind:
             future.cancel()
-        self._release(self._held)
         if not self._is_committed:
             self._conversation.cast("file.close", {"h": self._handle})
 
     async def _send(self, *then: Request) -> None:
         await self._catch_up(WINDOW - 1)
+        requests = [*self._unsent, *then]
+        await self._conversation.place(len(requests) + 1, TIMEOUT)
         if self._gathered:
             await self._uploads.acquire()
-            self._held += 1
-            self._unsent.append(Request("file.write", {"h": self._handle}, bytes(self._gathered)))
-            self._gathered.clear()
-        requests = [*self._unsent, *then]
-        await self._conversation.place(len(requests), TIMEOUT)
+            requests.insert(len(self._unsent), Request("file.write", {"h": self._handle}, bytes(self._gathered)))
+        try:
+            futures = self._conversation.begin(*requests)
+        except BaseException:
+            if self._gathered:
+                self._uploads.release()
+            raise
+        if self._gathered:
+            # Given back when the answer is here, and not when somebody looks at it: who waits for a place holds others.
+            futures[len(self._unsent)].add_done_callback(lambda _: self._uploads.release())
+        self._gathered.clear()
         self._unsent.clear()
-        self._behind.extend(self._conversation.begin(*requests))
+        self._behind.extend(futures)
 
     async def _catch_up(self, ahead: int) -> None:
         """Wait until no more than so many requests are unanswered."""
         while len(self._behind) > ahead:
             await self._conversation.result(self._behind.popleft(), TIMEOUT)
-            self._release(max(0, self._held - len(self._behind)))
-
-    def _release(self, count: int) -> None:
-        for _ in range(count):
-            self._uploads.release()
-        self._held -= count

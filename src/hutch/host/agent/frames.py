@@ -12,11 +12,16 @@ from typing import Any
 SYNC = b"\0\0HUTCH-SYNC-1\r\n"
 BODY_LIMIT = 1 << 20
 HEADER_LIMIT = 64 << 10  # of an answer
+REQUEST_HEADER_LIMIT = 1 << 20
 FRAME_LIMIT = (1 << 20) + (64 << 10)  # of all that follows the first length
-NOISE_LIMIT = 4 << 20  # what may come before the first sync
+NOISE_LIMIT = 8 << 20  # what may come before the first sync: answers a former host did not take
 
 _COLLECT = 64 << 10
 _SMALL = 32 << 10  # frames up to this size are cut out of what was collected
+
+
+class TooLong(Exception):
+    """A request does not fit into a frame."""
 
 
 class Malformed(Exception):
@@ -32,9 +37,11 @@ class Frame:
 
 
 def encode(header: Mapping[str, object], body: bytes | bytearray | memoryview = b"") -> bytes:
-    """A request's frame. The caller keeps to the limits."""
-    text = json.dumps(header, separators=(",", ":")).encode()
+    """A request's frame. Raises `TooLong`; and `ValueError` for what JSON or UTF-8 cannot say."""
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     head = len(text)
+    if head > REQUEST_HEADER_LIMIT or len(body) > BODY_LIMIT or 4 + head + len(body) > FRAME_LIMIT:
+        raise TooLong
     return b"".join(((4 + head + len(body)).to_bytes(4, "little"), head.to_bytes(4, "little"), text, body))
 
 
