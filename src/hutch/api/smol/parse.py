@@ -22,6 +22,8 @@ INTERPRETERS: Mapping[str, tuple[str, ...]] = {
 }
 """What runs a language; each reads the program from stdin, whose length has no limit as an argument's has."""
 
+MAX_DAYS = 36_500
+
 _MODES = {"open": NetworkMode.OPEN, "blocked": NetworkMode.BLOCKED, "allowCidrs": NetworkMode.ALLOW}
 
 
@@ -153,5 +155,7 @@ def signal_number(given: int | str) -> int:
 
 
 def lifetime(days: int | None) -> timedelta | None:
-    """How long a key lives."""
+    """How long a key lives: as long as a calendar can tell."""
+    if days is not None and days > MAX_DAYS:
+        raise errors.InvalidRequest(f"expiresInDays is {days}: at most {MAX_DAYS}, or leave it out")
     return None if days is None else timedelta(days=days)

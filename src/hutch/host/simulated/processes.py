@@ -33,9 +33,9 @@ class SimulatedProcesses:
             del it.processes[process]
             words = f"executable file '{spec.argv[0]}' not found in $PATH: No such file or directory"
             raise errors.GuestNotFound(words) from None
-        except PermissionError:
+        except OSError as error:
             del it.processes[process]
-            raise errors.GuestError(f"{spec.argv[0]}: Permission denied") from None
+            raise errors.GuestError(f"{spec.argv[0][:80]}: {error.strerror}") from None
         except BaseException:
             it.processes.pop(process, None)
             raise
