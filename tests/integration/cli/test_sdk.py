@@ -47,14 +47,14 @@ async def test_a_day_with_the_async_client(service: live.Live) -> None:
 def test_an_error_is_typed_and_has_the_servers_text_and_request_id(service: live.Live) -> None:
     with (
         Hutch(service.url, service.key) as hutch,
-        pytest.raises(errors.NotFound, match="^machine not found$") as caught,
+        pytest.raises(errors.NotFound, match=r"^machine not found$") as caught,
     ):
         hutch.machines.get("no-such-machine")
     assert caught.value.status == 404
     assert caught.value.request_id
     with Hutch(service.url, "smk_wrong") as hutch, pytest.raises(errors.Unauthorized, match="unknown API key"):
         hutch.machines.list()
-    with Hutch("http://127.0.0.1:9", "x") as hutch, pytest.raises(errors.Unreachable, match="127.0.0.1:9"):
+    with Hutch("http://127.0.0.1:9", "x") as hutch, pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1:9"):
         hutch.machines.list()
 
 
