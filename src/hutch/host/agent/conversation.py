@@ -173,7 +173,7 @@ class Conversation(asyncio.BufferedProtocol):
         number: Any = frame.header.get("id")
         if number == 0 and type(number) is int and self._is_greeted:
             raise frames.Malformed(f"the agent refuses to go on: {guest_error(frame.header.get('error')).message}")
-        future = self._open.pop(number, None) if type(number) is int else None
+        future = self._open.get(number) if type(number) is int else None
         if not self._is_greeted:
             if future is None:
                 self._decoder.resync()
@@ -181,9 +181,10 @@ class Conversation(asyncio.BufferedProtocol):
             self._is_greeted = True
         if future is None:
             raise frames.Malformed("an answer has an id nobody asked with")
-        self._vacant.set()
         if not isinstance(frame.header.get("ok"), dict) and not isinstance(frame.header.get("error"), dict):
             raise frames.Malformed("an answer is neither ok nor an error")
+        del self._open[number]
+        self._vacant.set()
         if not future.done():
             future.set_result(frame)
 

@@ -55,7 +55,9 @@ class Decoder:
         self._end = 0
         self._large: bytearray | None = None
         self._filled = 0
-        self._noise: int | None = 0  # bytes discarded in search of the sync; None once it was seen
+        self._is_synced = False
+        self._noise = 0  # bytes discarded in search of the sync
+        self._last = 0  # bytes of the last frame
 
     def space(self) -> memoryview:
         """Where the next bytes go; never empty."""
@@ -78,12 +80,12 @@ class Decoder:
 
     def resync(self) -> None:
         """Discard what comes until the next sync: the last frame was said to somebody before us."""
-        if self._noise is None:
-            self._noise = 0
+        self._is_synced = False
+        self._noise += self._last
 
     def next(self) -> Frame | None:
         """The next whole frame of what came. Raises `Malformed`."""
-        if self._noise is not None and not self._find_sync(self._noise):
+        if not self._is_synced and not self._find_sync():
             return None
         if self._large is not None:
             if self._filled < len(self._large):
@@ -95,7 +97,7 @@ class Decoder:
         length = int.from_bytes(self._view[self._start : self._start + 4], "little")
         if not 4 <= length <= FRAME_LIMIT:
             raise Malformed("a frame's length is out of bounds")
-        total = 4 + length
+        total = self._last = 4 + length
         if self._end - self._start >= total:
             begin = self._start
             self._start += total
@@ -110,17 +112,18 @@ class Decoder:
         self._large[: self._filled] = self._view[self._start : self._end]
         self._start = self._end = 0
 
-    def _find_sync(self, noise: int) -> bool:
+    def _find_sync(self) -> bool:
         at = self._collected.find(SYNC, self._start, self._end)
-        if at >= 0:
-            self._noise, self._start = None, at + len(SYNC)
-            return True
         # The beginning of a sync may be the last thing that came.
-        keep = max(self._start, self._end - len(SYNC) + 1)
-        self._noise, self._start = noise + keep - self._start, keep
+        keep = at if at >= 0 else max(self._start, self._end - len(SYNC) + 1)
+        self._noise += keep - self._start
+        self._start = keep
         if self._noise > NOISE_LIMIT:
             raise Malformed("there is no agent at the other end")
-        return False
+        if at >= 0:
+            self._is_synced = True
+            self._start += len(SYNC)
+        return self._is_synced
 
 
 def _frame(view: memoryview) -> Frame:

@@ -8,6 +8,7 @@ from hutch.model import guest
 
 PAGE_LIMIT = 512 << 10  # bytes of one stream in one page
 WRITE_CHUNK = 64 << 10  # one blocked process then holds no more of the agent's memory than this
+LIST_LIMIT = 2000  # processes; an agent keeps 768
 SLACK = 10.0  # seconds an answer may take beyond the wait that was asked for
 WRITE_TIMEOUT = 3600.0  # seconds a process may leave its input unread
 
@@ -70,14 +71,16 @@ class Processes:
         while True:
             answer = await self._conversation.request("proc.list", {"after": after}, timeout=timeout)
             fields = answers.Fields(answer.header["ok"])
-            for entry in fields.items("procs"):
-                found.append(answers.process(entry))
-                number = entry.integer("n")
-                if number <= after:
-                    raise answers.nonsense("n")
-                after = number
-            if not fields.flag("more") or len(found) > 10_000:
+            entries = fields.items("procs")
+            numbers = [after, *(entry.integer("n") for entry in entries)]
+            if any(number >= later for number, later in itertools.pairwise(numbers)):
+                raise answers.nonsense("n")
+            found += [answers.process(entry) for entry in entries]
+            if not fields.flag("more"):
                 return found
+            if not entries or len(found) > LIST_LIMIT:
+                raise answers.nonsense("procs")
+            after = numbers[-1]
 
     async def forget(self, p: str, timeout: float = 30.0) -> None:
         """Drop it and its output; a running one is killed. `GuestNotFound` if it is not there."""
