@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hutch.host.qemu import argv, process, tsc
+from hutch.host import sockets
+from hutch.host.qemu import argv, tsc
 
 SYNC = b"\0\0HUTCH-SYNC-1\r\n"
 CHUNK = 256 * 1024
@@ -163,7 +164,7 @@ class Machine:
         fds = [os.open(path, os.O_RDWR if path == template.memory else os.O_RDONLY) for path in paths]
         fds.append(os.open(self.work / "disk.qcow2", os.O_RDWR))
         qmp, agent, console = (self.work / name for name in ("qmp", "agent", "console"))
-        with process.listening(qmp, agent, console) as sockets:
+        with sockets.listening(qmp, agent, console) as opened:
             launch = argv.Launch(
                 name="hutch-floor/machine",
                 board=template.board,
@@ -172,7 +173,7 @@ class Machine:
                 memory=fds[2],
                 shared_memory=False,
                 disk=argv.Disk(fds[3], (fds[4], fds[5])),
-                sockets=argv.Sockets(*(sock.fileno() for sock in sockets)),
+                sockets=argv.Sockets(*(sock.fileno() for sock in opened)),
                 reach_network=True,
                 tsc_khz=tsc.khz(),
                 incoming=True,

@@ -108,7 +108,7 @@ def traces(home: Path) -> dict[str, object]:
         "namespaces": told("ip", "netns", "list"),
         "links": [line.split(":")[1] for line in told("ip", "-o", "link").splitlines()],
         "rules": told("nft", "list", "ruleset"),
-        "mounts": Path("/proc/mounts").read_text(),
+        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line],
         "machines": sorted(path.name for path in (home / "machines").glob("*")),
         "unfinished": sorted(str(path) for path in home.glob("*/.*")),
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from hutch.host import sockets
 from hutch.host.agent import frames
 from hutch.model import errors
 
@@ -57,7 +58,7 @@ class Conversation(asyncio.BufferedProtocol):
     @classmethod
     async def connect(cls, path: Path) -> "Conversation":
         """Connect the socket and send the sync. Raises `OSError`."""
-        _, conversation = await asyncio.get_running_loop().create_unix_connection(cls, str(path))
+        _, conversation = await asyncio.get_running_loop().create_unix_connection(cls, sock=sockets.connect(path))
         conversation._send(frames.SYNC)
         return conversation
 

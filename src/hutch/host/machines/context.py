@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hutch import settings
-from hutch.host.images import local as images
+from hutch.host.images.local import LocalImages
 from hutch.host.interface import Died
 from hutch.host.paths import Paths
 from hutch.host.qemu import vm
@@ -27,6 +27,6 @@ class Context:
 
     paths: Paths
     settings: settings.Host
-    images: images.LocalImages
+    images: LocalImages
     engine: Engine
     on_death: Callable[[Died], None]

@@ -235,7 +235,7 @@ class Owner:
         machine = self._vm
         if machine is None or not machine.watch.ended.is_set():
             return
-        clean = machine.monitor.ended_in_order()
+        clean = machine.monitor.shut_down
         reason = "the guest powered off" if clean else machine.last_words()
         await self._release()
         phase = Phase.STOPPED if clean else Phase.FAILED
@@ -266,7 +266,9 @@ class Owner:
         while not machine.watch.ended.is_set():
             agent = machine.agent
             assert agent is not None
-            await _first(machine.watch.ended, agent.closed)
+            await _first(machine.watch.ended, agent.closed, machine.monitor.disk_failed)
+            if machine.monitor.disk_failed.is_set():
+                await machine.give_up("the host could not write its disk: the host's disk is full or failing")
             if await machine.watch.wait(vm.DEATH_DELAY):
                 break
             self._answering.clear()
@@ -276,9 +278,7 @@ class Owner:
                 await machine.connect_agent(AGENT_WAIT)
                 self._answering.set()
             except errors.HutchError:
-                machine.watch.kill()
-                machine.gave_up = "the guest's agent stopped answering"
-                await machine.watch.wait(vm.QUIT_TIMEOUT)
+                await machine.give_up("the guest's agent stopped answering")
         self._queue.put_nowait(_Request(Verb.DIED))
 
 

@@ -8,7 +8,7 @@ import contextlib
 import socket
 from pathlib import Path
 
-from hutch.host.qemu import monitor
+from hutch.host import sockets
 
 KEPT = 64 * 1024
 _CHUNK = 16 * 1024
@@ -23,7 +23,7 @@ class Tail:
         with contextlib.suppress(OSError):
             self._kept += log.read_bytes()[-KEPT:]
         self._written = len(self._kept)
-        self._socket: socket.socket | None = monitor.connect(path)
+        self._socket: socket.socket | None = sockets.connect(path)
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
     @property

@@ -8,31 +8,15 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient
+from qemu.qmp import Message, QMPClient
 from qemu.qmp.error import QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
+from hutch.host import sockets
 from hutch.model import errors
 
 COMMAND_TIMEOUT = 30.0
 _STATE_FDSET = 1000
-
-
-def connect(path: Path) -> socket.socket:
-    """A non-blocking connection to a unix socket that is already listening. `MachineFailed` if nobody listens."""
-    sock = socket.socket(socket.AF_UNIX)
-    directory = -1
-    try:
-        directory = os.open(path.parent, os.O_PATH)  # keeps the address short: a unix address holds 108 bytes
-        sock.connect(f"/proc/self/fd/{directory}/{path.name}")
-    except OSError as error:
-        sock.close()
-        raise errors.MachineFailed("QEMU does not listen any more", cause=repr(error)) from error
-    finally:
-        if directory >= 0:
-            os.close(directory)
-    sock.setblocking(False)
-    return sock
 
 
 class Monitor:
@@ -40,14 +24,20 @@ class Monitor:
 
     def __init__(self, client: QMPClient, descriptors: socket.socket) -> None:
         self._client = client
-        client.events.names = {"SHUTDOWN"}  # a listener keeps what it accepts, and a guest can provoke others for ever
+        self.shut_down = False  # the guest powered itself off in order
+        self.disk_failed = asyncio.Event()  # the host could not carry out a write; the guest is stopped
+        # Noted as they come and never accepted: a listener keeps what it accepts, and a guest can provoke events.
+        client.events.event_filter = self._note
         self._descriptors = descriptors  # the same connection, kept to send file descriptors over
 
     @classmethod
     async def connect(cls, path: Path, timeout: float = COMMAND_TIMEOUT) -> "Monitor":
         """Connect and negotiate. Raises `MachineFailed` when the process does not answer in time."""
         client = QMPClient("hutch")
-        sock = connect(path)
+        try:
+            sock = sockets.connect(path)
+        except OSError as error:
+            raise errors.MachineFailed("QEMU does not listen any more", cause=repr(error)) from error
         descriptors = sock.dup()
         try:
             async with asyncio.timeout(timeout):
@@ -103,9 +93,13 @@ class Monitor:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.02)
 
-    def ended_in_order(self) -> bool:
-        """Whether the process has told that the guest shut itself down. Meaningful once the process has ended."""
-        return any("guest-shutdown" in str(event["data"]) for event in self._client.events.history)
+    def _note(self, event: Message) -> bool:
+        match event.get("event"):
+            case "SHUTDOWN" if "guest-shutdown" in str(event.get("data")):
+                self.shut_down = True
+            case "BLOCK_IO_ERROR":
+                self.disk_failed.set()
+        return False
 
     def _send_descriptor(self, descriptor: int) -> None:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))

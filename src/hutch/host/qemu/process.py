@@ -10,7 +10,6 @@ import contextlib
 import os
 import resource
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,24 +68,6 @@ def processes_named(prefix: str) -> Iterator[tuple[str, Identity]]:
         started = start_time(int(entry.name))
         if name.startswith(prefix) and started is not None:
             yield name, Identity(int(entry.name), started)
-
-
-@contextlib.contextmanager
-def listening(*paths: Path) -> Iterator[list[socket.socket]]:
-    """Unix sockets that listen at `paths` (replaced if there), only for our own user; closed at the end here."""
-    with contextlib.ExitStack() as stack:
-        sockets = []
-        for path in paths:
-            path.unlink(missing_ok=True)
-            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
-            # A unix address holds 108 bytes; through the directory's descriptor any path fits.
-            directory = os.open(path.parent, os.O_PATH)
-            stack.callback(os.close, directory)
-            sock.bind(f"/proc/self/fd/{directory}/{path.name}")
-            path.chmod(0o600)
-            sock.listen(4)
-            sockets.append(sock)
-        yield sockets
 
 
 def confined(command: list[str], owner: Owner | None) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hutch import settings
+from hutch.host import sockets
 from hutch.host.agent.client import Agent
 from hutch.host.boot_files import BootFiles
 from hutch.host.paths import MachinePaths
@@ -68,7 +69,7 @@ class Launcher:
         """Start a process whose sockets and logs are in `where`. `MachineFailed` if it cannot be started."""
         files = [(self.boot.kernel, os.O_RDONLY), (self.boot.initramfs, os.O_RDONLY), (hardware.memory, os.O_RDWR)]
         files += [(path, os.O_RDONLY) for path in hardware.layers[:-1]] + [(hardware.layers[-1], os.O_RDWR)]
-        listening = process.listening(where.qmp, where.agent, where.console)
+        listening = sockets.listening(where.qmp, where.agent, where.console)
         with _opened(files) as fds, listening as (qmp, agent, console_socket):
             spec = argv.Launch(
                 name=f"{self.tag}/{name}",
@@ -108,7 +109,7 @@ class Vm:
         self.monitor = monitor
         self.console = tail
         self.agent: Agent | None = None
-        self.gave_up: str | None = None  # why we ended it ourselves
+        self._gave_up: str | None = None
 
     def __repr__(self) -> str:
         return f"<Vm {self.where.root.name} {self.watch!r} agent={'yes' if self.agent else 'no'}>"
@@ -142,8 +143,8 @@ class Vm:
 
     def last_words(self) -> str:
         """Why it died."""
-        if self.gave_up:
-            return self.gave_up
+        if self._gave_up:
+            return self._gave_up
         self.console.drain()
         return last_words(self.where, self.console.text)
 
@@ -165,6 +166,12 @@ class Vm:
         if not await self.watch.wait(QUIT_TIMEOUT):
             await self.kill()
         await self.close()
+
+    async def give_up(self, why: str) -> None:
+        """End the process because it cannot go on; `why` is then what it died of."""
+        self._gave_up = why
+        self.watch.kill()
+        await self.watch.wait(QUIT_TIMEOUT)
 
     async def kill(self) -> None:
         """End the process at once and let go of it."""
