@@ -88,8 +88,8 @@ class Host:
     restore_timeout: float = 30.0
     """Seconds a restored machine may take to answer."""
 
-    uid_base: int = 200_000
-    """First of the user ids machines run under, when the service is root."""
+    uid_base: int = 1_900_000_000
+    """First of the user ids machines run under, when the service is root; above those of containers and users."""
 
     uid_count: int = 50_000
     """How many such ids there are."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from hutch import settings
-from hutch.host import boot_files, commands, disks, files
+from hutch.host import boot_files, commands, disks, files, firewall
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, ignore_progress
@@ -19,7 +19,7 @@ from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
 from hutch.host.paths import Paths
 from hutch.host.qemu import accelerator, process, vm
-from hutch.host.templates.templates import Templates
+from hutch.host.templates.templates import TEMPLATE_IDS, Templates
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId
 from hutch.model.machine import MachineSpec
@@ -57,6 +57,9 @@ class LocalHost:
         await self._local_images.open()
         self._context = await self._make_context()
         self._context.engine.templates.open()
+        if self._root:
+            base = self._settings.uid_base
+            await firewall.protect(self._paths.tag, base, base + self._settings.uid_count + TEMPLATE_IDS)
         await self._end_strays()
         for entry in sorted(self._paths.machines.iterdir()):
             await self._take_up(entry)
@@ -64,8 +67,11 @@ class LocalHost:
 
     async def close(self) -> None:
         """Let go; running machines run on."""
+        running = any(owner.state.pid for owner in self._owners.values())
         await asyncio.gather(*(owner.close() for owner in self._owners.values()))
         self._owners.clear()
+        if self._root and not running:
+            await firewall.release(self._paths.tag)
         await self._local_images.close()
 
     def info(self) -> HostInfo:

@@ -16,7 +16,8 @@ from hutch.model import errors, guest
 
 VERSION = 1
 RETRY = 0.005  # seconds between attempts to connect
-PATIENCE = 2.0  # seconds a hello may take before the conversation is begun anew; doubled each time
+PAUSE = 0.02  # seconds for the guest to see that we left
+PATIENCE = 0.5  # seconds a hello may take before the conversation is begun anew; doubled each time
 PATIENCE_LIMIT = 16.0
 TIMEOUT = 30.0
 
@@ -63,14 +64,14 @@ class Agent:
                     return cls(conversation, await _greet(conversation, min(left, patience)))
             except (OSError, errors.AgentUnavailable) as error:
                 reason = str(error)
-                patience = min(patience * 2, PATIENCE_LIMIT) if conversation is not None else patience
                 if conversation is not None:
                     conversation.abandon()
+                    patience = min(patience * 2, PATIENCE_LIMIT)
             except BaseException:
                 if conversation is not None:
                     conversation.abandon()
                 raise
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY if conversation is None else PAUSE)
         raise errors.AgentUnavailable("The guest's agent does not answer.", path=str(path), reason=reason)
 
     @property
@@ -143,7 +144,7 @@ class Agent:
 
 
 async def _greet(conversation: Conversation, patience: float) -> Hello:
-    answer = await conversation.request("hello", {"version": VERSION}, timeout=patience)
+    answer = await conversation.greet(VERSION, patience)
     fields = answers.Fields(answer.header["ok"])
     version = fields.integer("version")
     if version != VERSION:

@@ -43,6 +43,7 @@ class Conversation(asyncio.BufferedProtocol):
         # At random: the answer to a former host's hello may still be on its way, and must not pass for ours.
         self._next = secrets.randbelow(1 << 48) + 1
         self._is_greeted = False
+        self._seal = b""
         # A request that nobody waits for any more stays here until it is answered: its answer is still to come.
         self._open: dict[int, asyncio.Future[frames.Frame]] = {}
         self._writable = asyncio.Event()
@@ -57,10 +58,20 @@ class Conversation(asyncio.BufferedProtocol):
 
     @classmethod
     async def connect(cls, path: Path) -> "Conversation":
-        """Connect the socket and send the sync. Raises `OSError`."""
-        _, conversation = await asyncio.get_running_loop().create_unix_connection(cls, sock=sockets.connect(path))
-        conversation._send(frames.SYNC)
+        """Connect the socket. Raises `OSError`. Nothing goes before `greet`."""
+        _, conversation = await asyncio.get_running_loop().create_unix_connection(cls, str(path))
         return conversation
+
+    async def greet(self, version: int, timeout: float) -> frames.Frame:
+        """Begin: the sync and a hello in one write, so that both are there or neither."""
+        seal = secrets.randbits(32)
+        future = self._loop.create_future()
+        self._open[self._next] = future
+        hello = frames.encode({"id": self._next, "op": "hello", "version": version, "seal": seal})
+        self._next += 1
+        self._send(frames.SYNC + hello)
+        self._seal = seal.to_bytes(4, "little")
+        return await self.result(future, timeout)
 
     # what callers do
 
@@ -88,7 +99,7 @@ class Conversation(asyncio.BufferedProtocol):
             raise errors.AgentUnavailable(self.reason)
         if len(self._open) + len(requests) > OPEN_LIMIT:
             raise errors.AgentUnavailable("Too many requests to the guest's agent wait for an answer.")
-        parts = [_encode(self._next + index, request) for index, request in enumerate(requests)]
+        parts = [self._encode(self._next + index, request) for index, request in enumerate(requests)]
         futures: list[asyncio.Future[frames.Frame]] = [self._loop.create_future() for _ in requests]
         for future in futures:
             self._open[self._next] = future
@@ -155,6 +166,14 @@ class Conversation(asyncio.BufferedProtocol):
         self._writable.set()
 
     # how
+
+    def _encode(self, number: int, request: Request) -> bytes:
+        try:
+            return frames.encode({"id": number, "op": request.op, **request.arguments}, request.body, self._seal)
+        except frames.TooLong:
+            raise errors.InvalidRequest("The request is too long: its arguments may have 1 MiB in all.") from None
+        except ValueError:
+            raise errors.InvalidRequest("The request holds text that is not Unicode.") from None
 
     def _send(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -224,15 +243,6 @@ class Conversation(asyncio.BufferedProtocol):
         self._writable.set()
         if self._transport is not None:
             self._transport.abort()
-
-
-def _encode(number: int, request: Request) -> bytes:
-    try:
-        return frames.encode({"id": number, "op": request.op, **request.arguments}, request.body)
-    except frames.TooLong:
-        raise errors.InvalidRequest("The request is too long: its arguments may have 1 MiB in all.") from None
-    except ValueError:
-        raise errors.InvalidRequest("The request holds text that is not Unicode.") from None
 
 
 def guest_error(error: Any) -> errors.HutchError:

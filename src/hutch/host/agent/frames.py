@@ -36,13 +36,14 @@ class Frame:
     body: bytes
 
 
-def encode(header: Mapping[str, object], body: bytes | bytearray | memoryview = b"") -> bytes:
-    """A request's frame. Raises `TooLong`; and `ValueError` for what JSON or UTF-8 cannot say."""
+def encode(header: Mapping[str, object], body: bytes | bytearray | memoryview = b"", seal: bytes = b"") -> bytes:
+    """A request's frame, ending with the conversation's seal. Raises `TooLong`; and `ValueError` for what JSON or UTF-8 cannot say."""
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     head = len(text)
-    if head > REQUEST_HEADER_LIMIT or len(body) > BODY_LIMIT or 4 + head + len(body) > FRAME_LIMIT:
+    if head > REQUEST_HEADER_LIMIT or len(body) > BODY_LIMIT or 4 + head + len(body) + len(seal) > FRAME_LIMIT:
         raise TooLong
-    return b"".join(((4 + head + len(body)).to_bytes(4, "little"), head.to_bytes(4, "little"), text, body))
+    length = 4 + head + len(body) + len(seal)
+    return b"".join((length.to_bytes(4, "little"), head.to_bytes(4, "little"), text, body, seal))
 
 
 class Decoder:

@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 
 MIB = 2**20
 
+TEMPLATE_IDS = 2**24
+"""How many group ids templates share, above the user ids of machines: two of them meet once in 16 million."""
+
 WARM_UP = (("sh", "-lc", "true"), ("python3", "-c", "pass"), ("node", "-e", "0"))
 """Run before the freeze where the image has them: what they read stays in the guest's page cache for every clone."""
 
@@ -145,7 +148,7 @@ class Templates:
             memory.truncate(recipe.board.memory_mib * MIB)
         if self._root:
             # QEMU 7.2 can map a memory file only if it may write it: so only this template's machines may, by a group.
-            gid = self._settings.uid_base + self._settings.uid_count + int(recipe.key[:6], 16)
+            gid = self._settings.uid_base + self._settings.uid_count + int(recipe.key, 16) % TEMPLATE_IDS
             os.chown(building.memory, 0, gid)
             building.memory.chmod(0o660)
 

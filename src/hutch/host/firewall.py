@@ -1,0 +1,50 @@
+"""Keeps machines away from this host itself, by the user ids their processes run under.
+
+QEMU's user network carries a guest's connections as connections of the QEMU process, and gives the guest an address
+that stands for the host's loopback. So until machines have networks of their own, packets that those user ids send to
+any address of this host, or to link-local ones (cloud metadata), are rejected. The host's resolver may be asked.
+"""
+
+import structlog
+
+from hutch.host import commands
+from hutch.model import errors
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT = 20.0
+
+_RULES = """\
+table inet {name}
+delete table inet {name}
+table inet {name} {{
+  chain output {{
+    type filter hook output priority filter; policy accept;
+    meta skuid != {first}-{last} accept
+    fib daddr type local meta l4proto {{ tcp, udp }} th dport 53 accept
+    fib daddr type local reject
+    ip daddr 169.254.0.0/16 reject
+    ip6 daddr fe80::/10 reject
+  }}
+}}
+"""
+
+
+def rules(name: str, first: int, last: int) -> str:
+    """The table for user ids `first` to `last`; loading it replaces a former one in one step."""
+    return _RULES.format(name=name, first=first, last=last)
+
+
+async def protect(name: str, first: int, last: int) -> bool:
+    """Load the rules. False, with a warning in the log, where nftables does not work."""
+    try:
+        await commands.run(["nft", "-f", "-"], timeout=_TIMEOUT, stdin=rules(name, first, last).encode())
+    except errors.HutchError as error:
+        log.warning("machines can reach this host's own addresses: nftables does not work", error=error.message)
+        return False
+    return True
+
+
+async def release(name: str) -> None:
+    """Remove the rules; no error if there are none."""
+    await commands.run(["nft", "delete", "table", "inet", name], timeout=_TIMEOUT, check=False)
