@@ -167,6 +167,9 @@ impl Conversation {
             Stage::Greeting => {
                 self.stage = Stage::Open;
                 self.underway = false;
+                if let Ok(Some(seal)) = request.optional_integer("seal") {
+                    self.decoder.expect_seal(seal as u32);
+                }
                 self.push(SYNC.to_vec());
             }
             Stage::Open => self.underway = true,

@@ -14,6 +14,9 @@ pub const FRAME_LIMIT: usize = (1 << 20) + (64 << 10);
 /// An answer's header may have 64 KiB; what fills it up (lists) stops earlier, to leave room for the rest.
 pub const LIST_LIMIT: usize = 60 << 10;
 
+/// Bytes of a seal.
+const SEAL: usize = 4;
+
 /// Frames up to this size, prefix included, are copied out of the buffer that collects small reads.
 const SMALL: usize = 16 << 10;
 const COLLECT: usize = 32 << 10;
@@ -81,6 +84,8 @@ pub struct Decoder {
     large: Option<Large>,
     spares: Vec<Vec<u8>>,
     stage: Stage,
+    /// What every frame of this conversation ends with, if the host said so.
+    seal: Option<[u8; SEAL]>,
 }
 
 impl Decoder {
@@ -92,7 +97,13 @@ impl Decoder {
             large: None,
             spares: Vec::new(),
             stage: Stage::Scanning,
+            seal: None,
         }
+    }
+
+    /// From the next frame on, expect this at each one's end.
+    pub fn expect_seal(&mut self, seal: u32) {
+        self.seal = Some(seal.to_le_bytes());
     }
 
     /// Forget everything half read, and discard all until the next sync.
@@ -159,14 +170,8 @@ impl Decoder {
             Stage::Greeting if self.find_sync().is_some() => return Ok(self.scan()),
             Stage::Greeting | Stage::Frames => {}
         }
-        if let Some(large) = &self.large {
-            if large.filled < large.total {
-                return Ok(None);
-            }
-            let Some(large) = self.large.take() else {
-                return Ok(None);
-            };
-            return frame(large.buffer, large.total).map(Some);
+        if self.large.is_some() {
+            return self.next_large();
         }
         let bytes = &self.collected[self.start..self.end];
         let Some(prefix) = bytes.first_chunk::<4>() else {
@@ -181,10 +186,12 @@ impl Decoder {
         }
         let total = 4 + length;
         if bytes.len() >= total {
+            // A frame that was cut off is not taken: what followed it may hold a sync.
+            let seal = self.check_seal(&bytes[4..total])?;
             let buffer = bytes[..total].to_vec();
             self.start += total;
             self.stage = Stage::Frames;
-            return frame(buffer, total).map(Some);
+            return frame(buffer, total - seal).map(Some);
         }
         if total > SMALL {
             if self.stage == Stage::Greeting {
@@ -193,6 +200,31 @@ impl Decoder {
             self.begin_large(total);
         }
         Ok(None)
+    }
+
+    fn next_large(&mut self) -> Result<Option<Event>, Malformed> {
+        let Some(large) = self.large.take_if(|large| large.filled == large.total) else {
+            return Ok(None);
+        };
+        match self.check_seal(&large.buffer[4..large.total]) {
+            Ok(seal) => frame(large.buffer, large.total - seal).map(Some),
+            Err(malformed) => {
+                let tail = &large.buffer[large.total - SMALL..large.total];
+                self.collected[..SMALL].copy_from_slice(tail);
+                self.start = 0;
+                self.end = SMALL;
+                Err(malformed)
+            }
+        }
+    }
+
+    /// How many bytes at a frame's end are its seal.
+    fn check_seal(&self, frame: &[u8]) -> Result<usize, Malformed> {
+        match &self.seal {
+            None => Ok(0),
+            Some(seal) if frame.len() >= 4 + SEAL && frame.ends_with(seal) => Ok(SEAL),
+            Some(_) => Err(Malformed("a frame does not end with the conversation's seal")),
+        }
     }
 
     /// A sync between two frames: the host has begun anew without our having seen it leave.
@@ -212,6 +244,7 @@ impl Decoder {
         if let Some(at) = self.find_sync() {
             self.start += at + SYNC.len();
             self.stage = Stage::Greeting;
+            self.seal = None;
             return Some(Event::Sync);
         }
         // The beginning of a sync may be the last thing that was read.

@@ -106,6 +106,52 @@ fn a_greeting_that_was_cut_off_does_not_swallow_the_next() {
 }
 
 #[test]
+fn a_frame_that_was_cut_off_is_not_completed_by_what_follows() {
+    let sealed = |body: &[u8]| encoded(b"{}", &[body, b"seal"].concat());
+    let hello = [SYNC.to_vec(), encoded(b"{\"op\":\"hello\"}", b"")].concat();
+    for size in [10, 100, SMALL - 30, SMALL, 300_000] {
+        for missing in [1, 5, hello.len() - 1, hello.len()] {
+            let mut decoder = synced();
+            decoder.expect_seal(u32::from_le_bytes(*b"seal"));
+            let whole = sealed(&vec![1; size]);
+            let events = feed(&mut decoder, &whole, 4096).unwrap();
+            assert!(matches!(&events[..], [Event::Frame(frame)] if frame.body().len() == size));
+            let cut = whole.len().saturating_sub(missing).max(5);
+            assert!(feed(&mut decoder, &whole[..cut], 4096).unwrap().is_empty());
+            let mut events = Vec::new();
+            let mut rest = &[&hello[..], &sealed(b"x")].concat()[..];
+            while !rest.is_empty() {
+                let count = rest.len().min(decoder.space().len());
+                decoder.space()[..count].copy_from_slice(&rest[..count]);
+                decoder.filled(count);
+                rest = &rest[count..];
+                loop {
+                    match decoder.next() {
+                        Ok(None) => break,
+                        Ok(Some(event)) => events.push(event),
+                        Err(_) => decoder.rescan(),
+                    }
+                }
+            }
+            assert!(
+                matches!(events[..], [Event::Sync, Event::Frame(_), Event::Frame(_)]),
+                "{size} {missing} {events:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_frame_too_short_for_its_seal_is_malformed() {
+    let mut decoder = synced();
+    decoder.expect_seal(0);
+    assert!(feed(&mut decoder, &raw(4, 0, b""), 4096).is_err());
+    let mut decoder = synced();
+    decoder.expect_seal(0);
+    assert!(feed(&mut decoder, &raw(8, 4, &[0; 4]), 4096).is_err());
+}
+
+#[test]
 fn lengths_out_of_bounds_are_malformed() {
     let limit = FRAME_LIMIT as u32;
     for bytes in [

@@ -167,6 +167,24 @@ def test_a_host_cut_off_in_a_frame_does_not_harm_the_next(serving: Serving) -> N
             wire.greet()
 
 
+def test_a_frame_cut_off_is_not_completed_by_a_new_greeting(serving: Serving) -> None:
+    with Wire(serving.socket) as wire:
+        wire.send(frames.SYNC + frames.encode({"id": 1, "op": "hello", "version": 1, "seal": 7}))
+        assert wire.hear()[0]["id"] == 1
+        seal = (7).to_bytes(4, "little")
+        wire.send(frames.encode({"id": 2, "op": "proc.start", "p": "p", "argv": ["cat"], "stdin": True}, b"", seal))
+        assert "ok" in wire.hear()[0]
+        cut = frames.encode({"id": 3, "op": "proc.write", "p": "p"}, b"x" * 1000, seal)[:-30]
+        wire.send(cut)
+        wire.greet()
+        wire.ask({"id": 2, "op": "proc.list"})
+        assert wire.hear()[0]["ok"]["procs"][0]["p"] == "p"
+        wire.ask({"id": 3, "op": "proc.write", "p": "p", "end": True}, b"whole")
+        assert "ok" in wire.hear()[0]
+        wire.ask({"id": 4, "op": "proc.read", "p": "p", "stdout": 0, "stderr": 0, "limit": 1000, "wait_ms": 5000})
+        assert wire.hear()[1] == b"whole"
+
+
 def test_one_host_at_a_time_the_next_waits(serving: Serving) -> None:
     with Wire(serving.socket) as second_to_speak:
         second_to_speak.greet()

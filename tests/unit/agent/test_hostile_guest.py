@@ -8,7 +8,7 @@ import pytest
 
 from hutch.host.agent import frames
 from hutch.host.agent.client import Agent, Hello
-from hutch.host.agent.conversation import OPEN_LIMIT, Conversation, Request
+from hutch.host.agent.conversation import OPEN_LIMIT, Conversation
 from hutch.model import errors, guest
 
 HELLO = Hello(version=1, agent="0", boot_id="", init="agent", pid=1)
@@ -46,7 +46,8 @@ class Guest:
 
     def asked(self) -> list[dict[str, Any]]:
         decoder = frames.Decoder()
-        self._give(decoder, frames.SYNC + b"".join(self.line.sent))
+        sent = b"".join(self.line.sent)
+        self._give(decoder, sent if sent.startswith(frames.SYNC) else frames.SYNC + sent)
         return list(iter(lambda: getattr(decoder.next(), "header", None), None))
 
     def say(self, data: bytes) -> None:
@@ -61,11 +62,11 @@ class Guest:
     def answer(self, ok: Any, body: bytes = b"", which: int = -1) -> None:
         self.say(frames.encode({"id": self.asked()[which]["id"], "ok": ok}, body))
 
-    def greet(self) -> None:
-        asking = self.conversation.begin(_request("hello"))
+    async def greet(self) -> None:
+        asking = await start(self.conversation.greet(1, 5))
         self.say(frames.SYNC)
         self.answer({})
-        assert asking[0].done()
+        await asking
         self.line.sent.clear()
 
     @staticmethod
@@ -74,14 +75,10 @@ class Guest:
         decoder.filled(len(data))
 
 
-def _request(op: str) -> Request:
-    return Request(op, {})
-
-
 @pytest.fixture
 async def hostile() -> Guest:
     guest_ = Guest()
-    guest_.greet()
+    await guest_.greet()
     return guest_
 
 
@@ -289,7 +286,7 @@ async def test_a_missing_program_keeps_its_words(hostile: Guest) -> None:
 
 async def test_the_answer_to_a_former_hosts_hello_is_not_ours() -> None:
     guest_ = Guest()
-    asking = guest_.conversation.begin(_request("hello"))[0]
+    asking = await start(guest_.conversation.greet(1, 5))
     number = guest_.asked()[0]["id"]
     guest_.say(frames.encode({"id": number, "ok": {}}))
     guest_.say(frames.SYNC + frames.encode({"id": number ^ 1, "ok": {"version": 9}}) + b"more noise")
@@ -300,7 +297,7 @@ async def test_the_answer_to_a_former_hosts_hello_is_not_ours() -> None:
 
 async def test_endless_noise_instead_of_a_greeting_is_given_up() -> None:
     guest_ = Guest()
-    asking = guest_.conversation.begin(_request("hello"))[0]
+    asking = await start(guest_.conversation.greet(1, 5))
     for _ in range(200):
         guest_.say(bytes(60_000))
     with pytest.raises(errors.AgentUnavailable, match="no agent"):
@@ -309,11 +306,25 @@ async def test_endless_noise_instead_of_a_greeting_is_given_up() -> None:
 
 async def test_endless_greetings_of_others_are_given_up() -> None:
     guest_ = Guest()
-    asking = guest_.conversation.begin(_request("hello"))[0]
+    asking = await start(guest_.conversation.greet(1, 5))
     for _ in range(200):
         guest_.say(frames.SYNC + frames.encode({"id": 3, "ok": {}}, bytes(60_000)))
     with pytest.raises(errors.AgentUnavailable):
         await asking
+
+
+async def test_every_request_ends_with_the_seal_of_the_hello() -> None:
+    guest_ = Guest()
+    asking = await start(guest_.conversation.greet(1, 5))
+    seal = guest_.asked()[0]["seal"].to_bytes(4, "little")
+    guest_.say(frames.SYNC)
+    guest_.answer({})
+    await asking
+    guest_.line.sent.clear()
+    asking = await start(guest_.agent.processes.write("p", b"input"))
+    assert guest_.line.sent[0].endswith(b"}input" + seal)
+    guest_.answer({})
+    await asking
 
 
 async def test_text_that_is_no_unicode_is_refused_before_it_is_sent(hostile: Guest) -> None:

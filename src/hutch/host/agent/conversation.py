@@ -59,7 +59,7 @@ class Conversation(asyncio.BufferedProtocol):
     @classmethod
     async def connect(cls, path: Path) -> "Conversation":
         """Connect the socket. Raises `OSError`. Nothing goes before `greet`."""
-        _, conversation = await asyncio.get_running_loop().create_unix_connection(cls, str(path))
+        _, conversation = await asyncio.get_running_loop().create_unix_connection(cls, sock=sockets.connect(path))
         return conversation
 
     async def greet(self, version: int, timeout: float) -> frames.Frame:

@@ -37,7 +37,10 @@ class Frame:
 
 
 def encode(header: Mapping[str, object], body: bytes | bytearray | memoryview = b"", seal: bytes = b"") -> bytes:
-    """A request's frame, ending with the conversation's seal. Raises `TooLong`; and `ValueError` for what JSON or UTF-8 cannot say."""
+    """A request's frame, ending with the conversation's seal.
+
+    Raises `TooLong`, and `ValueError` for what JSON or UTF-8 cannot say.
+    """
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     head = len(text)
     if head > REQUEST_HEADER_LIMIT or len(body) > BODY_LIMIT or 4 + head + len(body) + len(seal) > FRAME_LIMIT:
