@@ -34,6 +34,7 @@ class Follower:
         self._background = background
         self._machine = machine
         self._feeding: asyncio.Task[None] | None = None
+        self._first: asyncio.Task[guest.Output] | None = None  # the first page, asked for together with the start
         self._is_kept = False
         self._stdout_at = 0
         self._stderr_at = 0
@@ -42,6 +43,8 @@ class Follower:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._first is not None:
+            self._first.cancel()
         if self._is_kept:
             return
         if self._feeding is not None:
@@ -49,7 +52,12 @@ class Follower:
         self._background.go_on("tidying up a command", self._tidy())
 
     async def start(self, spec: guest.ProcessSpec, stdin: bytes | None, end: bool = True) -> guest.ProcessInfo:
-        """Start it; `stdin` is written while its output is read, and then closed if `end`."""
+        """Start it; `stdin` is written while its output is read, and then closed if `end`.
+
+        The first page is asked for in the same breath, so that a short command costs one way to the guest and back.
+        """
+        self._first = asyncio.create_task(self._page(READ_WAIT))
+        self._first.add_done_callback(lambda first: first.cancelled() or first.exception())  # nobody may want it
         try:
             info = await self._host.start(self._machine, self.process, spec)
         except errors.GuestError:
@@ -65,14 +73,25 @@ class Follower:
 
     async def read(self, wait: float = READ_WAIT) -> list[Chunk]:
         """What it has written since the last time, waiting for any; `exit` is set with the last of it."""
-        page = await self._host.read(
-            self._machine, self.process, self._stdout_at, self._stderr_at, wait=wait, limit=READ_LIMIT
-        )
+        page = await self._first_page(wait) if self._first is not None else await self._page(wait)
         self._stdout_at = page.stdout_at + len(page.stdout)
         self._stderr_at = page.stderr_at + len(page.stderr)
         self.exit = page.exit
         pages = ((Stream.STDOUT, page.stdout, page.stdout_at), (Stream.STDERR, page.stderr, page.stderr_at))
         return [Chunk(stream, data, at) for stream, data, at in pages if data]
+
+    async def _page(self, wait: float) -> guest.Output:
+        return await self._host.read(
+            self._machine, self.process, self._stdout_at, self._stderr_at, wait=wait, limit=READ_LIMIT
+        )
+
+    async def _first_page(self, wait: float) -> guest.Output:
+        assert self._first is not None
+        first, self._first = self._first, None
+        try:
+            return await first
+        except errors.GuestNotFound:  # it got there before the start
+            return await self._page(wait)
 
     async def _feed(self, data: bytes, end: bool) -> None:
         await self._host.write(self._machine, self.process, data, end)
