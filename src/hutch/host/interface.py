@@ -230,7 +230,7 @@ class Host(Protocol):
     async def stats(self, machine: MachineId) -> guest.GuestStats: ...
 
     async def console(self, machine: MachineId) -> bytes:
-        """The end of what the guest's kernel and init wrote to the console; bounded."""
+        """The end of what the guest's kernel and init wrote to the console, and the machine's own command; bounded."""
 
     def deaths(self) -> AsyncIterator[Died]:
         """Every unasked end of a machine, as it happens. One reader."""

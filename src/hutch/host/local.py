@@ -1,6 +1,7 @@
 """This box as a host: real machines under QEMU. It passes the contract suite that `host/simulated` passes too."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, ignore_progress
 from hutch.host.machines import journal as journals
+from hutch.host.machines.bring_up import MAIN
 from hutch.host.machines.context import Context, Engine
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
@@ -27,6 +29,7 @@ from hutch.model.machine import MachineSpec
 log = structlog.get_logger(__name__)
 
 MIB = 2**20
+LOG_LIMIT = 64 * 1024
 AGENT_BINARY = Path(__file__).parent.parent / "_guest" / "hutch-agent"
 """Built by `guest/build`; carried by the wheel."""
 
@@ -138,7 +141,13 @@ class LocalHost:
 
     async def console(self, machine: MachineId) -> bytes:
         """See the interface."""
-        return self._owner(machine).console
+        owner = self._owner(machine)
+        text = owner.console
+        if owner.journal.spec.command and owner.journal.phase is Phase.RUNNING:
+            with contextlib.suppress(errors.HutchError):
+                page = await (await owner.agent()).processes.read(MAIN, 0, 0, wait=0.0, limit=LOG_LIMIT)
+                text += page.stdout + page.stderr
+        return text
 
     async def deaths(self) -> AsyncIterator[Died]:
         """See the interface."""
