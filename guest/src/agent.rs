@@ -20,7 +20,6 @@ use crate::processes::Processes;
 use crate::request::Request;
 use crate::stats;
 use crate::sys::{self, HUNG_UP, Poller, READABLE, WRITABLE};
-use crate::systemd;
 use crate::workers::Workers;
 
 // Processes' tokens begin above these.
@@ -280,7 +279,6 @@ impl Agent {
             "stats" => stats::collect(),
             "grow" => return self.work(&request, grow),
             "sync" => return self.work(&request, sync),
-            "freeze_ready" => return self.work(&request, freeze_ready),
             "shutdown" => self.shutdown(),
             op => Err(Failure::new(Code::UnknownOp, format!("there is no operation '{op}'"))),
         };
@@ -326,15 +324,6 @@ fn sync(_: &Ground, _: Init) -> Outcome<Value> {
     Ok(json!({}))
 }
 
-fn freeze_ready(_: &Ground, init: Init) -> Outcome<Value> {
-    let state = match init {
-        Init::Agent => "running".to_owned(),
-        // Before its socket is there, systemd is at its very beginning.
-        Init::Systemd => systemd::state().unwrap_or_else(|_| "initializing".to_owned()),
-    };
-    Ok(json!({"ready": matches!(state.as_str(), "running" | "degraded"), "state": state}))
-}
-
 /// Ended children wake the loop. A guest's agent cannot be ended by signals; in development it takes its processes along.
 fn watch_signals(ground: &Ground) -> io::Result<OwnedFd> {
     let watched: &[i32] = if ground.is_guest() {
@@ -346,6 +335,7 @@ fn watch_signals(ground: &Ground) -> io::Result<OwnedFd> {
     // SAFETY: plain calls; the set lives through them; the descriptor is new and ours. Threads inherit the mask.
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+        sys::default_signals();
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
         if ground.is_guest() {
             for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {

@@ -25,7 +25,6 @@ mod stats;
 mod stream;
 mod supervisor;
 mod sys;
-mod systemd;
 mod users;
 mod workers;
 

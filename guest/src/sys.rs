@@ -160,6 +160,25 @@ fn clock(id: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Undo what whoever started us had ignored: our own children would inherit it. The raw call, because glibc keeps two
+/// signals to itself.
+pub fn default_signals() {
+    // The kernel's sigaction: handler, flags, restorer and mask, all zero, is the default.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads 32 bytes of `default`; 8 is the size of its signal set.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u8>(),
+                8usize,
+            )
+        };
+    }
+}
+
 /// A set of signals, for masks and descriptors.
 pub fn signal_set(signals: &[c_int]) -> libc::sigset_t {
     // SAFETY: sigemptyset makes the set whole before it is used.

@@ -1,6 +1,7 @@
 """The command line as a person uses it: a process of its own, against a service on the simulated host."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 import uuid
@@ -39,13 +40,14 @@ class Cli:
         return self(*words, **given).stdout.decode().strip()
 
     def spawn(self, *words: str) -> subprocess.Popen[bytes]:
-        """Run it beside the test."""
+        """Run it beside the test, with the signals of a foreground command whatever started the tests."""
         return subprocess.Popen(
             [*HUTCH, *words],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

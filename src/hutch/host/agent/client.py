@@ -129,11 +129,6 @@ class Agent:
         """Write out everything to the guest's disks."""
         await self._ask("sync", timeout)
 
-    async def freeze_ready(self, timeout: float = TIMEOUT) -> tuple[bool, str]:
-        """Whether the boot is over, and what its init says of it."""
-        fields = await self._ask("freeze_ready", timeout)
-        return fields.flag("ready"), fields.text("state")
-
     async def shutdown(self, timeout: float = TIMEOUT) -> None:
         """Ask the guest to power itself off; returns at once."""
         await self._ask("shutdown", timeout)
