@@ -107,7 +107,7 @@ def traces(home: Path) -> dict[str, object]:
         "processes": sorted(name for name, _ in process.processes_named(Paths(home).tag)),
         "namespaces": told("ip", "netns", "list"),
         "links": [line.split(":")[1] for line in told("ip", "-o", "link").splitlines()],
-        "rules": told("nft", "list", "ruleset"),
+        "rules": [table for table in told("nft", "list", "tables").splitlines() if " hutch-" not in table],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line],
         "machines": sorted(path.name for path in (home / "machines").glob("*")),
         "unfinished": sorted(str(path) for path in home.glob("*/.*")),

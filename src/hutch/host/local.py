@@ -66,6 +66,7 @@ class LocalHost:
         await self._end_strays()
         for entry in sorted(self._paths.machines.iterdir()):
             await self._take_up(entry)
+        self._collect()
         return [owner.state for owner in self._owners.values()]
 
     async def close(self) -> None:
@@ -181,6 +182,15 @@ class LocalHost:
         templates = Templates(self._paths, self._settings, launcher, self._root)
         engine = Engine(launcher, templates, self._verdict.accelerator, version)
         return Context(self._paths, self._settings, self._local_images, engine, self._died.put_nowait)
+
+    def _collect(self) -> None:
+        """Remove what a newer kernel, agent or QEMU has replaced, unless a machine's disk stands on it."""
+        engine = self._opened().engine
+        engine.templates.collect({owner.journal.template for owner in self._owners.values() if owner.journal.template})
+        for directory in self._paths.boot.iterdir():
+            is_build = (directory / "initramfs.cpio").exists()
+            if is_build and directory != engine.launcher.boot.kernel.parent:
+                shutil.rmtree(directory, ignore_errors=True)
 
     async def _end_strays(self) -> None:
         """End processes of ours that no journal tells of: a service died between starting one and writing it down."""

@@ -91,6 +91,7 @@ def spawn(qemu: str, launch: argv.Launch, owner: Owner | None, log_file: Path) -
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
+            cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
         )
     except OSError as error:

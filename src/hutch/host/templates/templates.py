@@ -67,6 +67,16 @@ class Templates:
             if entry.name.startswith("."):
                 shutil.rmtree(entry, ignore_errors=True)
 
+    def collect(self, used: set[str]) -> None:
+        """Remove templates that can never be loaded again (another kernel, agent, QEMU or board) and carry no disk."""
+        for entry in self._paths.templates.iterdir():
+            manifest = files.read_json(TemplatePaths(entry).manifest) or {}
+            recipe = manifest.get("recipe", {})
+            made_with = recipe.get("boot"), recipe.get("board_version")
+            if made_with != (self._launcher.boot.digest, argv.BOARD_VERSION) and entry.name not in used:
+                log.info("removing a template that nothing can use", template=entry.name)
+                shutil.rmtree(entry, ignore_errors=True)
+
     def get(self, recipe: Recipe) -> Template | None:
         """The template if it is there and its manifest fits."""
         where = self._paths.template(recipe.key)
