@@ -31,3 +31,20 @@ async def test_a_blocked_machine_gets_no_answer_even_from_the_resolver(vms: Laun
     machine = await vms.launch(network=NetworkPolicy(NetworkMode.BLOCKED))
     result = await machine.run("nslookup -timeout=2 localhost 10.0.2.3", check=False, timeout=20)
     assert result.exit.code != 0
+
+
+async def test_packets_that_have_no_socket_any_more_are_not_taken_for_a_machines(vms: Launcher) -> None:
+    await vms.launch()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        with client, accepted:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+            accepted.setblocking(False)
+            sent = accepted.send(bytes(4 << 20))
+            accepted.close()  # what is not read yet is now sent without a socket
+            client.settimeout(10)
+            received = 0
+            while data := client.recv(1 << 20):
+                received += len(data)
+        assert received == sent

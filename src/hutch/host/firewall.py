@@ -14,13 +14,17 @@ log = structlog.get_logger(__name__)
 
 _TIMEOUT = 20.0
 
+# A packet without a living socket (a retransmitted FIN, say) has no user id, and a rule that asks for one never
+# matches it: so the machines' packets must be picked out, never everybody else's let through.
 _RULES = """\
 table inet {name}
 delete table inet {name}
 table inet {name} {{
   chain output {{
     type filter hook output priority filter; policy accept;
-    meta skuid != {first}-{last} accept
+    meta skuid {first}-{last} jump machine
+  }}
+  chain machine {{
     fib daddr type local meta l4proto {{ tcp, udp }} th dport 53 accept
     fib daddr type local reject
     ip daddr 169.254.0.0/16 reject
