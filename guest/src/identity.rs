@@ -20,54 +20,83 @@ const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
 const ENVIRONMENT: &str = "/run/hutch/environment.json";
 const INSTANCE_ID: &str = "/run/hutch/instance-id";
 
-/// All of it or an error: entropy comes first, so that nothing is done on a pool that others share.
+/// What a `restore` asks for, checked.
+struct Wanted<'a> {
+    entropy: &'a [u8],
+    time: Option<i64>,
+    machine_id: Option<&'a str>,
+    hostname: Option<&'a str>,
+    instance_id: Option<&'a str>,
+    variables: Option<Variables>,
+}
+
+/// All of it or an error: all is checked before anything is done, and entropy comes first, so that nothing is done on a
+/// pool that others share.
 pub fn restore(request: &Request, ground: &Ground, environment: &mut Variables) -> Outcome<Value> {
     ground.allow("restore")?;
-    let entropy = request.body();
-    if !entropy.is_empty() && !(ENTROPY_LEAST..=ENTROPY_LIMIT).contains(&entropy.len()) {
+    let wanted = understand(request)?;
+    if ground.is_guest() {
+        change_kernel(&wanted)?;
+    }
+    if let Some(id) = wanted.machine_id {
+        ground.write("/etc/machine-id", &format!("{id}\n"), 0o644)?;
+    }
+    if let Some(name) = wanted.hostname {
+        ground.write("/etc/hostname", &format!("{name}\n"), 0o644)?;
+    }
+    if let Some(id) = wanted.instance_id {
+        ground.write(INSTANCE_ID, &format!("{id}\n"), 0o644)?;
+    }
+    if let Some(variables) = wanted.variables {
+        keep(ground, &variables)?;
+        *environment = variables;
+    }
+    Ok(json!({}))
+}
+
+fn understand(request: &Request) -> Outcome<Wanted<'_>> {
+    let wanted = Wanted {
+        entropy: request.body(),
+        time: request.optional_signed("time_ns")?,
+        machine_id: request.optional_text("machine_id")?,
+        hostname: request.optional_text("hostname")?,
+        instance_id: request.optional_text("instance_id")?,
+        variables: request.variables("env")?,
+    };
+    if !wanted.entropy.is_empty() && !(ENTROPY_LEAST..=ENTROPY_LIMIT).contains(&wanted.entropy.len()) {
         return Err(Failure::invalid("entropy must have 32 to 512 bytes"));
     }
-    let time = request.optional_signed("time_ns")?;
-    let machine_id = request.optional_text("machine_id")?;
-    let hostname = request.optional_text("hostname")?;
-    let instance_id = request.optional_text("instance_id")?;
-    let variables = request.variables("env")?;
-    if machine_id.is_some_and(|id| id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+    if wanted
+        .machine_id
+        .is_some_and(|id| id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    {
         return Err(Failure::invalid("machine_id must be 32 hexadecimal digits"));
     }
-    if hostname.is_some_and(|name| !(1..=64).contains(&name.len()) || name.contains(['\n', '/'])) {
+    if wanted
+        .hostname
+        .is_some_and(|name| !(1..=64).contains(&name.len()) || name.contains(['\n', '/']))
+    {
         return Err(Failure::invalid(
             "hostname must have 1 to 64 bytes, none of them a slash or a line's end",
         ));
     }
-    if instance_id.is_some_and(|id| id.len() > 64 || id.contains('\n')) {
+    if wanted.instance_id.is_some_and(|id| id.len() > 64 || id.contains('\n')) {
         return Err(Failure::invalid("instance_id must be a UUID"));
     }
-    if ground.is_guest() {
-        if !entropy.is_empty() {
-            reseed(entropy).map_err(|error| Failure::of_io("/dev/urandom", &error))?;
-        }
-        if let Some(time) = time {
-            set_clock(time).map_err(|error| Failure::of_io("the clock", &error))?;
-        }
+    Ok(wanted)
+}
+
+fn change_kernel(wanted: &Wanted) -> Outcome<()> {
+    if !wanted.entropy.is_empty() {
+        reseed(wanted.entropy).map_err(|error| Failure::of_io("/dev/urandom", &error))?;
     }
-    if let Some(id) = machine_id {
-        ground.write("/etc/machine-id", &format!("{id}\n"), 0o644)?;
+    if let Some(time) = wanted.time {
+        set_clock(time).map_err(|error| Failure::of_io("the clock", &error))?;
     }
-    if let Some(name) = hostname {
-        ground.write("/etc/hostname", &format!("{name}\n"), 0o644)?;
-        if ground.is_guest() {
-            set_hostname(name).map_err(|error| Failure::of_io("the hostname", &error))?;
-        }
+    if let Some(name) = wanted.hostname {
+        set_hostname(name).map_err(|error| Failure::of_io("the hostname", &error))?;
     }
-    if let Some(id) = instance_id {
-        ground.write(INSTANCE_ID, &format!("{id}\n"), 0o644)?;
-    }
-    if let Some(variables) = variables {
-        *environment = variables;
-        keep(ground, environment)?;
-    }
-    Ok(json!({}))
+    Ok(())
 }
 
 /// Mix in and credit, then reseed: getrandom is different from the next call on.
