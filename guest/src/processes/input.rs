@@ -7,7 +7,7 @@ use super::{KINDS, Processes, STDIN};
 use crate::conversation::Conversation;
 use crate::failure::{Code, Failure, Outcome};
 use crate::request::Request;
-use crate::sys::{READABLE, WRITABLE};
+use crate::sys::WRITABLE;
 
 const STDIN_LIMIT: usize = 8 << 20;
 
@@ -83,9 +83,9 @@ impl Processes {
         }
         process.stdin.watched = wanted;
         if process.tty {
+            let events = process.events(STDOUT);
             let source = &process.sources[STDOUT];
             if let Some(fd) = source.fd.as_ref().filter(|_| !source.paused) {
-                let events = if wanted { READABLE | WRITABLE } else { READABLE };
                 let _ = self.poller.change(fd, events, number * KINDS + STDOUT as u64);
             }
         } else if let Some(fd) = &process.stdin.fd {

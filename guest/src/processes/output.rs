@@ -7,7 +7,7 @@ use super::{KINDS, Processes};
 use crate::conversation::Conversation;
 use crate::failure::Outcome;
 use crate::request::Request;
-use crate::sys::{self, READABLE, WRITABLE};
+use crate::sys::{self, READABLE};
 
 pub(super) const KEEP: usize = 1 << 20;
 const KEEP_TIGHT: usize = 64 << 10;
@@ -59,8 +59,10 @@ impl Processes {
         let before = source.kept.len();
         let pulled = source.pull(&mut self.scratch, limit, overflow);
         self.kept = self.kept + source.kept.len() - before;
+        let silent = process.tty && process.exit.is_none() && matches!(pulled, Pulled::Ended);
         match pulled {
-            Pulled::Open => {}
+            _ if silent => self.hush(number, kind, true),
+            Pulled::Open => self.hush(number, kind, false),
             Pulled::Full if source.paused => {}
             Pulled::Full => {
                 // Not merely masked: a hang-up would be told all the same, again and again.
@@ -78,6 +80,22 @@ impl Processes {
         }
         if self.kept > self.budget {
             self.relieve();
+        }
+    }
+
+    /// A terminal that all have closed may be opened again by its process, and closing our side would kill it with HUP.
+    /// As long as nobody has it open it says so without end, so it is watched for changes only.
+    fn hush(&mut self, number: u64, kind: usize, hushed: bool) {
+        let Some(process) = self.table.get_mut(&number) else {
+            return;
+        };
+        if process.sources[kind].hushed == hushed || process.sources[kind].paused {
+            return;
+        }
+        process.sources[kind].hushed = hushed;
+        let events = process.events(kind);
+        if let Some(fd) = &process.sources[kind].fd {
+            let _ = self.poller.change(fd, events, number * KINDS + kind as u64);
         }
     }
 
@@ -106,13 +124,9 @@ impl Processes {
             return;
         }
         source.paused = false;
-        if let Some(fd) = &source.fd {
-            let writable = if process.tty && process.stdin.watched {
-                WRITABLE
-            } else {
-                0
-            };
-            let _ = self.poller.add(fd, READABLE | writable, number * KINDS + kind as u64);
+        let events = process.events(kind);
+        if let Some(fd) = &process.sources[kind].fd {
+            let _ = self.poller.add(fd, events, number * KINDS + kind as u64);
         }
         self.pull(number, kind);
     }

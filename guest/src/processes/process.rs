@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::frames::Frame;
 use crate::stream::{Kept, Overflow};
-use crate::sys;
+use crate::sys::{self, EDGE, READABLE, WRITABLE};
 
 /// A process that ended while a descendant holds its pipes is told as ended after this time.
 pub const GRACE_MS: u64 = 200;
@@ -46,6 +46,8 @@ pub struct Source {
     pub kept: Kept,
     /// Not being watched, because what is kept is full and unread.
     pub paused: bool,
+    /// A terminal nobody has open just now, though its process runs: watched for changes only.
+    pub hushed: bool,
 }
 
 /// What came of reading a source.
@@ -191,6 +193,13 @@ impl Process {
     /// It has ended and all its output is here.
     pub fn is_finished(&self) -> bool {
         self.exit.is_some() && self.sources.iter().all(|source| source.fd.is_none())
+    }
+
+    /// What its source is watched for.
+    pub fn events(&self, kind: usize) -> u32 {
+        let input = if self.tty && self.stdin.watched { WRITABLE } else { 0 };
+        let hushed = if self.sources[kind].hushed { EDGE } else { 0 };
+        READABLE | input | hushed
     }
 
     pub fn kept(&self) -> usize {

@@ -88,3 +88,9 @@ def peak_memory(pid: int) -> int:
     """The most bytes a process ever had in memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
+def cpu_ticks(pid: int) -> int:
+    """Hundredths of a second a process has run."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -2,10 +2,11 @@
 
 import asyncio
 import signal
+from pathlib import Path
 
 import pytest
 
-from contract.agent.support import LIMIT, finish, run
+from contract.agent.support import LIMIT, Serving, cpu_ticks, finish, run
 from hutch.host.agent.client import Agent
 from hutch.model import errors, guest
 
@@ -75,6 +76,29 @@ async def test_much_input_to_a_terminal_nobody_reads_waits_and_ends_with_it(agen
 async def test_much_output_of_a_terminal_comes_whole(agent: Agent) -> None:
     result = await run(agent, "sh", "-c", "stty -opost; seq 100000", terminal=SIZE)
     assert result.stdout == b"".join(b"%d\n" % number for number in range(1, 100_001))
+
+
+async def test_a_terminal_all_have_closed_can_be_opened_again(agent: Agent, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    script = (
+        f"tty=$(tty); exec 0<&- 1>&- 2>&-; while [ ! -e {go} ]; do sleep 0.01; done; exec >$tty; seq 100000; exit 5"
+    )
+    await agent.processes.start("p", guest.ProcessSpec(("sh", "-c", script), terminal=SIZE))
+    page = await agent.processes.read("p", 0, 0, 0.2)
+    assert (page.stdout, page.exit) == (b"", None)
+    go.touch()
+    result = await finish(agent, "p")
+    assert (result.stdout.splitlines()[-1], result.exit) == (b"100000", guest.Exit(code=5))
+
+
+async def test_a_terminal_nobody_has_open_costs_no_time(serving: Serving, agent: Agent) -> None:
+    spec = guest.ProcessSpec(("sh", "-c", "exec 0<&- 1>&- 2>&-; exec sleep 60"), terminal=SIZE)
+    await agent.processes.start("p", spec)
+    await agent.processes.write("p", b"x" * 100)
+    await agent.processes.read("p", 0, 0, 0.1)
+    before = cpu_ticks(serving.process.pid)
+    await agent.processes.read("p", 0, 0, 0.4)
+    assert cpu_ticks(serving.process.pid) - before <= 2
 
 
 async def test_a_process_without_a_terminal_cannot_be_resized(agent: Agent) -> None:
