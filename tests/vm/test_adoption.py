@@ -109,9 +109,25 @@ async def test_a_process_no_journal_tells_of_is_ended(vms: Launcher, reopen: Reo
 async def test_a_directory_without_a_journal_is_removed(vms: Launcher, reopen: Reopen, home: Path) -> None:
     left = home / "machines" / ("z" * 20)
     left.mkdir()
-    (left / "disk.qcow2").write_bytes(b"half")
     await reopen()
     assert not left.exists()
+
+
+async def test_a_disk_whose_journal_cannot_be_read_is_left_alone_and_its_process_runs_on(
+    vms: Launcher, reopen: Reopen, home: Path
+) -> None:
+    machine, other = await vms.launch(), await vms.launch()
+    path = Paths(home).machine(machine.id).journal
+    content, pid = path.read_text(), machine.pid
+    await vms.host.close()  # type: ignore[attr-defined]
+    path.write_text(content[: len(content) // 2])
+    host = await reopen()
+    assert host.get(machine.id) is None
+    assert host.get(other.id) is not None
+    assert process.start_time(pid) is not None
+    path.write_text(content)
+    machine.host = await reopen()
+    assert (machine.pid, (await machine.run("echo up")).text) == (pid, "up")
 
 
 async def test_many_machines_are_adopted_at_once(vms: Launcher, reopen: Reopen) -> None:

@@ -6,6 +6,7 @@ first (TERM to its group, KILL after a grace). Both happen after the caller has 
 
 import asyncio
 import signal
+import time
 
 from hutch.control.background import Background
 from hutch.control.commands import Chunk, Stream
@@ -19,6 +20,12 @@ READ_WAIT = 20.0
 
 READ_LIMIT = 256 * 1024
 """Bytes of each stream in one read."""
+
+TIMEOUT_SLACK = 15.0
+"""Seconds the guest has to end a command whose time is over, by our own clock."""
+
+QUICK = 0.01
+"""Seconds: an empty page that comes sooner than this has not been waited for."""
 
 END_GRACE = 5.0
 """Seconds between TERM and KILL for a command whose caller has gone away."""
@@ -36,6 +43,7 @@ class Follower:
         self._feeding: asyncio.Task[None] | None = None
         self._first: asyncio.Task[guest.Output] | None = None  # the first page, asked for together with the start
         self._is_kept = False
+        self._give_up_at: float | None = None
         self._stdout_at = 0
         self._stderr_at = 0
 
@@ -51,13 +59,17 @@ class Follower:
             self._feeding.cancel()
         self._background.go_on("tidying up a command", self._tidy())
 
-    async def start(self, spec: guest.ProcessSpec, stdin: bytes | None, end: bool = True) -> guest.ProcessInfo:
-        """Start it; `stdin` is written while its output is read, and then closed if `end`.
+    def read_ahead(self) -> None:
+        """Ask for the first page in the same breath as for the start that follows at once.
 
-        The first page is asked for in the same breath, so that a short command costs one way to the guest and back.
+        A short command then costs one way to the guest and back.
         """
         self._first = asyncio.create_task(self._page(READ_WAIT))
         self._first.add_done_callback(lambda first: first.cancelled() or first.exception())  # nobody may want it
+
+    async def start(self, spec: guest.ProcessSpec, stdin: bytes | None, end: bool = True) -> guest.ProcessInfo:
+        """Start it; `stdin` is written while its output is read, and then closed if `end`."""
+        self._give_up_at = None if spec.timeout is None else time.monotonic() + spec.timeout + TIMEOUT_SLACK
         try:
             info = await self._host.start(self._machine, self.process, spec)
         except errors.GuestError:
@@ -73,7 +85,12 @@ class Follower:
 
     async def read(self, wait: float = READ_WAIT) -> list[Chunk]:
         """What it has written since the last time, waiting for any; `exit` is set with the last of it."""
+        began = time.monotonic()
         page = await self._first_page(wait) if self._first is not None else await self._page(wait)
+        if self._give_up_at is not None and page.exit is None and time.monotonic() > self._give_up_at:
+            raise errors.AgentUnavailable("the guest did not end a command whose time was over")
+        if not page.stdout and not page.stderr and page.exit is None and time.monotonic() - began < QUICK:
+            await asyncio.sleep(QUICK)  # a guest that answers nothing at once must not keep us busy
         self._stdout_at = page.stdout_at + len(page.stdout)
         self._stderr_at = page.stderr_at + len(page.stderr)
         self.exit = page.exit

@@ -93,6 +93,8 @@ class Processes:
     ) -> AsyncGenerator[Started | Chunk | Exit, None]:
         spec = commands.make_spec(command)
         async with self._following(principal, machine) as process:
+            if not command.background:
+                process.read_ahead()
             try:
                 info = await process.start(spec, command.stdin, end=not command.interactive)
             except errors.GuestError as error:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hutch import settings
-from hutch.host import files
 from hutch.host.paths import Paths
 from hutch.host.qemu import accelerator
 
@@ -57,12 +56,11 @@ def _accelerator(wanted: settings.Settings) -> Check:
         return Check(
             "accelerator", None, "tcg: /dev/kvm may not be opened by this user", "add the user to the group kvm"
         )
-    known = files.read_json(Paths(wanted.service.home).accelerator)
-    if known is None:
+    verdict = accelerator.recall(Paths(wanted.service.home).accelerator)
+    if verdict is None:
         return Check(
             "accelerator", None, "/dev/kvm is there; `hutch up` tries it once with a real guest", "run hutch up"
         )
-    verdict = accelerator.Verdict(**known["verdict"])
     if verdict.accelerator == "kvm":
         return Check("accelerator", True, f"kvm: {verdict.reason}")
     remedy = f"if the host has changed, remove {Paths(wanted.service.home).accelerator} and start hutch up again"

@@ -20,7 +20,7 @@ from hutch.host.machines.context import Context, Engine
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
 from hutch.host.paths import Paths
-from hutch.host.qemu import accelerator, process, vm
+from hutch.host.qemu import accelerator, process, tsc, vm
 from hutch.host.templates.templates import TEMPLATE_IDS, Templates
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId
@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 MIB = 2**20
 LOG_LIMIT = 64 * 1024
+ADOPTED_AT_ONCE = 8
+QEMU_LOG_LIMIT = MIB
+SWEEP_INTERVAL = 30.0
 AGENT_BINARY = Path(__file__).parent.parent / "_guest" / "hutch-agent"
 """Built by `guest/build`; carried by the wheel."""
 
@@ -44,6 +47,7 @@ class LocalHost:
         self._died: asyncio.Queue[Died] = asyncio.Queue()
         self._verdict: accelerator.Verdict | None = None
         self._context: Context | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self._root = os.geteuid() == 0
         self._agent_version = "unknown"
         self._local_images = LocalImages(
@@ -64,13 +68,16 @@ class LocalHost:
             base = self._settings.uid_base
             await firewall.protect(self._paths.tag, base, base + self._settings.uid_count + TEMPLATE_IDS)
         await self._end_strays()
-        for entry in sorted(self._paths.machines.iterdir()):
-            await self._take_up(entry)
+        at_once = asyncio.Semaphore(ADOPTED_AT_ONCE)
+        await asyncio.gather(*(self._take_up_safely(entry, at_once) for entry in self._paths.machines.iterdir()))
         self._collect()
+        self._sweeping = asyncio.create_task(self._sweep())
         return [owner.state for owner in self._owners.values()]
 
     async def close(self) -> None:
         """Let go; running machines run on."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         running = any(owner.state.pid for owner in self._owners.values())
         await asyncio.gather(*(owner.close() for owner in self._owners.values()))
         self._owners.clear()
@@ -170,6 +177,7 @@ class LocalHost:
         boot = await boot_files.ensure_boot_files(self._paths, AGENT_BINARY, _log_progress)
         launcher = vm.Launcher(self._settings, boot, self._paths.tag)
         version = await accelerator.qemu_version(self._settings.qemu)
+        await asyncio.to_thread(tsc.khz)  # asks the kernel's log once
         told = await commands.run([str(AGENT_BINARY), "--version"], timeout=10)
         self._agent_version = told.stdout.decode().split()[-1]
         scratch = self._paths.templates / ".kvm-trial"
@@ -177,11 +185,21 @@ class LocalHost:
             self._settings.accelerator,
             version,
             self._paths.accelerator,
-            lambda: accelerator.kvm_trial(launcher, scratch),
+            lambda: accelerator.kvm_trial(launcher, scratch, self._settings.uid_base if self._root else None),
         )
         templates = Templates(self._paths, self._settings, launcher, self._root)
         engine = Engine(launcher, templates, self._verdict.accelerator, version)
         return Context(self._paths, self._settings, self._local_images, engine, self._died.put_nowait)
+
+    async def _sweep(self) -> None:
+        """Keep QEMU's own logs short: a hostile guest can make it complain for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            for machine in self._owners:
+                path = self._paths.machine(machine).qemu_log
+                with contextlib.suppress(OSError):
+                    if path.stat().st_size > QEMU_LOG_LIMIT:
+                        os.truncate(path, 0)
 
     def _collect(self) -> None:
         """Remove what a newer kernel, agent or QEMU has replaced, unless a machine's disk stands on it."""
@@ -194,22 +212,41 @@ class LocalHost:
 
     async def _end_strays(self) -> None:
         """End processes of ours that no journal tells of: a service died between starting one and writing it down."""
-        known = {}
+        known, readable = set(), set()
         for entry in self._paths.machines.iterdir():
             journal = journals.read(entry / "machine.json")
-            if journal is not None and journal.process is not None:
-                known[journal.process] = journal.id
-        for name, identity in process.processes_named(f"{self._paths.tag}/"):
-            if identity not in known:
-                log.warning("ending a stray process", name=name, pid=identity.pid)
+            if journal is not None:
+                readable.add(f"{self._paths.tag}/{journal.id}")
+                known.add(journal.process)
+        for name, identity in process.processes_named(f"{self._paths.tag}/", self._runs_ours):
+            unread = self._paths.machine(MachineId(name.partition("/")[2])).root.exists() and name not in readable
+            if identity in known or unread:
+                continue
+            log.warning("ending a stray process", name=name, pid=identity.pid)
+            with contextlib.suppress(errors.MachineFailed):  # then it has ended at the latest when the host is rebooted
                 await process.end(identity)
+
+    def _runs_ours(self, uid: int) -> bool:
+        """Whether a process of this user may be one of ours: any user can give a program our name."""
+        base = self._settings.uid_base
+        return uid == os.geteuid() or (self._root and base <= uid < base + self._settings.uid_count + TEMPLATE_IDS)
+
+    async def _take_up_safely(self, entry: Path, at_once: asyncio.Semaphore) -> None:
+        """One machine that cannot be taken up must not keep the others."""
+        async with at_once:
+            try:
+                await self._take_up(entry)
+            except (errors.HutchError, OSError) as error:
+                log.error("a machine cannot be taken up", directory=entry.name, error=str(error))
 
     async def _take_up(self, entry: Path) -> None:
         """Adopt, finish or undo one machine found on disk."""
         journal = journals.read(entry / "machine.json")
         if journal is None or journal.id != entry.name:
-            log.warning("removing a machine directory without a journal", directory=entry.name)
-            shutil.rmtree(entry, ignore_errors=True)
+            if entry.name.startswith(".gone-") or not (entry / "disk.qcow2").exists():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                log.error("a machine's journal cannot be read: its disk is left as it is", directory=str(entry))
             return
         identity = journal.process
         running = identity is not None and process.is_alive(identity)
@@ -235,11 +272,11 @@ class LocalHost:
     async def _adopt(self, owner: Owner) -> None:
         try:
             await owner.adopt()
-        except errors.HutchError as error:
-            log.warning("cannot adopt", machine=owner.journal.id, error=error.message)
+        except (errors.HutchError, OSError) as error:
+            log.warning("cannot adopt", machine=owner.journal.id, error=str(error))
             assert owner.journal.process is not None
             await process.end(owner.journal.process)
-            owner.settle(Phase.FAILED, f"it could not be reached after a restart of the service: {error.message}")
+            owner.settle(Phase.FAILED, f"it could not be reached after a restart of the service: {error}")
 
     def _free_uid(self) -> int | None:
         if not self._root:

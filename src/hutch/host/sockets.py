@@ -10,13 +10,13 @@ from pathlib import Path
 def connect(path: Path) -> socket.socket:
     """A non-blocking connection to a socket that is listening. Raises `OSError`."""
     sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)  # before connecting: it would wait while the other's backlog is full
     try:
         with _short(path) as address:
             sock.connect(address)
     except OSError:
         sock.close()
         raise
-    sock.setblocking(False)
     return sock
 
 

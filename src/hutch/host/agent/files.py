@@ -16,6 +16,7 @@ HANDLES = 48  # open at once; the agent has 64
 UPLOADS = 32  # chunks of all files in flight: 8 MiB, half of what the agent lets wait
 TIMEOUT = 60.0  # seconds one step may take on a slow disk
 LIST_LIMIT = 100_000  # entries of one directory
+LIST_CHARACTERS = 32 << 20  # of all their paths and targets: a guest may answer names no file system allows
 
 
 class Files:
@@ -58,7 +59,7 @@ class Files:
     async def list(self, path: str, timeout: float = TIMEOUT) -> list[guest.FileStat]:
         """What a directory holds, by name. Of more than `LIST_LIMIT` entries, `GuestError`."""
         found: list[guest.FileStat] = []
-        after = ""
+        after, size = "", 0
         while True:
             answer = await self._conversation.request("file.list", {"path": path, "after": after}, timeout=timeout)
             fields = answers.Fields(answer.header["ok"])
@@ -66,8 +67,11 @@ class Files:
             found += page
             if not fields.flag("more"):
                 return found
-            if len(found) > LIST_LIMIT:
-                raise errors.GuestError(f"{path}: has more than {LIST_LIMIT} entries")
+            if not page:
+                raise answers.nonsense("entries")
+            size += sum(len(entry.path) + len(entry.target or "") for entry in page)
+            if len(found) > LIST_LIMIT or size > LIST_CHARACTERS:
+                raise errors.GuestError(f"{path}: has more than {LIST_LIMIT} entries, or too long names")
             after, before = fields.text("last"), after
             if after <= before:
                 raise answers.nonsense("last")

@@ -68,7 +68,8 @@ async def _restore(context: Context, journal: Journal, image: Image, record: Rec
     journal = replace(journal, template=recipe.key)
     machine = await _launch(context, journal, hardware, record)
     try:
-        await machine.monitor.load_devices(template.paths.devices, context.settings.restore_timeout)
+        loading = machine.monitor.load_devices(template.paths.devices, context.settings.restore_timeout)
+        await vm.while_alive(machine.watch, loading, machine.last_words)
         if grow := journal.spec.resources.disk_gib > disk_gib:
             await machine.monitor.execute(
                 "block_resize", node_name="d2", size=journal.spec.resources.disk_gib * disks.GIB

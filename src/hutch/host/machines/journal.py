@@ -52,7 +52,8 @@ class Journal:
 
     def write(self, path: Path) -> None:
         """Replace the file. Raises `DiskFull`."""
-        files.write_json(path, {"format": FORMAT, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}})
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        files.write_json(path, {"format": FORMAT, **fields}, durable=True)
 
 
 def read(path: Path) -> Journal | None:

@@ -23,7 +23,8 @@ from hutch.host.machines import bring_up, policy
 from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.policy import Verb
-from hutch.host.qemu import vm
+from hutch.host.qemu import process, vm
+from hutch.host.qemu.process import Identity
 from hutch.model import errors
 
 log = structlog.get_logger(__name__)
@@ -110,7 +111,7 @@ class Owner:
 
     def settle(self, phase: Phase, reason: str | None = None) -> None:
         """Write down what a restart found out about a machine without a process."""
-        self._record(replace(self.journal, phase=phase, reason=reason, process=None))
+        self._note(replace(self.journal, phase=phase, reason=reason, process=None))
 
     async def close(self) -> None:
         """Let go; a running machine runs on."""
@@ -181,33 +182,51 @@ class Owner:
                 await self._died()
 
     def _record(self, journal: Journal) -> None:
+        """Write down a step before it is taken; an error means that it must not be."""
         journal.write(self._where.journal)
         self.journal = journal
 
+    def _note(self, journal: Journal) -> None:
+        """Write down what is so already. On a full disk it is so all the same: a restart finds it out again."""
+        self.journal = journal
+        try:
+            journal.write(self._where.journal)
+        except (errors.DiskFull, OSError) as error:
+            log.warning("journal not written", machine=journal.id, phase=journal.phase, error=str(error))
+
+    def _living(self) -> Identity | None:
+        """The process in the journal, if it still runs: it has the disk open."""
+        identity = self.journal.process
+        return identity if identity is not None and process.is_alive(identity) else None
+
     async def _start(self, on_progress: OnProgress) -> None:
+        if (former := self._living()) is not None:
+            await process.end(former)  # could not be ended when its time had come
         self._record(replace(self.journal, phase=Phase.STARTING, reason=None, process=None))
         try:
             machine = await bring_up.bring_up(self._context, self.journal, self._record, on_progress)
+            try:
+                self._record(replace(self.journal, phase=Phase.RUNNING))
+            except BaseException:
+                await machine.kill()
+                raise
         except asyncio.CancelledError:
-            self._record(replace(self.journal, phase=Phase.STOPPED, process=None))
+            self._note(replace(self.journal, phase=Phase.STOPPED, process=self._living()))
             raise
         except Exception as error:
             reason = error.message if isinstance(error, errors.HutchError) else repr(error)
-            with contextlib.suppress(errors.DiskFull):
-                self._record(replace(self.journal, phase=Phase.FAILED, reason=reason, process=None))
-            self.journal = replace(self.journal, phase=Phase.FAILED, reason=reason, process=None)
+            self._note(replace(self.journal, phase=Phase.FAILED, reason=reason, process=self._living()))
             raise
-        self._record(replace(self.journal, phase=Phase.RUNNING))
         self._hold(machine)
 
     async def _stop(self, grace: float) -> None:
-        self._record(replace(self.journal, phase=Phase.STOPPING))
+        self._note(replace(self.journal, phase=Phase.STOPPING))
         machine = self._vm
         if machine is not None:
             self._end_guard()
             await self._shut_down(machine, grace)
             self._vm = None
-        self._record(replace(self.journal, phase=Phase.STOPPED, process=None, reason=None))
+        self._note(replace(self.journal, phase=Phase.STOPPED, process=None, reason=None))
 
     async def _shut_down(self, machine: vm.Vm, grace: float) -> None:
         began = time.monotonic()
@@ -223,13 +242,20 @@ class Owner:
             await machine.end()
 
     async def _destroy(self) -> None:
-        self._record(replace(self.journal, phase=Phase.DESTROYING))
-        machine, self._vm = self._vm, None
+        self._note(replace(self.journal, phase=Phase.DESTROYING))
+        machine = self._vm
         if machine is not None:
             self._end_guard()
             await machine.kill()
-        await asyncio.to_thread(shutil.rmtree, self._where.root, ignore_errors=True)
+            self._vm = None
+        if (former := self._living()) is not None:
+            await process.end(former)
+        # In one step it is no machine's directory any more: a disk without a journal is never removed by a restart.
+        gone = self._where.root.with_name(f".gone-{self.journal.id}")
+        with contextlib.suppress(FileNotFoundError):
+            self._where.root.rename(gone)
         self.gone = True
+        await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
 
     async def _died(self) -> None:
         machine = self._vm
@@ -239,9 +265,7 @@ class Owner:
         reason = "the guest powered off" if clean else machine.last_words()
         await self._release()
         phase = Phase.STOPPED if clean else Phase.FAILED
-        with contextlib.suppress(errors.DiskFull):
-            self._record(replace(self.journal, phase=phase, reason=None if clean else reason, process=None))
-        self.journal = replace(self.journal, phase=phase, reason=None if clean else reason, process=None)
+        self._note(replace(self.journal, phase=phase, reason=None if clean else reason, process=None))
         log.info("machine died", machine=self.journal.id, reason=reason)
         self._context.on_death(Died(self.journal.id, reason, clean))
 
@@ -262,7 +286,16 @@ class Owner:
             self._guard = None
 
     async def _watch_over(self, machine: vm.Vm) -> None:
-        """Take up a broken conversation again; end a guest that no longer answers; tell when the process ends."""
+        """Look after a running machine until its process ends, and have that dealt with."""
+        try:
+            await self._keep_talking(machine)
+        except Exception:
+            log.exception("looking after a machine failed", machine=self.journal.id)
+            await machine.give_up("the service could not look after it; its log has the details")
+        self._queue.put_nowait(_Request(Verb.DIED))
+
+    async def _keep_talking(self, machine: vm.Vm) -> None:
+        """Take up a broken conversation again; end a guest that no longer answers."""
         while not machine.watch.ended.is_set():
             agent = machine.agent
             assert agent is not None
@@ -278,8 +311,8 @@ class Owner:
                 await machine.connect_agent(AGENT_WAIT)
                 self._answering.set()
             except errors.HutchError:
-                await machine.give_up("the guest's agent stopped answering")
-        self._queue.put_nowait(_Request(Verb.DIED))
+                if not machine.watch.ended.is_set():
+                    await machine.give_up("the guest's agent stopped answering")
 
 
 async def _first(*events: asyncio.Event) -> None:

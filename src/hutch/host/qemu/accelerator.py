@@ -18,7 +18,7 @@ import structlog
 
 from hutch.host import commands, files
 from hutch.host.paths import MachinePaths
-from hutch.host.qemu import argv, vm
+from hutch.host.qemu import argv, process, vm
 from hutch.model import errors
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 TRIAL_LIMIT = 10.0
 """Seconds a KVM guest has to answer; with working KVM it takes one."""
 
-DEVICE = Path("/dev/kvm")
+DEVICE = vm.KVM
 """What KVM is reached through."""
 
 
@@ -69,15 +69,25 @@ async def choose(wanted: str, version: str, remembered: Path, trial: Callable[[]
     return verdict
 
 
+def recall(remembered: Path, here: dict[str, str] | None = None) -> Verdict | None:
+    """The verdict that is remembered, if it was found under circumstances like `here` (None: under any)."""
+    known = files.read_json(remembered) or {}
+    verdict = known.get("verdict")
+    if not isinstance(verdict, dict) or set(verdict) != {"accelerator", "reason"}:
+        return None
+    return Verdict(**verdict) if here in (None, known.get("circumstances")) else None
+
+
 async def _tried(version: str, remembered: Path, trial: Callable[[], Awaitable[None]]) -> Verdict:
     here = _circumstances(version)
-    known = files.read_json(remembered) or {}
-    if known.get("circumstances") == here:
-        return Verdict(**known["verdict"])
+    if known := recall(remembered, here):
+        return known
     try:
         await trial()
         verdict = Verdict("kvm", "a guest booted with KVM answered")
-    except (errors.HutchError, TimeoutError) as error:
+    except (commands.CommandFailed, errors.NoCapacity) as error:
+        return Verdict("tcg", f"KVM could not be tried: {error.message}")  # says nothing of KVM: not remembered
+    except (errors.MachineFailed, errors.AgentUnavailable) as error:
         log.info("kvm does not work", error=str(error))
         verdict = Verdict(
             "tcg", f"/dev/kvm exists, but a guest did not answer within {TRIAL_LIMIT:g} s of booting with it"
@@ -86,8 +96,11 @@ async def _tried(version: str, remembered: Path, trial: Callable[[], Awaitable[N
     return verdict
 
 
-async def kvm_trial(launcher: vm.Launcher, scratch: Path) -> None:
-    """Boot an empty root image with KVM until the agent answers. Raises if it does not; leaves nothing."""
+async def kvm_trial(launcher: vm.Launcher, scratch: Path, uid: int | None) -> None:
+    """Boot an empty root image with KVM, as the user `uid`, until the agent answers. Raises if it does not.
+
+    Leaves nothing.
+    """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
@@ -97,7 +110,11 @@ async def kvm_trial(launcher: vm.Launcher, scratch: Path) -> None:
         await commands.run(["qemu-img", "create", "-q", "-f", "qcow2", str(layer), "16M"], timeout=60)
         with memory.open("wb") as file:
             file.truncate(256 * 2**20)
-        hardware = vm.Hardware(argv.Board("kvm", 1, 256), memory, (root, layer))
+        owner = None
+        if uid is not None:
+            owner = process.Owner(uid)
+            os.chown(memory, uid, uid)
+        hardware = vm.Hardware(argv.Board("kvm", 1, 256), memory, (root, layer), owner=owner)
         where = MachinePaths(scratch)
         machine = await vm.Vm.start(launcher, "kvm-trial", where, hardware)
         try:

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,14 @@ class Monitor:
         finally:
             os.close(descriptor)
         await self.execute("migrate-incoming", uri="fd:state")
-        pause = 0.0005
-        async with asyncio.timeout(timeout):
-            while (status := (await self.execute("query-migrate")).get("status")) != "completed":
-                if status == "failed":
-                    raise errors.MachineFailed("QEMU refused the saved device state: it was saved on another board")
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 0.02)
+        pause, deadline = 0.0005, time.monotonic() + timeout
+        while (status := (await self.execute("query-migrate")).get("status")) != "completed":
+            if status == "failed":
+                raise errors.MachineFailed("QEMU refused the saved device state: it was saved on another board")
+            if time.monotonic() > deadline:
+                raise errors.MachineFailed(f"QEMU did not load the device state within {timeout:g} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.02)
 
     def _note(self, event: Message) -> bool:
         match event.get("event"):
@@ -103,7 +105,10 @@ class Monitor:
 
     def _send_descriptor(self, descriptor: int) -> None:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
-        self._descriptors.sendmsg([b" "], [rights])
+        try:
+            self._descriptors.sendmsg([b" "], [rights])
+        except OSError as error:
+            raise errors.MachineFailed("QEMU takes no file descriptor", cause=repr(error)) from error
 
     async def quit(self) -> None:
         """Ask the process to flush its disks and end; its end is not waited for."""

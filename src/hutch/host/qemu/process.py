@@ -11,9 +11,10 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -53,12 +54,14 @@ def is_alive(process: Identity) -> bool:
     return start_time(process.pid) == process.started
 
 
-def processes_named(prefix: str) -> Iterator[tuple[str, Identity]]:
-    """Every running process whose `-name` argument begins with `prefix`, by that name."""
+def processes_named(prefix: str, is_ours: Callable[[int], bool] = lambda _: True) -> Iterator[tuple[str, Identity]]:
+    """Every running process whose `-name` argument begins with `prefix`, by that name; `is_ours` judges its user id."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
+            if not is_ours(entry.stat().st_uid):
+                continue
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
@@ -82,7 +85,8 @@ def confined(command: list[str], owner: Owner | None) -> list[str]:
 def spawn(qemu: str, launch: argv.Launch, owner: Owner | None, log_file: Path) -> Identity:
     """Start it. Raises `MachineFailed` if it cannot be started at all."""
     command = confined(argv.build(qemu, launch), owner)
-    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # Appending, so that it may be cut short while the process writes: a guest can make QEMU complain for ever.
+    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         child = subprocess.Popen(
             command,
@@ -151,6 +155,22 @@ class Watch:
             asyncio.get_running_loop().remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for tidying up even if we are cancelled meanwhile; the cancellation takes effect afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+        except Exception:  # told below
+            break
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def end(process: Identity, timeout: float = 10.0) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from hutch.model import errors
 T = TypeVar("T")
 Record = Callable[[process.Identity], None]
 
+KVM = Path("/dev/kvm")
 QUIT_TIMEOUT = 10.0
 LAST_WORDS = 400
 DEATH_DELAY = 0.3  # a broken connection is noticed before the end of the process that broke it
@@ -67,6 +68,9 @@ class Launcher:
 
     def launch(self, name: str, where: MachinePaths, hardware: Hardware) -> process.Identity:
         """Start a process whose sockets and logs are in `where`. `MachineFailed` if it cannot be started."""
+        owner = hardware.owner
+        if owner is not None and hardware.board.accelerator == "kvm":
+            owner = replace(owner, groups=(*owner.groups, KVM.stat().st_gid))
         files = [(self.boot.kernel, os.O_RDONLY), (self.boot.initramfs, os.O_RDONLY), (hardware.memory, os.O_RDWR)]
         files += [(path, os.O_RDONLY) for path in hardware.layers[:-1]] + [(hardware.layers[-1], os.O_RDWR)]
         listening = sockets.listening(where.qmp, where.agent, where.console)
@@ -85,7 +89,7 @@ class Launcher:
                 incoming=hardware.incoming,
                 grow=hardware.grow,
             )
-            return process.spawn(self._qemu, spec, hardware.owner, where.qemu_log)
+            return process.spawn(self._qemu, spec, owner, where.qemu_log)
 
 
 def last_words(where: MachinePaths, console_text: bytes) -> str:
@@ -93,8 +97,9 @@ def last_words(where: MachinePaths, console_text: bytes) -> str:
     for line in console_text.decode(errors="replace").splitlines():
         if "Kernel panic" in line or "hutch-agent:" in line:
             return f"the guest's kernel says: {line.strip()[-LAST_WORDS:]}"
-    with contextlib.suppress(OSError):
-        text = where.qemu_log.read_bytes()[-4096:].decode(errors="replace").strip()
+    with contextlib.suppress(OSError), where.qemu_log.open("rb") as file:
+        file.seek(max(0, where.qemu_log.stat().st_size - 4096))
+        text = file.read(4096).decode(errors="replace").strip()
         if text:
             return f"QEMU says: {text.splitlines()[-1][-LAST_WORDS:]}"
     return "its QEMU process ended without a word"
@@ -127,7 +132,7 @@ class Vm:
             record(identity)
             return await cls.attach(where, identity)
         except BaseException:
-            await process.end(identity)
+            await process.to_the_end(process.end(identity))
             raise
 
     @classmethod
@@ -139,7 +144,12 @@ class Vm:
         except BaseException:
             watch.close()
             raise
-        return cls(where, watch, monitor, console.Tail(where.console, where.console_log))
+        try:
+            return cls(where, watch, monitor, console.Tail(where.console, where.console_log))
+        except OSError as error:
+            watch.close()
+            await monitor.close()
+            raise errors.MachineFailed("QEMU's console cannot be reached", cause=repr(error)) from error
 
     def last_words(self) -> str:
         """Why it died."""
@@ -174,9 +184,16 @@ class Vm:
         await self.watch.wait(QUIT_TIMEOUT)
 
     async def kill(self) -> None:
-        """End the process at once and let go of it."""
+        """End the process at once and let go of it, even if we are cancelled meanwhile.
+
+        `MachineFailed` if it cannot be ended (it hangs in the host's kernel): it still has its disk open then.
+        """
+        await process.to_the_end(self._kill())
+
+    async def _kill(self) -> None:
         self.watch.kill()
-        await self.watch.wait(QUIT_TIMEOUT)
+        if not await self.watch.wait(QUIT_TIMEOUT):
+            raise errors.MachineFailed(f"process {self.watch.process.pid} of the machine cannot be ended")
         await self.close()
 
     async def close(self) -> None:

@@ -93,9 +93,12 @@ class Templates:
 
         A caller that is cancelled leaves the work to the others; the last one to leave ends it.
         """
+        key = recipe.key
+        while (former := self._making.get(key)) is not None and (former.done() or former.cancelling()):
+            await asyncio.wait({former})  # its last caller has left: it is being undone
+            await asyncio.sleep(0)
         if template := self.get(recipe):
             return template
-        key = recipe.key
         watchers = self._watchers.setdefault(key, [])
         watchers.append(on_progress)
         if key not in self._making:
@@ -179,7 +182,7 @@ class Templates:
         machine = await vm.Vm.start(self._launcher, f"template-{recipe.key}", where, hardware)
         try:
             agent = await machine.connect_agent(self._settings.boot_timeout)
-            await vm.while_alive(machine.watch, self._settle(agent, tell), machine.last_words)
+            await vm.while_alive(machine.watch, self._settle_in_time(agent, tell), machine.last_words)
             tell(Progress("saving the template"))
             await machine.disconnect_agent()
             await machine.monitor.execute("stop")
@@ -202,6 +205,14 @@ class Templates:
                 limit = self._settings.boot_timeout
                 raise errors.MachineFailed(f"the guest's systemd was still {state or 'silent'} after {limit:g} s")
             await asyncio.sleep(0.1)
+
+    async def _settle_in_time(self, agent: Agent, tell: OnProgress) -> None:
+        limit = 2 * self._settings.boot_timeout  # by our own clock: the guest's own limits are the guest's word
+        try:
+            async with asyncio.timeout(limit):
+                await self._settle(agent, tell)
+        except TimeoutError as error:
+            raise errors.MachineFailed(f"the guest's first boot was not over after {limit:g} s") from error
 
     async def _settle(self, agent: Agent, tell: OnProgress) -> None:
         """Wait for the guest's own start to be over, then read in what clones will use first."""
