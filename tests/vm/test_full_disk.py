@@ -22,10 +22,11 @@ MIB = 2**20
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A home on a file system of 1 GiB."""
-    home = tmp_path / "home"
+    """A home on a file system of 1 GiB. Not a tmpfs: there even reading a hole of a memory file takes space."""
+    home, image = tmp_path / "home", tmp_path / "image"
     home.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(home)], check=True)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", str(image), "1G"], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(home)], check=True)
     yield home
     subprocess.run(["umount", str(home)], check=True)
 

@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it: `hutch --help` is quick."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -55,7 +56,10 @@ def main() -> None:
         out.complain(failure)
         sys.exit(failure.code)
     except KeyboardInterrupt:
-        sys.exit(Code.INTERRUPTED)
+        # All is tidied up, but a thread that feeds stdin may still be in a native call: Python must not end under it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(Code.INTERRUPTED)
 
 
 if __name__ == "__main__":
