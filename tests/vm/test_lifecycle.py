@@ -94,11 +94,11 @@ async def test_a_first_use_at_once_boots_once(vms: Launcher, home: Path) -> None
 
 
 async def test_environment_workdir_and_command_of_a_machine_are_applied(vms: Launcher) -> None:
-    machine = await vms.launch(env={"GREETING": "hé llo"}, workdir="/work/here", command=("sh", "-c", "pwd; sleep 300"))
-    assert (await machine.run("echo $GREETING; pwd")).text == "hé llo\n/work/here"
+    machine = await vms.launch(env={"GREETING": "hé llo"}, workdir="/srv/here", command=("sh", "-c", "pwd; sleep 300"))
+    assert (await machine.run("echo $GREETING; pwd")).text == "hé llo\n/srv/here"
     page = await vms.host.processes.read(machine.id, "main", 0, 0, wait=20)
-    assert page.stdout == b"/work/here\n"
-    assert b"/work/here\n" in await vms.host.console(machine.id)
+    assert page.stdout == b"/srv/here\n"
+    assert b"/srv/here\n" in await vms.host.console(machine.id)
 
 
 async def test_a_blocked_machine_reaches_nothing_outside(vms: Launcher) -> None:
