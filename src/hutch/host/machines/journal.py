@@ -51,9 +51,10 @@ class Journal:
         return LIVES.get(self.phase, Life.STOPPED)
 
     def write(self, path: Path) -> None:
-        """Replace the file. Raises `DiskFull`."""
+        """Replace the file, so that it survives a power cut once its guest may have run. Raises `DiskFull`."""
+        nothing_yet = self.phase is Phase.STARTING and not self.booted
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        files.write_json(path, {"format": FORMAT, **fields}, durable=True)
+        files.write_json(path, {"format": FORMAT, **fields}, durable=not nothing_yet)
 
 
 def read(path: Path) -> Journal | None:
