@@ -47,7 +47,8 @@ class HomeLock:
 
     def __enter__(self) -> None:
         """`Conflict`, naming the process that holds it."""
-        self._paths.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._paths.home.mkdir(parents=True, exist_ok=True)
+        self._paths.home.chmod(0o700)  # the database holds machines' environments: theirs and ours alone
         lock = os.open(self._paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
