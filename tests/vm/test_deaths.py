@@ -89,7 +89,9 @@ async def _another_agent(machine: Machine, before: str) -> str:
 async def test_a_guest_that_answers_rubbish_is_given_up(vms: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hutch.host.machines.owner.AGENT_WAIT", 2.0)
     machine = await vms.launch()
-    rubbish = f"while :; do kill -9 $({AGENT}) && cat /dev/urandom > /dev/vport1p1; done 2> /dev/null"
+    # Once this has the port it keeps it: an agent started anew finds it taken and never answers again.
+    talk = "exec 3> /dev/vport1p1 || exit; while :; do cat /dev/urandom >&3; sleep 0.01; done"
+    rubbish = f'while :; do kill -9 $({AGENT}); sh -c "{talk}"; done 2> /dev/null'
     await start(machine, f"setsid sh -c '{rubbish}' &")
     died = await death_of(machine, within=30)
     assert "agent" in died.reason
