@@ -6,6 +6,7 @@ tenant's machine is `NotFound`.
 """
 
 import asyncio
+import builtins
 from collections.abc import Collection, Mapping, Sequence
 
 from hutch import settings
@@ -15,10 +16,12 @@ from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
+from hutch.control.requests import ForkRequest as ForkRequest
 from hutch.control.requests import MachineRequest as MachineRequest
+from hutch.control.timers import Remaining as Remaining
 from hutch.host.interface import Progress as Progress
 from hutch.model import errors, guest, ids
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import Event, Machine, MachineSpec
 from hutch.model.states import State
 from hutch.store.interface import Store
@@ -117,6 +120,49 @@ class Machines:
         A stopped one is left alone; an ephemeral one is deleted and returned as `destroyed`.
         """
         return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.STOP)
+
+    async def pause(self, principal: Principal, id: MachineId) -> Machine:
+        """Its vCPUs stand still, its memory stays in RAM. Needs `machine:exec`. Nothing if it is paused.
+
+        `IllegalTransition` unless it runs. Commands that are being followed wait, and go on after `resume`.
+        """
+        raise NotImplementedError
+
+    async def resume(self, principal: Principal, id: MachineId) -> Machine:
+        """Let a paused machine go on, or a suspended one; any other is started. Needs `machine:exec`."""
+        raise NotImplementedError
+
+    async def suspend(self, principal: Principal, id: MachineId) -> Machine:
+        """Memory and disk to the host's disk, no process. Needs `machine:exec`. Nothing if it is suspended.
+
+        Any use wakes it, and so do `start` and `resume`; its processes go on then. `IllegalTransition` unless it runs
+        or is paused; `DiskFull`: it runs on. An ephemeral one is deleted and returned as `destroyed`.
+        """
+        raise NotImplementedError
+
+    async def rollback(self, principal: Principal, id: MachineId, snapshot: SnapshotId) -> Machine:
+        """Back to one of its own snapshots, in place; what it has become since is lost. Needs `machine:exec`.
+
+        It runs when this returns if it ran before, else it is suspended there. `NotFound`; `InvalidRequest` for a
+        snapshot of another machine.
+        """
+        raise NotImplementedError
+
+    async def fork(self, principal: Principal, id: MachineId, request: ForkRequest) -> builtins.list[Machine]:
+        """Running copies of a running, paused or suspended machine, processes and memory included; all or none.
+
+        The source goes on as it was. Needs `machine:create`. `Conflict` for a name that is taken; `NoCapacity`
+        unless all fit at once; `NotRunning` for a source without memory.
+        """
+        raise NotImplementedError
+
+    async def resize(self, principal: Principal, id: MachineId, disk_gib: int) -> Machine:
+        """Grow its disk: at once if it runs, else at its next start. Needs `machine:create`. `InvalidRequest` for less."""
+        raise NotImplementedError
+
+    def remaining(self, principal: Principal, id: MachineId) -> Remaining:
+        """How long until each of its timers fires, computed now. Needs `machine:read`."""
+        raise NotImplementedError
 
     async def delete(self, principal: Principal, id: MachineId) -> None:
         """End and remove it, disk and all, in whatever state it is. Needs `machine:delete`."""

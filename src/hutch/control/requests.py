@@ -9,7 +9,7 @@ from hutch import settings
 from hutch.control import admission
 from hutch.host.interface import Capacity
 from hutch.model.errors import InvalidRequest
-from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Resources, Timers
+from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Persistence, Resources, Timers
 
 NAME_LENGTH = 63
 ENV_BYTES = 128 * 1024  # of all names and values: as much as Linux passes to one process in a string
@@ -40,8 +40,20 @@ class MachineRequest:
     workdir: str | None = None
     command: tuple[str, ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    ephemeral: bool = False
+    persistence: Persistence = Persistence.PERSISTENT
+    priority: int = 5  # 0 to 10, of a sticky one
     timers: Timers = field(default_factory=Timers)
+    snapshot: str | None = None  # id or name: `image` is "" then, and resources left out are the snapshot's
+
+
+@dataclass(frozen=True, slots=True)
+class ForkRequest:
+    """How many copies. Names left out are made of the source's, or of `name_prefix`: web-1, web-2…"""
+
+    count: int | None = None  # 1 to 64; None: as many as names, else 1
+    names: tuple[str, ...] | None = None
+    name_prefix: str | None = None
+    freeze_source: bool = False  # suspend the source once the copies run
 
 
 def check(request: MachineRequest, limits: settings.Machines) -> None:
@@ -58,7 +70,7 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
     if request.command is not None:
         check_argv("command", request.command)
     _check_labels(request.labels)
-    for name, seconds in (("idle stop", request.timers.idle_stop), ("lifetime", request.timers.lifetime)):
+    for name, seconds in (("idle stop", request.timers.idle), ("lifetime", request.timers.lifetime)):
         if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
             raise InvalidRequest(f"{name} is {seconds} s: at least 1 s, at most {MAX_SECONDS} s, or leave it out")
 

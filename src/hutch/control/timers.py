@@ -19,15 +19,24 @@ class Due:
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """Seconds until each timer of a machine fires, as things stand; None: it will not. 0: it is due."""
+
+    idle: float | None = None
+    lifetime: float | None = None
+    suspended: float | None = None
+
+
 def find_due(machine: Machine, now: datetime, is_used: bool) -> Due | None:
     """What a machine's timers want done now; `is_used`: a call is using it at this moment."""
     timers = machine.timers
     if timers.lifetime is not None and now >= machine.created_at + timedelta(seconds=timers.lifetime):
         return Due(Verb.DELETE, f"its lifetime of {timers.lifetime} s is over")
-    if timers.idle_stop is None or is_used or machine.state is not State.RUNNING:
+    if timers.idle is None or is_used or machine.state is not State.RUNNING:
         return None
-    if now >= _last_use(machine) + timedelta(seconds=timers.idle_stop):
-        return Due(Verb.STOP, f"not used for {timers.idle_stop} s")
+    if now >= _last_use(machine) + timedelta(seconds=timers.idle):
+        return Due(Verb.STOP, f"not used for {timers.idle} s")
     return None
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from hutch.model import guest
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import ImageRef, MachineSpec
 
 
@@ -82,6 +82,8 @@ class Life(StrEnum):
 
     STOPPED = "stopped"  # a disk, no process
     RUNNING = "running"  # a process whose agent has answered
+    PAUSED = "paused"  # the same, but its vCPUs stand still
+    SUSPENDED = "suspended"  # no process; memory and disk are kept in a saved state, from which a start goes on
     FAILED = "failed"  # it had a process that died; the reason says why
 
 
@@ -93,6 +95,16 @@ class HostMachine:
     life: Life
     reason: str | None = None
     pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A snapshot a host holds: memory, devices and disk of one machine at one moment, immutable."""
+
+    id: SnapshotId
+    machine: MachineId  # of which it was made
+    created_at: float  # Unix seconds
+    size: int  # bytes that it alone takes on the host's disk: written memory and frozen disk layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,19 +219,81 @@ class Host(Protocol):
 
     async def capacity(self) -> Capacity: ...
 
-    async def create(self, machine: MachineId, spec: MachineSpec) -> None:
-        """Make room for it. Quick: images and templates are made at the first start."""
+    async def create(self, machine: MachineId, spec: MachineSpec, snapshot: SnapshotId | None = None) -> None:
+        """Make room for it. Quick: images and templates are made at the first start.
+
+        With a `snapshot` the machine comes to be suspended in it: its first start goes on from there, with its own
+        identity. Image, cpus and memory must be those of the snapshot and the disk at least as large
+        (`InvalidRequest`); `NotFound` without such a snapshot.
+        """
 
     async def start(self, machine: MachineId, on_progress: OnProgress = ignore_progress) -> None:
-        """From the template the first time, from its own disk later; returns when the agent has answered.
+        """Run it; returns when the agent has answered.
 
-        `NoCapacity`, `DiskFull`, `ImageUnavailable`, `MachineFailed`.
+        A suspended machine goes on with its processes; any other boots: out of its template the first time, from its
+        own disk later. `NoCapacity`, `DiskFull`, `ImageUnavailable`, `MachineFailed`; `Incompatible` for a saved state
+        of another board or QEMU, `Damaged` for one that is not what was saved.
 
-        A start that is cancelled or fails leaves no process.
+        A start that is cancelled or fails leaves no process, and a suspended machine suspended as it was.
         """
 
     async def stop(self, machine: MachineId, grace: float) -> None:
-        """Shut down in order; after `grace` seconds without an end, by force. The disk is flushed either way."""
+        """Shut down in order; after `grace` seconds without an end, by force. The disk is flushed either way.
+
+        A paused machine is ended by force. A suspended one loses its memory and keeps its disk.
+        """
+
+    async def pause(self, machine: MachineId) -> None:
+        """Its vCPUs stand still; memory stays where it is. `NotRunning`. Nothing if it is paused."""
+
+    async def resume(self, machine: MachineId) -> None:
+        """Let a paused machine go on, with its clock set right. Nothing if it runs; `NotRunning`."""
+
+    async def suspend(self, machine: MachineId) -> None:
+        """Save memory and disk of a running or paused machine and end its process. Nothing if it is suspended.
+
+        On an error (`DiskFull`, `MachineFailed`) it runs on, or is paused, as before.
+        """
+
+    async def snapshot(self, machine: MachineId, snapshot: SnapshotId, transient: bool = False) -> SavedState:
+        """Keep an immutable copy of a running, paused or suspended machine, which goes on as it was.
+
+        A conversation with the guest is not disturbed. `transient`: only for machines that are made of it at once
+        (a fork); it does not outlive this service and is never listed. `Conflict` if the id is taken, `NotRunning`,
+        `DiskFull`.
+        """
+
+    async def rollback(self, machine: MachineId, snapshot: SnapshotId) -> None:
+        """Put a machine, in whatever state, back to a snapshot: it is suspended in it then; what it was is lost.
+
+        `NotFound` without such a snapshot; `InvalidRequest` if it is one of another shape.
+        """
+
+    async def claim(self, machine: MachineId, spare: MachineId) -> None:
+        """Have a machine that was never started go on with the process, memory and disk of a paused or running `spare`.
+
+        `spare` is no machine any more then. `machine` runs with its own identity, names, environment and command when
+        this returns. `Conflict` if image, resources or network of the two differ, or `machine` was started before.
+        On an error `machine` is as it was, and `spare` is gone.
+        """
+
+    async def resize(self, machine: MachineId, disk_gib: int) -> None:
+        """Grow its disk, and the root file system on it: at once in a running machine, else at its next start.
+
+        `InvalidRequest` for less than it has.
+        """
+
+    def snapshots(self) -> list[SavedState]:
+        """All that are kept, oldest first."""
+
+    async def verify(self, snapshot: SnapshotId) -> list[str]:
+        """Read the whole of a snapshot, and tell what is not as it was saved; nothing if it is whole. `NotFound`."""
+
+    async def remove_snapshot(self, snapshot: SnapshotId) -> None:
+        """Drop it. What machines still need of it is kept until they do not. No error if it is not there."""
+
+    async def storage(self, machine: MachineId) -> int:
+        """Bytes of the host's disk that are this machine's alone: its disk layers and its saved memory."""
 
     async def destroy(self, machine: MachineId) -> None:
         """End it and remove all it has, in whatever state it is; no error if it is not there."""

@@ -64,6 +64,14 @@ class MachineFailed(HutchError):
     """The machine failed; its reason is in the message."""
 
 
+class Incompatible(Conflict):
+    """The saved state was made on another board or by another QEMU, and cannot be loaded here."""
+
+
+class Damaged(HutchError):
+    """The saved state is not what was saved."""
+
+
 class NotRunning(Conflict):
     """The machine is not running."""
 

@@ -9,6 +9,8 @@ MachineId = NewType("MachineId", str)
 TenantId = NewType("TenantId", str)
 KeyId = NewType("KeyId", str)
 ProcessId = NewType("ProcessId", str)
+SnapshotId = NewType("SnapshotId", str)
+PoolId = NewType("PoolId", str)
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _MACHINE_ID = re.compile(r"[a-z0-9]{20}")
@@ -22,6 +24,16 @@ def random_id(length: int = 20) -> str:
 def new_machine_id() -> MachineId:
     """A fresh machine id: 20 random lower-case letters and digits, about 103 bits."""
     return MachineId(random_id())
+
+
+def new_snapshot_id() -> SnapshotId:
+    """A fresh snapshot id, of the same form."""
+    return SnapshotId(random_id())
+
+
+def new_pool_id() -> PoolId:
+    """A fresh pool id, of the same form."""
+    return PoolId(random_id())
 
 
 def is_machine_id(text: str) -> bool:

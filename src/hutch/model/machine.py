@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from hutch.model.ids import MachineId, TenantId
+from hutch.model.ids import MachineId, PoolId, SnapshotId, TenantId
 from hutch.model.states import State
 
 
@@ -56,12 +56,31 @@ class MachineSpec:
     command: tuple[str, ...] | None = None  # started beside the agent at every start; its process id is `main`
 
 
+class TimerAction(StrEnum):
+    """What a timer does when its time has come."""
+
+    STOP = "stop"
+    SUSPEND = "suspend"
+    DESTROY = "destroy"
+
+
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """When a machine is stopped or deleted without anybody asking. Seconds; None means never."""
+    """When something happens to a machine without anybody asking. Seconds; None means never."""
 
-    idle_stop: int | None = None  # stop after so long without activity
-    lifetime: int | None = None  # delete so long after it was created
+    idle: int | None = None  # so long without activity (exec, files, terminals, traffic to a port) while it runs
+    idle_action: TimerAction = TimerAction.STOP
+    lifetime: int | None = None  # so long after it was created
+    lifetime_action: TimerAction = TimerAction.DESTROY
+    suspended: int | None = None  # so long suspended: it is destroyed
+
+
+class Persistence(StrEnum):
+    """What becomes of a machine that does not run."""
+
+    EPHEMERAL = "ephemeral"  # destroyed when it stops or is suspended
+    STICKY = "sticky"  # destroyed when room is needed: lowest priority first, of these the one longest not used
+    PERSISTENT = "persistent"  # kept until somebody deletes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +98,41 @@ class Machine:
     ready_at: datetime | None = None  # when the agent last began to answer
     last_activity_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    ephemeral: bool = False  # deleted when it stops
+    persistence: Persistence = Persistence.PERSISTENT
+    priority: int = 5  # 0 to 10, of a sticky one: higher stays longer
     timers: Timers = Timers()
+    parent: MachineId | None = None  # of which it is a fork, or of whose snapshot it was made
+    snapshot: SnapshotId | None = None  # of which it was made
+    suspended_at: datetime | None = None  # when it was last suspended; None while it is not
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The control plane's record of a snapshot."""
+
+    id: SnapshotId
+    tenant: TenantId
+    name: str
+    machine: MachineId  # of which it was made; that may be gone
+    spec: MachineSpec  # of that machine, at that moment
+    created_at: datetime
+    size: int  # bytes that it alone takes
+    damage: tuple[str, ...] = ()  # what the last verification found; empty if it was whole
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Machines kept ready: restored, warmed by one command, and paused until somebody wants one like them."""
+
+    id: PoolId
+    tenant: TenantId
+    name: str
+    spec: MachineSpec  # its image, resources and network must be equal for a machine to come from here
+    min: int  # so many are kept ready
+    max: int  # so many at most, as claims come faster
+    warm_up: tuple[str, ...] | None  # run in each before it is paused
+    created_at: datetime
 
 
 class Level(StrEnum):

@@ -51,7 +51,7 @@ def a_machine(name: str = "web", tenant: Tenant = OURS, state: State = State.CRE
         command=("sleep", "1"),
     )
     return Machine(
-        ids.new_machine_id(), tenant.id, name, spec, state, NOW, NOW, labels={"k": "v"}, timers=Timers(idle_stop=9)
+        ids.new_machine_id(), tenant.id, name, spec, state, NOW, NOW, labels={"k": "v"}, timers=Timers(idle=9)
     )
 
 

@@ -20,7 +20,7 @@ async def sweep(rig: Rig, seconds: float) -> None:
 
 
 async def test_an_idle_machine_is_stopped_and_says_why(rig: Rig) -> None:
-    machine = await rig.launch(timers=Timers(idle_stop=60))
+    machine = await rig.launch(timers=Timers(idle=60))
     await sweep(rig, 59)
     assert rig.state(machine) is State.RUNNING
     await sweep(rig, 1)
@@ -29,14 +29,14 @@ async def test_an_idle_machine_is_stopped_and_says_why(rig: Rig) -> None:
 
 
 async def test_the_keeper_makes_its_rounds_by_itself(rig: Rig) -> None:
-    machine = await rig.launch(timers=Timers(idle_stop=60))
+    machine = await rig.launch(timers=Timers(idle=60))
     await turn()
     rig.clock.advance(61)
     await rig.come(machine, State.STOPPED)
 
 
 async def test_use_begins_the_idle_time_anew(rig: Rig) -> None:
-    machine = await rig.launch(timers=Timers(idle_stop=60))
+    machine = await rig.launch(timers=Timers(idle=60))
     for _ in range(3):
         await sweep(rig, 50)
         await rig.run(machine, "true")
@@ -45,7 +45,7 @@ async def test_use_begins_the_idle_time_anew(rig: Rig) -> None:
 
 
 async def test_looking_is_no_use(rig: Rig) -> None:
-    machine = await rig.launch(timers=Timers(idle_stop=60))
+    machine = await rig.launch(timers=Timers(idle=60))
     await sweep(rig, 59)
     rig.get(machine)
     rig.plane.machines.list(rig.me)
@@ -57,7 +57,7 @@ async def test_looking_is_no_use(rig: Rig) -> None:
 
 
 async def test_a_machine_is_not_idle_while_a_command_runs_in_it(rig: Rig) -> None:
-    machine = await rig.launch(timers=Timers(idle_stop=60))
+    machine = await rig.launch(timers=Timers(idle=60))
     running = soon(rig.run(machine, "sleep 1000"))
     while not rig.world.machines[machine].processes:
         await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def test_a_machine_is_not_idle_while_a_command_runs_in_it(rig: Rig) -> Non
 
 
 async def test_a_stopped_machine_that_is_used_again_is_stopped_again(rig: Rig) -> None:
-    machine = await rig.launch(timers=Timers(idle_stop=5))
+    machine = await rig.launch(timers=Timers(idle=5))
     await sweep(rig, 5)
     await rig.run(machine, "true")
     assert rig.state(machine) is State.RUNNING
@@ -81,7 +81,7 @@ async def test_a_stopped_machine_that_is_used_again_is_stopped_again(rig: Rig) -
 
 
 async def test_an_idle_ephemeral_machine_is_deleted(rig: Rig) -> None:
-    await rig.launch(ephemeral=True, timers=Timers(idle_stop=5))
+    await rig.launch(ephemeral=True, timers=Timers(idle=5))
     await sweep(rig, 5)
     assert rig.plane.machines.list(rig.me) == []
 
@@ -106,7 +106,7 @@ async def test_a_lifetime_ends_even_a_start(rig: Rig) -> None:
 
 
 async def test_timers_that_ran_out_while_the_service_was_away_fire_late(rig: Rig) -> None:
-    idle, old = await rig.launch(timers=Timers(idle_stop=60)), await rig.launch(timers=Timers(lifetime=60))
+    idle, old = await rig.launch(timers=Timers(idle=60)), await rig.launch(timers=Timers(lifetime=60))
     await rig.crash()
     rig.clock.advance(1000)
     await rig.crash_and_restart()
@@ -144,7 +144,7 @@ async def test_last_uses_are_written_in_batches_and_at_the_end(rig: Rig) -> None
 
 
 async def test_an_error_of_one_round_does_not_end_the_rounds(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = await rig.launch(timers=Timers(idle_stop=60))
+    machine = await rig.launch(timers=Timers(idle=60))
     await turn()
     with monkeypatch.context() as broken:
         broken.setattr(rig.plane.core.fleet.records, "timed", lambda: 1 / 0)

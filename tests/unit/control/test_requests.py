@@ -68,7 +68,7 @@ def test_this_may_be_asked(fields: Mapping[str, Any]) -> None:
         ({"labels": {"": "x"}}, "labels: '' is not a key"),
         ({"labels": {"k": "x" * 1025}}, "labels: the value of 'k' is longer than 1024"),
         ({"labels": {str(number): "" for number in range(65)}}, "labels: 65 given, at most 64"),
-        ({"timers": Timers(idle_stop=0)}, "idle stop is 0 s: at least 1 s"),
+        ({"timers": Timers(idle=0)}, "idle stop is 0 s: at least 1 s"),
         ({"timers": Timers(lifetime=-1)}, "lifetime is -1 s: at least 1 s"),
         ({"network": NetworkPolicy(NetworkMode.ALLOW)}, "requires at least one CIDR or host"),
         ({"network": NetworkPolicy(NetworkMode.ALLOW, ("10.0.0.0/33",))}, "'10.0.0.0/33' is not a CIDR"),

@@ -42,18 +42,18 @@ def test_a_machine_without_timers_lives_for_ever() -> None:
 
 @pytest.mark.parametrize(("ready", "used", "due"), [(None, None, 10), (5, None, 15), (5, 7, 17), (9, 7, 19)])
 def test_idle_time_counts_from_the_last_use(ready: float | None, used: float | None, due: float) -> None:
-    it = machine(Timers(idle_stop=10), ready=ready, used=used)
+    it = machine(Timers(idle=10), ready=ready, used=used)
     assert timers.find_due(it, at(due - 0.1), is_used=False) is None
     assert timers.find_due(it, at(due), is_used=False) == timers.Due(Verb.STOP, "not used for 10 s")
 
 
 def test_a_machine_in_use_is_not_idle() -> None:
-    assert timers.find_due(machine(Timers(idle_stop=10)), at(1000), is_used=True) is None
+    assert timers.find_due(machine(Timers(idle=10)), at(1000), is_used=True) is None
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.RUNNING}))
 def test_only_a_running_machine_can_be_idle(state: State) -> None:
-    assert timers.find_due(machine(Timers(idle_stop=10), state), at(1000), is_used=False) is None
+    assert timers.find_due(machine(Timers(idle=10), state), at(1000), is_used=False) is None
 
 
 @pytest.mark.parametrize("is_used", [True, False])
@@ -65,6 +65,6 @@ def test_a_lifetime_counts_from_the_beginning_whatever_happens(state: State, is_
 
 
 def test_of_two_timers_the_end_comes_first() -> None:
-    due = timers.find_due(machine(Timers(idle_stop=5, lifetime=10)), at(20), is_used=False)
+    due = timers.find_due(machine(Timers(idle=5, lifetime=10)), at(20), is_used=False)
     assert due is not None
     assert due.verb is Verb.DELETE

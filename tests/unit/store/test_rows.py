@@ -26,7 +26,7 @@ def test_what_an_old_row_lacks_has_its_default() -> None:
 
 
 def test_what_only_a_newer_version_knows_is_passed_over() -> None:
-    assert rows.to_machine(a_row(timers={"idle_stop": 9, "from_the_future": 1})).timers == Timers(idle_stop=9)
+    assert rows.to_machine(a_row(timers={"idle": 9, "from_the_future": 1})).timers == Timers(idle=9)
 
 
 def test_a_machine_is_the_same_after_both_ways() -> None:

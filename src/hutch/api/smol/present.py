@@ -94,7 +94,7 @@ def machine(it: Machine, getting_on: machines.Progress | None = None) -> dict[st
         "command": spec.command,
         "labels": dict(it.labels),
         "ephemeral": it.ephemeral,
-        "autoStopSeconds": it.timers.idle_stop,
+        "autoStopSeconds": it.timers.idle,
         "ttlSeconds": it.timers.lifetime,
         "lastActivityAt": time(it.last_activity_at),
         "createdAt": _time(it.created_at),
