@@ -22,12 +22,13 @@ from hutch.control.policy import Verb
 from hutch.control.records import Entry, Records
 from hutch.host.interface import Died, Host, HostMachine, Life, Progress
 from hutch.model import errors
-from hutch.model.machine import Level
+from hutch.model.machine import Level, Persistence
 from hutch.model.states import TRANSIENT, State
 
 log = structlog.get_logger(__name__)
 
 _HAS_PROCESS = (State.RUNNING, State.PAUSED)
+_IN_MEMORY = (Life.RUNNING, Life.PAUSED)
 
 
 class Death(Operation):
@@ -79,20 +80,23 @@ class Lifecycle:
 
     async def settle(self, entry: Entry, real: HostMachine | None) -> Verb | None:
         """Record what the host says of a machine that nobody works on; what is left to do is returned."""
-        finding = reconcile.find(entry.machine.state, real)
-        if finding.state is not None:
-            changes = {"ready_at": self._clock.now()} if finding.state is State.RUNNING else {}
-            await self._records.transition(
-                entry, finding.state, finding.message, finding.level, reason=finding.reason, **changes
-            )
-        elif finding.message:
-            await self._records.note(entry, finding.message, finding.level)
+        while True:
+            finding = reconcile.find(entry.machine.state, real)
+            if finding.state is not None:
+                changes = {"ready_at": self._clock.now()} if finding.state is State.RUNNING else {}
+                await self._records.transition(
+                    entry, finding.state, finding.message, finding.level, reason=finding.reason, **changes
+                )
+            elif finding.message:
+                await self._records.note(entry, finding.message, finding.level)
+            if not finding.again:
+                break
         self._count(entry, real)
         return finding.then
 
     def _count(self, entry: Entry, real: HostMachine | None) -> None:
         """A machine is promised its memory for as long as it really runs."""
-        if real is not None and real.life is Life.RUNNING:
+        if real is not None and real.life in _IN_MEMORY:
             self._admission.hold(entry.machine.id, entry.machine.spec.resources.memory_mib)
         else:
             self._admission.release(entry.machine.id)
@@ -168,7 +172,7 @@ class Lifecycle:
                 await self._fail(entry, "could not be stopped", told)
             raise told from error
         self._admission.release(machine)
-        if entry.machine.ephemeral:
+        if entry.machine.persistence is Persistence.EPHEMERAL:
             await self._remove(entry, "deleting: it is ephemeral and has stopped")
         elif entry.machine.state is not State.STOPPED:
             await records.transition(entry, State.STOPPED, "stopped", reason=None)

@@ -70,7 +70,8 @@ class Machines:
             created_at=now,
             updated_at=now,
             labels=dict(request.labels),
-            ephemeral=request.ephemeral,
+            persistence=request.persistence,
+            priority=request.priority,
             timers=request.timers,
         )
         entry = await self._records.add(machine, f"creating from {spec.image.reference}")
@@ -157,7 +158,10 @@ class Machines:
         raise NotImplementedError
 
     async def resize(self, principal: Principal, id: MachineId, disk_gib: int) -> Machine:
-        """Grow its disk: at once if it runs, else at its next start. Needs `machine:create`. `InvalidRequest` for less."""
+        """Grow its disk: at once if it runs, else at its next start. Needs `machine:create`.
+
+        `InvalidRequest` for less than it has.
+        """
         raise NotImplementedError
 
     def remaining(self, principal: Principal, id: MachineId) -> Remaining:

@@ -21,10 +21,12 @@ class Finding:
     reason: str | None = None  # of a failure
     level: Level = Level.INFO
     then: Verb | None = None
+    again: bool = False  # the state is only on the way to another: look again
 
 
 AGREED = Finding()
 ADOPTED = Finding(message="adopted: it went on running while the service was away")
+SETTLED = "what was under way when the service ended is settled"
 CUT_SHORT = Finding(then=Verb.STOP, message="its stop was cut short: it is finished")
 
 
@@ -42,6 +44,10 @@ def find(recorded: State, real: HostMachine | None) -> Finding:
     match real.life:
         case Life.RUNNING:
             return _running(recorded)
+        case Life.PAUSED:
+            return _paused(recorded)
+        case Life.SUSPENDED:
+            return _suspended(recorded)
         case Life.STOPPED:
             return _stopped(recorded)
         case Life.FAILED:
@@ -58,25 +64,59 @@ def _running(recorded: State) -> Finding:
     match recorded:
         case State.RUNNING:
             return ADOPTED
-        case State.STARTING | State.PAUSING | State.SUSPENDING | State.LOST:
-            return Finding(State.RUNNING, "running: what was under way when the service ended is settled")
+        case State.STARTING | State.PAUSING | State.PAUSED | State.SUSPENDING | State.LOST:
+            return Finding(State.RUNNING, f"running: {SETTLED}")
+        case State.SUSPENDED:
+            return Finding(State.STARTING, "it runs though its record says suspended", again=True)
+        case _:
+            return _to_be_stopped(recorded)
+
+
+def _paused(recorded: State) -> Finding:
+    match recorded:
         case State.PAUSED:
             return AGREED
+        case State.PAUSING | State.SUSPENDING | State.STARTING | State.LOST:
+            return Finding(State.PAUSED, f"paused: {SETTLED}")
+        case State.RUNNING:
+            return Finding(State.PAUSING, "it is paused though its record says running", again=True)
+        case State.SUSPENDED:
+            return Finding(State.STARTING, "it is paused though its record says suspended", again=True)
         case _:
-            return CUT_SHORT
+            return _to_be_stopped(recorded)
+
+
+def _to_be_stopped(recorded: State) -> Finding:
+    if recorded is State.STOPPED:
+        return Finding(State.STARTING, "it runs though its record says stopped: it is stopped", then=Verb.STOP)
+    return CUT_SHORT
+
+
+def _suspended(recorded: State) -> Finding:
+    match recorded:
+        case State.SUSPENDED:
+            return AGREED
+        case State.RUNNING | State.PAUSED:
+            return Finding(State.SUSPENDING, f"it is suspended though its record says {recorded}", again=True)
+        case State.PAUSING:
+            return Finding(State.PAUSED, "it is suspended though its record says pausing", again=True)
+        case _:
+            return Finding(State.SUSPENDED, f"suspended: {SETTLED}")
 
 
 def _stopped(recorded: State) -> Finding:
     match recorded:
-        case State.STOPPED | State.SUSPENDED | State.FAILED:
+        case State.STOPPED | State.FAILED:
             return AGREED
         case State.STARTING:
             return Finding(State.STOPPED, "stopped: its start was cut short", level=Level.WARNING)
+        case State.SUSPENDED:
+            return Finding(State.STOPPED, "stopped: its memory is gone, its disk is kept", level=Level.WARNING)
         case State.STOPPING:
             return CUT_SHORT
         case State.LOST:
             return Finding(State.STOPPED, "stopped")
-        case State.RUNNING:
+        case State.RUNNING | State.PAUSED:
             return Finding(State.STOPPING, "it shut down while the service was away", then=Verb.STOP)
         case _:
             return _failure("it shut down in the middle of something else")
@@ -84,7 +124,7 @@ def _stopped(recorded: State) -> Finding:
 
 def _failed(recorded: State, reason: str) -> Finding:
     match recorded:
-        case State.STOPPED | State.SUSPENDED | State.FAILED:
+        case State.STOPPED | State.FAILED:
             return AGREED
         case State.STOPPING:
             return CUT_SHORT

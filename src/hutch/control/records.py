@@ -108,7 +108,7 @@ class Records:
         """Into another state, with the event that tells of it; `changes` are other fields of the record."""
         was = entry.machine.state
         states.check_transition(entry.machine.id, was, state)
-        changes |= {"state": state, "updated_at": self._clock.now()}
+        changes |= {"state": state, "updated_at": self._clock.now(), "suspended_at": self._suspended_at(entry, state)}
         event = self._event(entry.machine.id, message, level)
         try:
             await self._store.save_machine(dataclasses.replace(entry.machine, **changes), was, event)
@@ -120,6 +120,13 @@ class Records:
             self._remove(entry)
         for watcher in list(entry.watchers):
             watcher(entry.machine)
+
+    def _suspended_at(self, entry: Entry, state: State) -> datetime | None:
+        """Since when it is suspended; a wake that is undone does not begin that time anew."""
+        known = entry.machine.suspended_at
+        if state is State.SUSPENDED:
+            return known or self._clock.now()
+        return known if state in (State.STARTING, State.DESTROYING) else None
 
     async def _is_written_all_the_same(self, entry: Entry, state: State) -> bool:
         """After a write that failed: a commit may have been done though nobody could tell us.

@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from hutch.model import errors, ids
-from hutch.model.ids import KeyId, MachineId
+from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId
 from hutch.model.keys import Tenant
-from hutch.model.machine import Event, Machine
+from hutch.model.machine import Event, Machine, Pool, Snapshot
 from hutch.model.states import State
 from hutch.store import migrations, rows
 from hutch.store.interface import Recorded, StoredKey
-from hutch.store.tables import events, facts, keys, machines, tenants
+from hutch.store.tables import events, facts, keys, machines, pools, snapshots, tenants
 
 _BUSY_TIMEOUT_MS = 10_000
 
@@ -61,12 +61,16 @@ class Database:
     async def load(self) -> Recorded:
         living = sa.select(machines).where(machines.c.state != State.DESTROYED.value)
         async with self._transaction() as connection:
+            known_pools = [rows.to_pool(row) for row in await _all(connection, _oldest_first(pools))]
+            has_had_machines = (await connection.execute(sa.select(machines.c.id).limit(1))).first() is not None
             return Recorded(
                 await _cluster(connection),
                 [rows.to_tenant(row) for row in await _all(connection, sa.select(tenants))],
-                [rows.to_key(row) for row in await _all(connection, sa.select(keys).order_by(keys.c.created_at))],
+                [rows.to_key(row) for row in await _all(connection, _oldest_first(keys))],
                 [rows.to_machine(row) for row in await _all(connection, living.order_by(machines.c.created_at))],
-                is_new=(await connection.execute(sa.select(machines.c.id).limit(1))).first() is None,
+                [rows.to_snapshot(row) for row in await _all(connection, _oldest_first(snapshots))],
+                known_pools,
+                is_new=not has_had_machines and not known_pools,
             )
 
     async def add_tenant(self, tenant: Tenant) -> None:
@@ -90,12 +94,16 @@ class Database:
             await connection.execute(sa.insert(events).values(rows.from_event(event)))
 
     async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
-        known = (machines.c.id == machine.id) & (machines.c.state == was.value)
+        await self.save_machines([(machine, was, event)])
+
+    async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]]) -> None:
         async with self._transaction() as connection:
-            done = await connection.execute(sa.update(machines).where(known).values(rows.from_machine(machine)))
-            if done.rowcount != 1:
-                raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
-            await connection.execute(sa.insert(events).values(rows.from_event(event)))
+            for machine, was, event in changes:
+                known = (machines.c.id == machine.id) & (machines.c.state == was.value)
+                done = await connection.execute(sa.update(machines).where(known).values(rows.from_machine(machine)))
+                if done.rowcount != 1:
+                    raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
+                await connection.execute(sa.insert(events).values(rows.from_event(event)))
 
     async def add_event(self, event: Event) -> None:
         async with self._transaction() as connection:
@@ -117,6 +125,29 @@ class Database:
         last = sa.select(events).where(events.c.machine == machine).order_by(events.c.position.desc()).limit(limit)
         async with self._transaction() as connection:
             return [rows.to_event(row) for row in reversed(await _all(connection, last))]
+
+    async def add_snapshot(self, snapshot: Snapshot) -> None:
+        async with self._transaction() as connection:
+            with _refused(f"there is already a snapshot named {snapshot.name}"):
+                await connection.execute(sa.insert(snapshots).values(rows.from_snapshot(snapshot)))
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        known = snapshots.c.id == snapshot.id
+        async with self._transaction() as connection:
+            await connection.execute(sa.update(snapshots).where(known).values(rows.from_snapshot(snapshot)))
+
+    async def remove_snapshot(self, snapshot: SnapshotId) -> None:
+        async with self._transaction() as connection:
+            await connection.execute(sa.delete(snapshots).where(snapshots.c.id == snapshot))
+
+    async def add_pool(self, pool: Pool) -> None:
+        async with self._transaction() as connection:
+            with _refused(f"there is already a pool named {pool.name}"):
+                await connection.execute(sa.insert(pools).values(rows.from_pool(pool)))
+
+    async def remove_pool(self, pool: PoolId) -> None:
+        async with self._transaction() as connection:
+            await connection.execute(sa.delete(pools).where(pools.c.id == pool))
 
 
 async def _check_sqlite(url: sa.URL) -> None:
@@ -157,6 +188,10 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 async def _all(connection: AsyncConnection, query: sa.Select[Any]) -> Sequence[rows.Row]:
     found: Sequence[Any] = (await connection.execute(query)).mappings().all()
     return found
+
+
+def _oldest_first(table: sa.Table) -> sa.Select[Any]:
+    return sa.select(table).order_by(table.c.created_at)
 
 
 async def _cluster(connection: AsyncConnection) -> str:

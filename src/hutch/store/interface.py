@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from hutch.model.ids import KeyId, MachineId
+from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId
 from hutch.model.keys import ApiKey, Tenant
-from hutch.model.machine import Event, Machine
+from hutch.model.machine import Event, Machine, Pool, Snapshot
 from hutch.model.states import State
 
 
@@ -27,15 +27,18 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Everything that lives. `machines` (all but the destroyed ones) are oldest first.
+    """Everything that lives. `machines` (all but the destroyed ones), `snapshots` and `pools` are oldest first.
 
-    `is_new` is True when this database has never had a machine: one that was made a moment ago, or the wrong one.
+    `is_new` is True when this database has never had a machine and has no pool: one that was made a moment ago, or the
+    wrong one.
     """
 
     cluster: str
     tenants: Sequence[Tenant]
     keys: Sequence[StoredKey]
     machines: Sequence[Machine]
+    snapshots: Sequence[Snapshot]
+    pools: Sequence[Pool]
     is_new: bool
 
 
@@ -69,6 +72,9 @@ class Store(Protocol):
     async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
         """Replace the record of a machine. `Conflict` unless its state in the store is `was`."""
 
+    async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]]) -> None:
+        """Several at once, all or none: each as in `save_machine`."""
+
     async def add_event(self, event: Event) -> None:
         """Something happened to a machine without changing its record."""
 
@@ -80,3 +86,18 @@ class Store(Protocol):
 
     async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
         """The last `limit` of them, oldest first, in the order they were added."""
+
+    async def add_snapshot(self, snapshot: Snapshot) -> None:
+        """`Conflict` for a name that another snapshot of the tenant has."""
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Replace the record of a snapshot; nothing if it is gone."""
+
+    async def remove_snapshot(self, snapshot: SnapshotId) -> None:
+        """No error if it is not there."""
+
+    async def add_pool(self, pool: Pool) -> None:
+        """`Conflict` for a name that another pool of the tenant has."""
+
+    async def remove_pool(self, pool: PoolId) -> None:
+        """No error if it is not there."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from hutch.model import errors, ids
-from hutch.model.ids import KeyId, MachineId, TenantId
+from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId
 from hutch.model.keys import Tenant
-from hutch.model.machine import Event, Machine
+from hutch.model.machine import Event, Machine, Pool, Snapshot
 from hutch.model.states import State
 from hutch.store.interface import Recorded, StoredKey
 
@@ -22,6 +22,8 @@ class MemoryStore:
         self._machines: dict[MachineId, Machine] = {}
         self._names: set[tuple[TenantId, str]] = set()  # of the living
         self._events: dict[MachineId, list[Event]] = {}
+        self._snapshots: dict[SnapshotId, Snapshot] = {}
+        self._pools: dict[PoolId, Pool] = {}
 
     async def open(self) -> None:
         pass
@@ -36,7 +38,13 @@ class MemoryStore:
         living = [machine for machine in self._machines.values() if machine.state is not State.DESTROYED]
         living.sort(key=lambda machine: machine.created_at)
         return Recorded(
-            self._cluster, list(self._tenants.values()), list(self._keys.values()), living, is_new=not self._machines
+            self._cluster,
+            list(self._tenants.values()),
+            list(self._keys.values()),
+            living,
+            sorted(self._snapshots.values(), key=lambda snapshot: snapshot.created_at),
+            sorted(self._pools.values(), key=lambda pool: pool.created_at),
+            is_new=not self._machines and not self._pools,
         )
 
     async def add_tenant(self, tenant: Tenant) -> None:
@@ -61,13 +69,18 @@ class MemoryStore:
         self._events[machine.id] = [event]
 
     async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
-        current = self._machines.get(machine.id)
-        if current is None or current.state is not was:
-            raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
-        if machine.state is State.DESTROYED:
-            self._names.discard((machine.tenant, machine.name))
-        self._machines[machine.id] = machine
-        self._events[machine.id].append(event)
+        await self.save_machines([(machine, was, event)])
+
+    async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]]) -> None:
+        for machine, was, _ in changes:
+            current = self._machines.get(machine.id)
+            if current is None or current.state is not was:
+                raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
+        for machine, _, event in changes:
+            if machine.state is State.DESTROYED:
+                self._names.discard((machine.tenant, machine.name))
+            self._machines[machine.id] = machine
+            self._events[machine.id].append(event)
 
     async def add_event(self, event: Event) -> None:
         self._events[event.machine].append(event)
@@ -86,3 +99,23 @@ class MemoryStore:
 
     async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
         return self._events.get(machine, [])[-limit:]
+
+    async def add_snapshot(self, snapshot: Snapshot) -> None:
+        if any((snapshot.tenant, snapshot.name) == (other.tenant, other.name) for other in self._snapshots.values()):
+            raise errors.Conflict(f"there is already a snapshot named {snapshot.name}")
+        self._snapshots[snapshot.id] = snapshot
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        if snapshot.id in self._snapshots:
+            self._snapshots[snapshot.id] = snapshot
+
+    async def remove_snapshot(self, snapshot: SnapshotId) -> None:
+        self._snapshots.pop(snapshot, None)
+
+    async def add_pool(self, pool: Pool) -> None:
+        if any((pool.tenant, pool.name) == (other.tenant, other.name) for other in self._pools.values()):
+            raise errors.Conflict(f"there is already a pool named {pool.name}")
+        self._pools[pool.id] = pool
+
+    async def remove_pool(self, pool: PoolId) -> None:
+        self._pools.pop(pool, None)

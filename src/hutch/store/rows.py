@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hutch.model.keys import ApiKey, Tenant
-from hutch.model.machine import Event, Level, Machine, MachineSpec, Timers
+from hutch.model.machine import Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
 from hutch.model.states import State
 from hutch.store.interface import StoredKey
 
@@ -26,12 +26,16 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "reason": machine.reason,
         "spec": _spec.dump_python(machine.spec, mode="json"),
         "labels": dict(machine.labels),
-        "ephemeral": machine.ephemeral,
         "timers": _timers.dump_python(machine.timers, mode="json"),
         "created_at": machine.created_at,
         "updated_at": machine.updated_at,
         "ready_at": machine.ready_at,
         "last_activity_at": machine.last_activity_at,
+        "persistence": machine.persistence.value,
+        "priority": machine.priority,
+        "parent": machine.parent,
+        "snapshot": machine.snapshot,
+        "suspended_at": machine.suspended_at,
     }
 
 
@@ -44,6 +48,7 @@ def to_machine(row: Row) -> Machine:
             "state": State(columns["state"]),
             "spec": _spec.validate_python(columns["spec"]),
             "timers": _timers.validate_python(columns["timers"]),
+            "persistence": Persistence(columns["persistence"]),
         }
     )
 
@@ -95,3 +100,51 @@ def to_key(row: Row) -> StoredKey:
     columns = dict(row)
     digest = columns.pop("hash")
     return StoredKey(ApiKey(**columns | {"scopes": frozenset(columns["scopes"])}), digest)
+
+
+def from_snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    """All columns of `snapshots`."""
+    return {
+        "id": snapshot.id,
+        "tenant": snapshot.tenant,
+        "name": snapshot.name,
+        "machine": snapshot.machine,
+        "spec": _spec.dump_python(snapshot.spec, mode="json"),
+        "created_at": snapshot.created_at,
+        "size": snapshot.size,
+        "damage": list(snapshot.damage),
+        "verified_at": snapshot.verified_at,
+    }
+
+
+def to_snapshot(row: Row) -> Snapshot:
+    """From all columns of `snapshots`."""
+    columns = dict(row)
+    return Snapshot(**columns | {"spec": _spec.validate_python(columns["spec"]), "damage": tuple(columns["damage"])})
+
+
+def from_pool(pool: Pool) -> dict[str, Any]:
+    """All columns of `pools`."""
+    return {
+        "id": pool.id,
+        "tenant": pool.tenant,
+        "name": pool.name,
+        "spec": _spec.dump_python(pool.spec, mode="json"),
+        "min": pool.min,
+        "max": pool.max,
+        "warm_up": None if pool.warm_up is None else list(pool.warm_up),
+        "created_at": pool.created_at,
+    }
+
+
+def to_pool(row: Row) -> Pool:
+    """From all columns of `pools`."""
+    columns = dict(row)
+    warm_up = columns["warm_up"]
+    return Pool(
+        **columns
+        | {
+            "spec": _spec.validate_python(columns["spec"]),
+            "warm_up": None if warm_up is None else tuple(warm_up),
+        }
+    )

@@ -73,12 +73,16 @@ machines = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("spec", sa.JSON, nullable=False),
     sa.Column("labels", sa.JSON, nullable=False),
-    sa.Column("ephemeral", sa.Boolean, nullable=False),
     sa.Column("timers", sa.JSON, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("ready_at", Moment),
     sa.Column("last_activity_at", Moment),
+    sa.Column("persistence", sa.String(16), nullable=False, server_default="persistent"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="5"),
+    sa.Column("parent", sa.String(64)),  # may be gone, as may the snapshot: no foreign keys
+    sa.Column("snapshot", sa.String(64)),
+    sa.Column("suspended_at", Moment),
 )
 
 _living = machines.c.state != State.DESTROYED.value
@@ -101,4 +105,33 @@ events = sa.Table(
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_events_machine_position", "machine", "position"),
+)
+
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("machine", sa.String(64), nullable=False),  # may be gone
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("damage", sa.JSON, nullable=False),
+    sa.Column("verified_at", Moment),
+    sa.UniqueConstraint("tenant", "name", name="uq_snapshots_tenant_name"),
+)
+
+pools = sa.Table(
+    "pools",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("min", sa.Integer, nullable=False),
+    sa.Column("max", sa.Integer, nullable=False),
+    sa.Column("warm_up", sa.JSON),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.UniqueConstraint("tenant", "name", name="uq_pools_tenant_name"),
 )

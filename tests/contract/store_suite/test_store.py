@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hutch.model import errors, ids
-from hutch.model.ids import KeyId, MachineId, TenantId
+from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import (
     Event,
@@ -18,7 +18,10 @@ from hutch.model.machine import (
     MachineSpec,
     NetworkMode,
     NetworkPolicy,
+    Persistence,
+    Pool,
     Resources,
+    Snapshot,
     Timers,
 )
 from hutch.model.states import State
@@ -65,7 +68,17 @@ def a_key(id: str = "k1") -> StoredKey:
 
 
 async def test_a_machine_comes_back_as_it_was(store: Store) -> None:
-    machine = dataclasses.replace(a_machine(), reason="because", ready_at=NOW, last_activity_at=NOW, ephemeral=True)
+    machine = dataclasses.replace(
+        a_machine(),
+        reason="because",
+        ready_at=NOW,
+        last_activity_at=NOW,
+        persistence=Persistence.STICKY,
+        priority=7,
+        parent=MachineId("p"),
+        snapshot=SnapshotId("s"),
+        suspended_at=NOW,
+    )
     await store.add_machine(machine, an_event(machine))
     assert list((await store.load()).machines) == [machine]
     assert await store.get_machine(machine.id) == machine
@@ -181,3 +194,55 @@ async def test_the_cluster_keeps_its_id_when_opened_again(store: Store) -> None:
     await store.open()
     assert (await store.load()).cluster == cluster
     assert [tenant.name for tenant in (await store.load()).tenants] == ["ours", "theirs"]
+
+
+async def test_several_machines_are_replaced_at_once_or_none(store: Store) -> None:
+    machines = [a_machine(name) for name in ("a", "b")]
+    for machine in machines:
+        await store.add_machine(machine, an_event(machine))
+    running = [dataclasses.replace(machine, state=State.RUNNING) for machine in machines]
+    wrong = [(running[0], State.CREATING, an_event(running[0])), (running[1], State.STOPPED, an_event(running[1]))]
+    with pytest.raises(errors.Conflict, match="not recorded as stopped"):
+        await store.save_machines(wrong)
+    assert list((await store.load()).machines) == machines
+    await store.save_machines([(machine, State.CREATING, an_event(machine, "on")) for machine in running])
+    assert list((await store.load()).machines) == running
+    assert [len(await store.list_events(machine.id, 9)) for machine in machines] == [2, 2]
+
+
+def a_snapshot(name: str = "before", tenant: Tenant = OURS) -> Snapshot:
+    machine = a_machine()
+    return Snapshot(ids.new_snapshot_id(), tenant.id, name, machine.id, machine.spec, NOW, size=2**40)
+
+
+async def test_a_snapshot_comes_back_until_it_is_removed(store: Store) -> None:
+    snapshot, theirs = a_snapshot(), a_snapshot(tenant=THEIRS)
+    await store.add_snapshot(snapshot)
+    await store.add_snapshot(theirs)
+    damaged = dataclasses.replace(snapshot, damage=("page 7",), verified_at=NOW)
+    await store.save_snapshot(damaged)
+    assert list((await store.load()).snapshots) == [damaged, theirs]
+    for it in (snapshot, theirs, snapshot):
+        await store.remove_snapshot(it.id)
+    await store.save_snapshot(damaged)
+    assert list((await store.load()).snapshots) == []
+
+
+async def test_a_snapshots_name_is_its_own_among_the_tenants(store: Store) -> None:
+    await store.add_snapshot(a_snapshot())
+    with pytest.raises(errors.Conflict, match="there is already a snapshot named before"):
+        await store.add_snapshot(a_snapshot())
+
+
+@pytest.mark.parametrize("warm_up", [None, ("sh", "-c", "true")])
+async def test_a_pool_comes_back_until_it_is_removed(store: Store, warm_up: tuple[str, ...] | None) -> None:
+    pool = Pool(PoolId("p"), OURS.id, "warm", a_machine().spec, 1, 4, warm_up, NOW)
+    await store.add_pool(pool)
+    recorded = await store.load()
+    assert list(recorded.pools) == [pool]
+    assert not recorded.is_new
+    with pytest.raises(errors.Conflict, match="there is already a pool named warm"):
+        await store.add_pool(dataclasses.replace(pool, id=PoolId("q")))
+    await store.remove_pool(pool.id)
+    await store.remove_pool(pool.id)
+    assert list((await store.load()).pools) == []

@@ -10,8 +10,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from hutch.model import errors
+from hutch.model.machine import Persistence, Timers
 from hutch.store import migrations, tables
 from hutch.store.database import Database
+
+SPEC = """{
+    "image": {"reference": "alpine", "digest": "d"},
+    "resources": {"cpus": 1, "memory_mib": 64, "disk_gib": 1},
+    "hostname": "h"
+}"""
 
 
 def url(path: Path) -> str:
@@ -104,3 +111,28 @@ async def test_a_database_that_cannot_be_opened_is_a_typed_error(tmp_path: Path)
 async def test_a_closed_store_says_so() -> None:
     with pytest.raises(errors.HutchError, match="closed"):
         await Database("sqlite+aiosqlite:///nowhere").ping()
+
+
+def _make_first_version(path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{path}/hutch.db")
+    with engine.begin() as connection:
+        migrations.upgrade(connection, "0001")
+        connection.exec_driver_sql("INSERT INTO tenants VALUES ('t', 't', '2026-01-01 00:00:00')")
+        for name, ephemeral, timers in (("gone", 1, '{"idle_stop": 9, "lifetime": 99}'), ("kept", 0, "{}")):
+            connection.exec_driver_sql(
+                "INSERT INTO machines VALUES (?, 't', ?, 'stopped', NULL, ?, '{}', ?, ?, ?, ?, NULL, NULL)",
+                (name, name, SPEC, ephemeral, timers, "2026-01-01 00:00:00", "2026-01-01 00:00:00"),
+            )
+    engine.dispose()
+
+
+async def test_a_database_of_the_first_version_is_carried_over(tmp_path: Path) -> None:
+    _make_first_version(tmp_path)
+    store = Database(url(tmp_path))
+    await store.open()
+    machines = {machine.name: machine for machine in (await store.load()).machines}
+    await store.close()
+    assert machines["gone"].persistence is Persistence.EPHEMERAL
+    assert machines["kept"].persistence is Persistence.PERSISTENT
+    assert machines["gone"].timers == Timers(idle=9, lifetime=99)
+    assert machines["kept"].timers == Timers()

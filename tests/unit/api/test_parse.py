@@ -6,7 +6,7 @@ import pytest
 
 from hutch.api.smol import parse, requests
 from hutch.model import errors
-from hutch.model.machine import NetworkMode, Timers
+from hutch.model.machine import NetworkMode, Persistence, Timers
 
 ID = "abcdefghij0123456789"
 
@@ -57,8 +57,8 @@ def test_every_field_that_can_act_reaches_control() -> None:
         ("serve", "-v"),
         {"team": "x"},
     )
-    assert wanted.timers == Timers(5, 60)
-    assert wanted.ephemeral
+    assert wanted.timers == Timers(idle=5, lifetime=60)
+    assert wanted.persistence is Persistence.EPHEMERAL
 
 
 def test_what_the_sdk_always_sends_is_accepted() -> None:

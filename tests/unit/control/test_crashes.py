@@ -15,6 +15,7 @@ from hutch.host.interface import Life
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors
 from hutch.model.ids import MachineId
+from hutch.model.machine import Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig
 
@@ -81,7 +82,7 @@ class Promises:
         machines = rig.plane.machines
         kept = await rig.create(name="kept")
         self.states[kept] = {State.STOPPED}
-        gone = await rig.create(name="gone", ephemeral=True)
+        gone = await rig.create(name="gone", persistence=Persistence.EPHEMERAL)
         self.states[gone] = {State.STOPPED}
         for machine in (kept, gone):
             await self.ask(machine, {State.STOPPED, State.RUNNING}, machines.start(rig.me, machine), State.RUNNING)

@@ -6,6 +6,7 @@ import pytest
 
 from hutch.host.interface import Died
 from hutch.model import errors
+from hutch.model.machine import Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
@@ -27,14 +28,14 @@ async def test_a_guest_that_shut_itself_down_is_stopped(rig: Rig) -> None:
 
 
 async def test_an_ephemeral_guest_that_shut_itself_down_is_deleted(rig: Rig) -> None:
-    machine = await rig.launch(ephemeral=True)
+    machine = await rig.launch(persistence=Persistence.EPHEMERAL)
     await rig.world.die(machine, clean=True)
     await rig.come(machine, State.DESTROYED)
     assert rig.world.machines == {}
 
 
 async def test_an_ephemeral_machine_that_died_is_kept_to_tell_why(rig: Rig) -> None:
-    machine = await rig.launch(ephemeral=True)
+    machine = await rig.launch(persistence=Persistence.EPHEMERAL)
     await rig.world.die(machine, "Kernel panic")
     assert (await rig.come(machine, State.FAILED)).reason == "Kernel panic"
 

@@ -6,7 +6,7 @@ import pytest
 
 from hutch.host.interface import Life
 from hutch.model import errors
-from hutch.model.machine import Timers
+from hutch.model.machine import Persistence, Timers
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
@@ -81,7 +81,7 @@ async def test_a_stopped_machine_that_is_used_again_is_stopped_again(rig: Rig) -
 
 
 async def test_an_idle_ephemeral_machine_is_deleted(rig: Rig) -> None:
-    await rig.launch(ephemeral=True, timers=Timers(idle=5))
+    await rig.launch(persistence=Persistence.EPHEMERAL, timers=Timers(idle=5))
     await sweep(rig, 5)
     assert rig.plane.machines.list(rig.me) == []
 

@@ -6,6 +6,7 @@ import pytest
 
 from hutch.host.interface import Life
 from hutch.model import errors
+from hutch.model.machine import Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
@@ -147,7 +148,7 @@ async def test_all_at_once_ends_in_a_legal_state_with_typed_errors(rig: Rig) -> 
 
 
 async def test_an_ephemeral_machine_is_deleted_when_it_stops(rig: Rig) -> None:
-    machine = await rig.launch(ephemeral=True)
+    machine = await rig.launch(persistence=Persistence.EPHEMERAL)
     assert (await rig.plane.machines.stop(rig.me, machine)).state is State.DESTROYED
     with pytest.raises(errors.NotFound):
         rig.get(machine)
@@ -155,7 +156,7 @@ async def test_an_ephemeral_machine_is_deleted_when_it_stops(rig: Rig) -> None:
 
 
 async def test_an_ephemeral_machine_whose_start_was_ended_is_deleted_too(rig: Rig) -> None:
-    machine = await rig.create(ephemeral=True)
+    machine = await rig.create(persistence=Persistence.EPHEMERAL)
     rig.world.faults.gate = asyncio.Event()
     starting = soon(rig.plane.machines.start(rig.me, machine))
     await rig.come(machine, State.STARTING)

@@ -6,17 +6,27 @@ import pytest
 
 from hutch.control.machines import MachineRequest
 from hutch.model import errors, ids
-from hutch.model.machine import Timers
+from hutch.model.machine import Persistence, Timers
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
 
 async def test_a_new_machine_is_stopped_and_has_all_that_was_asked_for(rig: Rig) -> None:
     request = MachineRequest(
-        "python:3.12", "web", 2, 1024, 5, env={"A": "b"}, labels={"k": "v"}, ephemeral=True, timers=Timers(9, 99)
+        "python:3.12",
+        "web",
+        2,
+        1024,
+        5,
+        env={"A": "b"},
+        labels={"k": "v"},
+        persistence=Persistence.STICKY,
+        priority=7,
+        timers=Timers(idle=9, lifetime=99),
     )
     made = await rig.plane.machines.create(rig.me, request)
-    assert (made.name, made.state, made.ephemeral, made.labels) == ("web", State.STOPPED, True, {"k": "v"})
+    assert (made.name, made.state, made.labels, made.timers) == ("web", State.STOPPED, {"k": "v"}, request.timers)
+    assert (made.persistence, made.priority) == (Persistence.STICKY, 7)
     assert (made.spec.image.reference, made.spec.resources.cpus, made.spec.env) == ("python:3.12", 2, {"A": "b"})
     assert made.spec.image.digest.startswith("sha256:")
     assert rig.get(made.id) == made

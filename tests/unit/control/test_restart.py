@@ -8,6 +8,7 @@ from hutch.host.interface import Life
 from hutch.host.simulated.host import SimulatedHost
 from hutch.host.simulated.world import World
 from hutch.model import errors, ids
+from hutch.model.machine import Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
@@ -32,7 +33,7 @@ async def test_a_machine_that_died_meanwhile_has_failed_with_the_reason(rig: Rig
 
 
 async def test_a_machine_that_shut_down_meanwhile_is_stopped(rig: Rig) -> None:
-    machine, ephemeral = await rig.launch(), await rig.launch(ephemeral=True)
+    machine, ephemeral = await rig.launch(), await rig.launch(persistence=Persistence.EPHEMERAL)
     await rig.crash()
     for it in (machine, ephemeral):
         await rig.world.die(it, clean=True)

@@ -17,7 +17,8 @@ def a_row(**changes: Any) -> dict[str, Any]:
     }
     row = {"id": "m", "tenant": "t", "name": "web", "state": "stopped", "reason": None, "spec": spec, "labels": {}}
     times = {"created_at": NOW, "updated_at": NOW, "ready_at": None, "last_activity_at": None}
-    return row | times | {"ephemeral": False, "timers": {}} | changes
+    later = {"persistence": "sticky", "priority": 5, "parent": None, "snapshot": None, "suspended_at": None}
+    return row | times | later | {"timers": {}} | changes
 
 
 def test_what_an_old_row_lacks_has_its_default() -> None:

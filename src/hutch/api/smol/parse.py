@@ -13,7 +13,7 @@ from typing import Any
 from hutch.api.smol import present, requests
 from hutch.control import machines, processes
 from hutch.model import errors, guest, ids
-from hutch.model.machine import NetworkMode, NetworkPolicy, Timers
+from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, Timers
 
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {
     "python": ("python3", "-"),
@@ -78,8 +78,8 @@ def machine_request(body: requests.CreateMachine) -> machines.MachineRequest:
         workdir=body.workdir,
         command=None if body.command is None else tuple(body.command),
         labels=body.labels or {},
-        ephemeral=bool(body.ephemeral),
-        timers=Timers(body.auto_stop_seconds, body.ttl_seconds),
+        persistence=Persistence.EPHEMERAL if body.ephemeral else Persistence.PERSISTENT,
+        timers=Timers(idle=body.auto_stop_seconds, lifetime=body.ttl_seconds),
     )
 
 

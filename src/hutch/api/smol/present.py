@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from hutch.control import health, images, machines, processes
 from hutch.model import guest, keys
-from hutch.model.machine import Event, Machine, NetworkMode, NetworkPolicy
+from hutch.model.machine import Event, Machine, NetworkMode, NetworkPolicy, Persistence
 from hutch.model.states import State
 
 ID_PREFIX = "mach-"
@@ -93,7 +93,7 @@ def machine(it: Machine, getting_on: machines.Progress | None = None) -> dict[st
         "workdir": spec.workdir,
         "command": spec.command,
         "labels": dict(it.labels),
-        "ephemeral": it.ephemeral,
+        "ephemeral": it.persistence is Persistence.EPHEMERAL,
         "autoStopSeconds": it.timers.idle,
         "ttlSeconds": it.timers.lifetime,
         "lastActivityAt": time(it.last_activity_at),

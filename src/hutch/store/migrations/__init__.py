@@ -5,9 +5,9 @@ import alembic.config
 import sqlalchemy as sa
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Bring this database up to date, in the transaction that is open."""
+def upgrade(connection: sa.Connection, to: str = "head") -> None:
+    """Bring this database up to date, or up to an older version, in the transaction that is open."""
     config = alembic.config.Config()
     config.set_main_option("script_location", "hutch.store:migrations")
     config.attributes["connection"] = connection
-    alembic.command.upgrade(config, "head")
+    alembic.command.upgrade(config, to)
