@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from hutch.host.simulated import paths
-from hutch.host.simulated.world import Machine, World
+from hutch.host.simulated.machine import Machine
+from hutch.host.simulated.world import World
 from hutch.model import errors, ids
 from hutch.model.guest import FileKind, FileStat
 from hutch.model.ids import MachineId
@@ -31,7 +32,7 @@ class SimulatedFiles:
                 raise errors.GuestError(f"{path}: Is a directory")
             if stat.kind is not FileKind.FILE:
                 raise errors.GuestError(f"{path}: not a regular file")
-            return stat, _chunks(path, real)
+            return stat, self._chunks(machine, path, real)
 
     async def write(self, machine: MachineId, path: str, chunks: AsyncIterator[bytes], mode: int | None = None) -> None:
         real = self._real(machine, path)
@@ -44,6 +45,7 @@ class SimulatedFiles:
         try:
             with file:
                 async for chunk in chunks:  # its errors are the caller's own
+                    self._reach(machine)
                     if self._world.faults.disk_full:
                         raise errors.GuestDiskFull(f"{path}: No space left on device")
                     file.write(chunk)
@@ -79,18 +81,18 @@ class SimulatedFiles:
             else:
                 real.rmdir()
 
+    async def _chunks(self, machine: MachineId, path: str, real: Path) -> AsyncIterator[bytes]:
+        with _told(path), real.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+                self._reach(machine)
+
     def _real(self, machine: MachineId, path: str, follow_last: bool = True) -> Path:
         return paths.resolve(self._reach(machine).root, path, follow_last)
 
 
 def _mode(real: Path) -> int:
     return modes.S_IMODE(real.stat().st_mode) if real.exists() else 0o644
-
-
-async def _chunks(path: str, real: Path) -> AsyncIterator[bytes]:
-    with _told(path), real.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
 
 
 def _stat(path: str, real: Path) -> FileStat:

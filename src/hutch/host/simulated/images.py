@@ -43,6 +43,8 @@ class SimulatedImages:
                 users = [it for it in self._world.machines.values() if it.spec.image.digest == digest]
                 if users:
                     raise errors.Conflict(f"image {reference}: {len(users)} machines are made of it; delete them first")
+                if any(saved.spec.image.digest == digest for saved in self._world.snapshots.values()):
+                    raise errors.Conflict(f"image {reference}: snapshots are made of it; remove them first")
                 del self._world.images[digest]
                 return
         raise errors.NotFound(f"there is no image {reference}")

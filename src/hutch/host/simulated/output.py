@@ -1,5 +1,7 @@
 """One output stream of a simulated process, kept as the agent keeps it (guest/PROTOCOL.md, "Processes")."""
 
+import copy
+
 from hutch.model.guest import Overflow
 
 KEPT = 1024 * 1024
@@ -14,19 +16,30 @@ class Kept:
         self._data = bytearray()
         self._start = 0  # the offset of the first byte kept
         self._read = 0  # all before it has been read
+        self._again = 0  # so many bytes that come next are here already
 
     @property
     def end(self) -> int:
         """The offset behind the last byte."""
         return self._start + len(self._data)
 
+    def repeated(self) -> "Kept":
+        """A copy for a process that begins anew, and so writes all of this once more."""
+        other = copy.copy(self)
+        other._data = bytearray(self._data)
+        other._again = self.end
+        return other
+
     def has_room(self, size: int) -> bool:
         """Whether so many bytes can be added without losing any that nobody has read."""
-        return self._overflow is Overflow.DROP or self.end - max(self._read, self._start) + size <= KEPT
+        new = max(size - self._again, 0)
+        return self._overflow is Overflow.DROP or self.end - max(self._read, self._start) + new <= KEPT
 
     def add(self, data: bytes) -> None:
         """Add bytes; the oldest go."""
-        self._data += data
+        known = min(self._again, len(data))
+        self._again -= known
+        self._data += data[known:]
         surplus = len(self._data) - KEPT
         if surplus > 0:
             del self._data[:surplus]

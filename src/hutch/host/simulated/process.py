@@ -1,4 +1,9 @@
-"""A local process that stands for one in a guest: its own group, its output kept with offsets, its exit told last."""
+"""A local process that stands for one in a guest: its own group, its output kept with offsets, its exit told last.
+
+A process of this box cannot be copied with its memory. So one that comes out of a saved state begins anew, is given
+the same input again, and what it had written is not told twice: a command that depends on its input alone goes on
+where the saved one stood. Signals are not given again, and what it did to files it does once more.
+"""
 
 import asyncio
 import contextlib
@@ -8,9 +13,11 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from hutch.host.simulated.output import Kept
+from hutch.host.simulated.output import KEPT, Kept
 from hutch.host.simulated.pipes import Pipe
 from hutch.model import errors, guest
 
@@ -23,18 +30,47 @@ TASK = "simulated guest"
 _CHUNK = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class SavedProcess:
+    """A process in a saved state."""
+
+    id: str
+    spec: guest.ProcessSpec
+    cwd: str
+    env: Mapping[str, str]
+    pid: int
+    started_at: float
+    exit: guest.Exit | None
+    stdout: Kept
+    stderr: Kept
+    stdin: bytes  # all it had been given; of much, the first MiB
+    is_stdin_ended: bool
+    size: guest.TerminalSize | None
+    left: float | None  # seconds until its timeout
+
+
 class Process:
-    """See `start`."""
+    """See `start` and `revive`."""
 
     def __init__(self, id: str, spec: guest.ProcessSpec) -> None:
         self.id = id
         self.spec = spec
+        self.pid = 0  # in its guest
         self.exit: guest.Exit | None = None
         self.stdout = Kept(spec.overflow)
         self.stderr = Kept(spec.overflow)
         self.started_at = time.time()
+        self.is_still = False
+        self._cwd = "."
+        self._env: Mapping[str, str] = {}
+        self._size = spec.terminal
+        self._left = spec.timeout
+        self._timer: asyncio.TimerHandle | None = None
+        self._given = bytearray()
+        self._is_given_all = False
         self._process: asyncio.subprocess.Process | None = None
         self._stdin: Pipe | None = None
+        self._feeding: asyncio.Task[None] | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
@@ -44,20 +80,75 @@ class Process:
     @property
     def info(self) -> guest.ProcessInfo:
         """As the agent tells of it."""
-        pid = self._process.pid if self._process is not None else 0
         return guest.ProcessInfo(
-            self.id, pid, self.spec.argv, self.started_at, self.stdout.end, self.stderr.end, self.exit
+            self.id, self.pid, self.spec.argv, self.started_at, self.stdout.end, self.stderr.end, self.exit
         )
 
-    async def start(self, cwd: str, env: dict[str, str]) -> None:
-        """Start it. Raises what `exec` raises."""
-        if self.spec.terminal is not None:
-            await self._start_on_terminal(self.spec.terminal, cwd, {"TERM": "xterm-256color", **env})
+    async def start(self, root: Path, cwd: str, env: Mapping[str, str]) -> None:
+        """Start it in the directory `cwd` of a guest whose `/` is `root`. Raises what `exec` raises."""
+        self._cwd, self._env = cwd, env
+        if self._size is not None:
+            await self._start_on_terminal(self._size, root / cwd, {"TERM": "xterm-256color", **env})
         else:
-            await self._start_on_pipes(cwd, env)
+            await self._start_on_pipes(root / cwd, env)
+        assert self._process is not None
+        self.pid = self.pid or self._process.pid
         self._watching = asyncio.create_task(self._watch(), name=TASK)
+        self._arm()
 
-    async def _start_on_pipes(self, cwd: str, env: dict[str, str]) -> None:
+    @staticmethod
+    async def revive(saved: SavedProcess, root: Path) -> "Process":
+        """What was saved goes on, in a guest whose `/` is `root`."""
+        it = Process(saved.id, saved.spec)
+        it.pid, it.started_at, it.exit = saved.pid, saved.started_at, saved.exit
+        it.stdout, it.stderr = saved.stdout.repeated(), saved.stderr.repeated()
+        it._size, it._left, it._cwd, it._env = saved.size, saved.left, saved.cwd, saved.env
+        it._given, it._is_given_all = bytearray(saved.stdin), saved.is_stdin_ended
+        if it.exit is None:
+            (root / it._cwd).mkdir(parents=True, exist_ok=True)
+            await it.start(root, it._cwd, it._env)
+            it._feeding = asyncio.create_task(it._feed(), name=TASK)
+        return it
+
+    def save(self) -> SavedProcess:
+        """As it is now."""
+        left = self._timer.when() - asyncio.get_running_loop().time() if self._timer is not None else self._left
+        return SavedProcess(
+            self.id,
+            self.spec,
+            self._cwd,
+            self._env,
+            self.pid,
+            self.started_at,
+            self.exit,
+            self.stdout.repeated(),
+            self.stderr.repeated(),
+            bytes(self._given),
+            self._is_given_all,
+            self._size,
+            left,
+        )
+
+    def stand_still(self) -> None:
+        """Its whole group does nothing from now on, and its time does not pass."""
+        self.signal(signal.SIGSTOP)
+        if self._timer is not None:
+            self._left = max(self._timer.when() - asyncio.get_running_loop().time(), 0)
+            self._timer.cancel()
+            self._timer = None
+
+    def go_on(self) -> None:
+        """As if nothing had been."""
+        self.is_still = False
+        self.signal(signal.SIGCONT)
+        self._arm()
+
+    async def turn_away(self) -> None:
+        """Readers that wait are told that it stands still."""
+        self.is_still = True
+        await self._notify()
+
+    async def _start_on_pipes(self, cwd: Path, env: Mapping[str, str]) -> None:
         with contextlib.ExitStack() as its, contextlib.ExitStack() as ours:
             pipes = []
             for _ in range(3 if self.spec.stdin else 2):
@@ -76,7 +167,7 @@ class Process:
         self._pump(Pipe(out[0]), "stdout")
         self._pump(Pipe(err[0]), "stderr")
 
-    async def _start_on_terminal(self, size: guest.TerminalSize, cwd: str, env: dict[str, str]) -> None:
+    async def _start_on_terminal(self, size: guest.TerminalSize, cwd: Path, env: Mapping[str, str]) -> None:
         terminal, its = os.openpty()
         _set_size(terminal, size)
         try:
@@ -99,11 +190,13 @@ class Process:
         self._pump(Pipe(os.dup(terminal)), "stdout")
 
     async def read(self, offsets: tuple[int, int], wait: float, limit: int) -> guest.Output:
-        """A page, as soon as there is anything to tell."""
+        """A page, as soon as there is anything to tell. `NotRunning` if it is made to stand still meanwhile."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait), self._changed:
-                while _is_empty(self._page(offsets, limit)):
+                while not self.is_still and _is_empty(self._page(offsets, limit)):
                     await self._changed.wait()
+        if self.is_still:
+            raise errors.NotRunning("the machine runs no more")
         page = self._page(offsets, limit)
         await self._notify()
         return page
@@ -116,19 +209,32 @@ class Process:
 
     async def write(self, data: bytes, end: bool) -> None:
         """All of it, as to a pipe."""
+        if self._feeding is not None:
+            await asyncio.wait([self._feeding])
         async with self._writing:
             if self._stdin is None or self._stdin.is_closed:
                 raise errors.GuestError(f"process {self.id}: its stdin is closed")
+            self._given += data[: max(KEPT - len(self._given), 0)]
+            self._is_given_all = end and self.spec.terminal is None
             try:
                 await self._stdin.write(data)
             except OSError as error:
                 raise errors.GuestError(f"process {self.id}: {error.strerror}") from None
-            if end and self.spec.terminal is None:
+            if self._is_given_all:
+                self._stdin.close()
+
+    async def _feed(self) -> None:
+        """Its input once more."""
+        if self._stdin is not None:
+            with contextlib.suppress(OSError):
+                await self._stdin.write(bytes(self._given))
+            if self._is_given_all:
                 self._stdin.close()
 
     def signal(self, number: int) -> None:
         """To its group; nothing if that is gone."""
-        assert self._process is not None
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
@@ -136,6 +242,7 @@ class Process:
         """Its terminal's size."""
         if self.spec.terminal is None or self._stdin is None:
             raise errors.GuestError(f"process {self.id} has no terminal")
+        self._size = size
         if not self._stdin.is_closed:
             _set_size(self._stdin.descriptor, size)
 
@@ -143,6 +250,8 @@ class Process:
         """TERM, and KILL after the grace; returns when it is gone."""
         if self._watching is None:
             return
+        if self._feeding is not None:
+            self._feeding.cancel()
         if grace > 0 and self.exit is None:
             self.signal(signal.SIGTERM)
             await asyncio.wait([self._watching], timeout=grace)
@@ -168,10 +277,10 @@ class Process:
 
     async def _watch(self) -> None:
         assert self._process is not None
-        timer = self._timer()
         code = await self._process.wait()
-        if timer is not None:
-            timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         await self._drain(self._pumps)
         if self._stdin is not None:
             self._stdin.close()
@@ -190,10 +299,9 @@ class Process:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
 
-    def _timer(self) -> asyncio.TimerHandle | None:
-        if self.spec.timeout is None:
-            return None
-        return asyncio.get_running_loop().call_later(self.spec.timeout, self._time_out)
+    def _arm(self) -> None:
+        if self._left is not None and self.exit is None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._left, self._time_out)
 
     def _time_out(self) -> None:
         self._timed_out = True

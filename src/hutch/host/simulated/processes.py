@@ -3,11 +3,10 @@
 import os
 import pwd
 from collections.abc import Callable
-from pathlib import Path
 
 from hutch.host.simulated import paths
+from hutch.host.simulated.machine import Machine
 from hutch.host.simulated.process import Process
-from hutch.host.simulated.world import Machine
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId
 
@@ -28,7 +27,7 @@ class SimulatedProcesses:
         started = Process(process, spec)
         it.processes[process] = started
         try:
-            await started.start(str(_directory(it, spec.cwd)), _environment(it, spec))
+            await started.start(it.root, _directory(it, spec.cwd), _environment(it, spec))
         except FileNotFoundError:
             del it.processes[process]
             words = f"executable file '{spec.argv[0]}' not found in $PATH: No such file or directory"
@@ -77,25 +76,26 @@ async def start_main(machine: Machine) -> None:
     spec = guest.ProcessSpec(machine.spec.command, overflow=guest.Overflow.DROP)
     main = Process("main", spec)
     try:
-        await main.start(str(_directory(machine, None)), _environment(machine, spec))
+        await main.start(machine.root, _directory(machine, None), _environment(machine, spec))
     except OSError as error:
         machine.console += f"cannot start {spec.argv[0]}: {error.strerror}\n".encode()
     else:
         machine.processes["main"] = main
 
 
-def _directory(machine: Machine, cwd: str | None) -> Path:
+def _directory(machine: Machine, cwd: str | None) -> str:
+    """Below the machine's root."""
     wanted = cwd or machine.spec.workdir or "/"
     directory = paths.resolve(machine.root, wanted)
     if cwd is None:
         directory.mkdir(parents=True, exist_ok=True)
     elif not directory.is_dir():
         raise errors.GuestNotFound(f"{cwd}: No such file or directory")
-    return directory
+    return str(directory.relative_to(machine.root))
 
 
 def _environment(machine: Machine, spec: guest.ProcessSpec) -> dict[str, str]:
-    return {**_BASE_ENV, **machine.spec.env, **spec.env}
+    return {**_BASE_ENV, **machine.spec.env, "HUTCH_MACHINE_ID": machine.id, **spec.env}
 
 
 def _check_user(user: str | None) -> None:

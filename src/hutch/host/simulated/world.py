@@ -7,61 +7,15 @@ a test, drop its host, closed or not, and open another on the same world.
 import asyncio
 import shutil
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hutch.host.interface import Capacity, Died, HostMachine, Image, ImageConfig, Life
-from hutch.host.simulated.process import Process
+from hutch.host.interface import Capacity, Died, Image, ImageConfig, Life
+from hutch.host.simulated.machine import Machine, Saved
 from hutch.model import errors
-from hutch.model.ids import MachineId
-from hutch.model.machine import ImageRef, MachineSpec
-
-DIRECTORIES = ("tmp", "root", "workspace")
-VOLATILE = ("tmp", "run", "dev/shm")
-
-
-class Machine:
-    """A directory that stands for a disk, and local processes that stand for a guest's."""
-
-    def __init__(self, id: MachineId, spec: MachineSpec, root: Path) -> None:
-        self.id = id
-        self.spec = spec
-        self.life = Life.STOPPED
-        self.reason: str | None = None
-        self.processes: dict[str, Process] = {}
-        self.console = bytearray()
-        self.started_at = 0.0
-        self._root = root
-
-    def __repr__(self) -> str:
-        return f"<Machine {self.id} {self.life} {len(self.processes)} processes>"
-
-    @property
-    def root(self) -> Path:
-        """Where its `/` is; made when first needed, so that a machine nobody uses costs no file."""
-        if not self._root.exists():
-            for name in DIRECTORIES:
-                (self._root / name).mkdir(parents=True)
-        return self._root
-
-    @property
-    def told(self) -> HostMachine:
-        """As its host tells of it."""
-        pid = 1 if self.life is Life.RUNNING else None
-        return HostMachine(self.id, self.life, self.reason, pid)
-
-    async def clear(self, grace: float) -> None:
-        """Its processes end, and what was in memory is gone."""
-        processes, self.processes = list(self.processes.values()), {}
-        await asyncio.gather(*(process.end(grace) for process in processes))
-        for name in VOLATILE:
-            shutil.rmtree(self._root / name, ignore_errors=True)
-        if self._root.exists():
-            (self._root / "tmp").mkdir(exist_ok=True)
-
-    def erase(self) -> None:
-        """Its disk is gone."""
-        shutil.rmtree(self._root, ignore_errors=True)
+from hutch.model.ids import MachineId, SnapshotId
+from hutch.model.machine import ImageRef
 
 
 @dataclass
@@ -72,8 +26,17 @@ class Faults:
     stops: list[Exception] = field(default_factory=list)
     destroys: list[Exception] = field(default_factory=list)
     gate: asyncio.Event | None = None  # every start waits for it
+    fails: defaultdict[str, list[Exception]] = field(default_factory=lambda: defaultdict(list))  # the same of any other
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)  # verb, by its name: suspend, snapshot, claim, …
     silent: set[MachineId] = field(default_factory=set)  # their agents do not answer
     disk_full: bool = False  # of the host: no machine is made, nothing is written
+
+    async def meet(self, verb: str) -> None:
+        """What a test has put in the way of a verb that is no start, stop or destroy."""
+        if verb in self.gates:
+            await self.gates[verb].wait()
+        if self.fails[verb]:
+            raise self.fails[verb].pop(0)
 
 
 def _default_images() -> dict[str, ImageConfig]:
@@ -93,7 +56,8 @@ class World:
     faults: Faults = field(default_factory=Faults)
     machines: dict[MachineId, Machine] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)  # by digest
-    running: dict[MachineId, Machine] = field(default_factory=dict)
+    running: dict[MachineId, Machine] = field(default_factory=dict)  # paused ones too
+    snapshots: dict[SnapshotId, Saved] = field(default_factory=dict)
     listener: asyncio.Queue[Died] | None = None  # of the host that is open
 
     def capacity(self) -> Capacity:
@@ -113,6 +77,24 @@ class World:
         machine.life, machine.reason, machine.started_at = Life.RUNNING, None, time.monotonic()
         self.running[machine.id] = machine
 
+    async def pause(self, machine: Machine, life: Life = Life.PAUSED) -> None:
+        """It stands still: in memory, or (`SUSPENDED`) without a process."""
+        machine.stand_still()
+        machine.life = life
+        if life is Life.SUSPENDED:
+            self.running.pop(machine.id, None)
+        await machine.turn_readers_away()
+
+    def damage(self, snapshot: SnapshotId, part: str = "memory") -> None:
+        """A byte of a snapshot's manifest, devices, memory or disk is not what was saved."""
+        self.snapshots[snapshot].damaged.append(part)
+
+    def drop(self, snapshot: SnapshotId) -> None:
+        """It is no more, if it was."""
+        saved = self.snapshots.pop(snapshot, None)
+        if saved is not None:
+            shutil.rmtree(saved.root, ignore_errors=True)
+
     async def end(self, machine: Machine, life: Life, reason: str | None = None, grace: float = 0.0) -> None:
         """It runs no more."""
         machine.life, machine.reason = life, reason
@@ -128,5 +110,6 @@ class World:
 
     async def close(self) -> None:
         """Nothing is left of it."""
-        await asyncio.gather(*(self.end(machine, Life.STOPPED) for machine in list(self.running.values())))
+        holding = [it for it in self.machines.values() if it.processes or it.id in self.running]
+        await asyncio.gather(*(self.end(machine, Life.STOPPED) for machine in holding))
         shutil.rmtree(self.root, ignore_errors=True)

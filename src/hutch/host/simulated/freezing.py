@@ -1,0 +1,109 @@
+"""What is done with the saved state of a simulated machine. The caller has seen to it that it is the machine's turn."""
+
+import asyncio
+
+from hutch.host.interface import Life, SavedState
+from hutch.host.simulated import processes
+from hutch.host.simulated.machine import Machine, Saved
+from hutch.host.simulated.world import World
+from hutch.model import errors
+from hutch.model.ids import SnapshotId
+
+_ALIVE = (Life.RUNNING, Life.PAUSED)
+
+
+def find(world: World, snapshot: SnapshotId) -> Saved:
+    """The snapshot, or `NotFound`."""
+    saved = world.snapshots.get(snapshot)
+    if saved is None:
+        raise errors.NotFound(f"there is no snapshot {snapshot}")
+    return saved
+
+
+def check_space(world: World) -> None:
+    """`DiskFull` if a test wants it so."""
+    if world.faults.disk_full:
+        raise errors.DiskFull("the host has no space left on its disk: remove machines or snapshots")
+
+
+def check_alive(machine: Machine, *also: Life) -> None:
+    """`NotRunning` unless it has a process, or is one of `also`."""
+    if machine.life not in (*_ALIVE, *also):
+        raise errors.NotRunning(f"machine {machine.id} is {machine.life}: start it first")
+
+
+async def suspend(world: World, machine: Machine) -> None:
+    """No process is left of it, in the eyes of its host."""
+    if machine.life is Life.SUSPENDED:
+        return
+    check_alive(machine)
+    check_space(world)
+    await world.pause(machine, Life.SUSPENDED)
+
+
+async def wake(world: World, machine: Machine) -> None:
+    """A suspended one goes on."""
+    if machine.origin is not None and not machine.origin.is_loadable:
+        raise errors.Damaged(f"the saved state of machine {machine.id} is not what was saved")
+    machine.renew()
+    await machine.wake()
+    world.run(machine)
+
+
+def snapshot(world: World, machine: Machine, id: SnapshotId, is_transient: bool) -> SavedState:
+    """A copy of it, made while it stands still."""
+    if id in world.snapshots:
+        raise errors.Conflict(f"there is already a snapshot {id}")
+    check_alive(machine, Life.SUSPENDED)
+    check_space(world)
+    machine.stand_still()
+    try:
+        saved = world.snapshots[id] = machine.save(id, world.root / id, is_transient)
+    finally:
+        if machine.life is Life.RUNNING:
+            machine.go_on()
+    return saved.told
+
+
+async def rollback(world: World, machine: Machine, id: SnapshotId) -> None:
+    """It is suspended in the snapshot."""
+    saved = find(world, id)
+    saved.check_fits(machine.spec)
+    check_space(world)
+    machine.stand_still()
+    former = list(machine.processes.values())
+    world.running.pop(machine.id, None)
+    machine.suspend_in(saved)
+    for process in former:
+        await process.turn_away()
+    await asyncio.gather(*(process.end() for process in former))
+
+
+def check_claim(machine: Machine, spare: Machine) -> None:
+    """Whether one can become the other."""
+    if machine is spare or machine.was_started or machine.life is not Life.STOPPED:
+        raise errors.Conflict(f"machine {machine.id} was started before")
+    check_alive(spare)
+    mine, other = machine.spec, spare.spec
+    if (mine.image.digest, mine.resources, mine.network) != (other.image.digest, other.resources, other.network):
+        raise errors.Conflict(f"machines {machine.id} and {spare.id} differ in image, resources or network")
+
+
+async def claim(world: World, machine: Machine, spare: Machine) -> None:
+    """`machine` goes on as what `spare` was."""
+    world.machines.pop(spare.id, None)
+    world.running.pop(spare.id, None)
+    machine.take_over(spare)
+    try:
+        former = machine.processes.pop("main", None)
+        if former is not None:
+            await former.end()
+        machine.renew()
+        machine.go_on()
+        world.run(machine)
+        await processes.start_main(machine)
+    except BaseException:
+        await world.end(machine, Life.STOPPED)
+        machine.erase()
+        machine.was_started = False
+        raise
