@@ -6,7 +6,7 @@ from typing import Protocol
 
 from hutch.host.interface import Host, Life
 from hutch.model import guest, ids
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import ImageRef, MachineSpec, Resources
 
 
@@ -80,6 +80,40 @@ async def finish(rig: Rig, machine: MachineId, process: str, stdout_at: int = 0,
 async def run(rig: Rig, machine: MachineId, line: str, **options: object) -> Result:
     """A line of shell, to its end."""
     return await finish(rig, machine, await start(rig, machine, line, **options))
+
+
+COUNT = "i=0; while read word; do i=$((i+1)); echo $i $word; done"
+"""A line of shell that counts, in its memory, the words it is told."""
+
+
+async def count(rig: Rig, machine: MachineId) -> str:
+    """A process that has counted to one."""
+    process = await start(rig, machine, COUNT, stdin=True)
+    assert await tell(rig, machine, process, "one") == "1 one"
+    return process
+
+
+async def tell(rig: Rig, machine: MachineId, process: str, word: str) -> str:
+    """What a counting process says to a word."""
+    info = next(info for info in await rig.host.processes.list(machine) if info.id == process)
+    await rig.host.processes.write(machine, process, f"{word}\n".encode())
+    page = await rig.host.processes.read(machine, process, info.stdout_bytes, 0, wait=20)
+    return page.stdout.decode().strip()
+
+
+async def snapshot(rig: Rig, machine: MachineId, transient: bool = False) -> SnapshotId:
+    """A snapshot of it; its id."""
+    id = ids.new_snapshot_id()
+    state = await rig.host.snapshot(machine, id, transient)
+    assert (state.id, state.machine) == (id, machine)
+    return id
+
+
+async def clone(rig: Rig, snapshot: SnapshotId, **changes: object) -> MachineId:
+    """A machine suspended in a snapshot."""
+    machine = ids.new_machine_id()
+    await rig.host.create(machine, await spec(rig, **changes), snapshot)
+    return machine
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:

@@ -1,10 +1,13 @@
 """All of it."""
 
+from contract.host_suite.changes import ChangesSuite
 from contract.host_suite.files import FilesSuite
+from contract.host_suite.freezing import FreezingSuite
 from contract.host_suite.images import ImagesSuite
 from contract.host_suite.machines import MachinesSuite
 from contract.host_suite.processes import ProcessesSuite
+from contract.host_suite.snapshots import SnapshotsSuite
 
 
-class HostSuite(MachinesSuite, ProcessesSuite, FilesSuite, ImagesSuite):
+class HostSuite(MachinesSuite, ProcessesSuite, FilesSuite, ImagesSuite, FreezingSuite, SnapshotsSuite, ChangesSuite):
     """Derive from it, and give it a fixture named `rig`."""

@@ -43,6 +43,8 @@ class LocalRig:
     async def clean(self) -> None:
         for directory in self._paths.machines.iterdir():
             await self.host.destroy(MachineId(directory.name))
+        for saved in self.host.snapshots():
+            await self.host.remove_snapshot(saved.id)
         await self.host.close()
 
 
