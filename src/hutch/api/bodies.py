@@ -53,9 +53,14 @@ async def whole(request: Request, limit: int = JSON_LIMIT) -> bytes:
     return bytes(body)
 
 
-async def parse(request: Request, model: type[Model]) -> Model:
-    """The body as `model`, whatever content type it claims. Raises `TooLarge`, `Malformed` or `Unfit`."""
+async def parse(request: Request, model: type[Model], optional: bool = False) -> Model:
+    """The body as `model`, whatever content type it claims. Raises `TooLarge`, `Malformed` or `Unfit`.
+
+    With `optional` no body is as good as an empty object.
+    """
     body = await whole(request)
+    if optional and not body.strip():
+        body = b"{}"
     try:
         return model.model_validate_json(body)
     except pydantic.ValidationError as flaws:

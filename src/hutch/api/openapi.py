@@ -15,10 +15,10 @@ _REF = "#/components/schemas/{model}"
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
-def body(model: type[BaseModel]) -> dict[str, Any]:
+def body(model: type[BaseModel], optional: bool = False) -> dict[str, Any]:
     """For `openapi_extra`: this handler reads a `model`."""
     schema = {"$ref": _REF.format(model=f"{model.__name__}Body")}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": not optional, "content": {"application/json": {"schema": schema}}}}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """create, start, stop, rm, ps, logs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,29 +12,59 @@ from hutch.cli.failure import Failure
 if TYPE_CHECKING:
     from hutch.client import Hutch, NewMachine, models
 
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help="debian, or any OCI reference: python:3.12, …")]
-Machines = Annotated[list[str], typer.Argument(metavar="MACHINE…", help="Names, ids, or beginnings of one.")]
+Image = Annotated[str | None, typer.Argument(metavar="IMAGE", help="debian, or any OCI reference: python:3.12, …")]
 
 
-def new_machine(image: str, shape: options.Shape, surroundings: options.Surroundings) -> "NewMachine":
+@dataclass(frozen=True)
+class Origin:
+    """What a machine is made of: an image or a snapshot."""
+
+    image: str = ""
+    snapshot: str | None = None
+
+
+def origin(image: str | None, snapshot: str | None) -> Origin:
+    """Exactly one of the two, or the command line makes no sense."""
+    if (image is None) == (snapshot is None):
+        raise typer.BadParameter("name either an image or a snapshot", param_hint="IMAGE or --from SNAPSHOT")
+    return Origin(image or "", snapshot)
+
+
+def new_machine(
+    of: Origin, shape: options.Shape, life: options.Life, env: Sequence[str] = (), workdir: str | None = None
+) -> "NewMachine":
     """What is asked for."""
     from hutch.client import NewMachine
 
+    persistence, priority = options.persistence(life.persistence)
     return NewMachine(
-        image=image,
+        image=of.image,
+        snapshot=of.snapshot,
         name=shape.name,
         cpus=shape.cpus,
         memory_mb=shape.memory,
         disk_gb=shape.disk,
         network="blocked" if shape.offline else None,
-        env=options.pairs(surroundings.env, "--env"),
-        workdir=surroundings.workdir,
+        env=options.pairs(env, "--env"),
+        workdir=workdir,
         labels=options.pairs(shape.label, "--label"),
+        auto_stop_seconds=options.seconds(life.idle, "--idle"),
+        idle_action=life.idle_action,
+        ttl_seconds=options.seconds(life.ttl, "--ttl"),
+        lifetime_action=life.ttl_action,
+        delete_after_suspended_seconds=options.seconds(life.delete_suspended, "--delete-suspended"),
+        persistence=persistence,
+        priority=priority,
     )
 
 
-def start_shown(hutch: "Hutch", id: str, name: str) -> None:
+def start_shown(hutch: "Hutch", id: str, name: str) -> "models.Machine":
     """Start it; on a terminal, show how it gets on."""
+    return started(hutch, id, f"starting {name}", lambda: hutch.machines.start(id))
+
+
+def started(hutch: "Hutch", id: str, what: str, start: "Callable[[], models.Machine]") -> "models.Machine":
+    """What `start` returns; on a terminal, `what` is shown meanwhile, and how the machine gets on."""
     from hutch.client import errors
 
     def look(tell: progress.Tell) -> None:
@@ -44,12 +75,16 @@ def start_shown(hutch: "Hutch", id: str, name: str) -> None:
         if now:
             tell(now.phase, now.fraction)
 
-    with progress.polled(f"starting {name}", look):
-        hutch.machines.start(id)
+    with progress.polled(what, look):
+        return start()
 
 
 def state(machine: "models.Machine") -> str:
     """A machine's state for a person."""
+    if machine.state == "paused" or (
+        machine.state == "started" and machine.state_detail not in ("running", "starting")
+    ):
+        return machine.state_detail
     if machine.state != "started" or machine.ready:
         return machine.state
     if machine.progress is None:
@@ -58,31 +93,36 @@ def state(machine: "models.Machine") -> str:
     return f"starting: {machine.progress.phase}{done}"
 
 
-def _each(typed: list[str], act: Callable[["Hutch", str, str], object]) -> None:
+def each(typed: list[str], act: "Callable[[Hutch, str, str], models.Machine | None]", as_json: bool = False) -> None:
     """Do it to every machine, whatever happens to the others; print those it was done to."""
-    code = 0
+    code, done = 0, []
     for text in typed:
         try:
             with service.connect() as hutch:
-                act(hutch, service.machine_id(hutch, text), text)
-            out.data(text)
+                done.append(act(hutch, service.machine_id(hutch, text), text))
+            if not as_json:
+                out.data(text)
         except Failure as failure:
             out.complain(failure)
             code = failure.code
+    if as_json:
+        out.as_json(done)
     if code:
         raise typer.Exit(code)
 
 
 @options.flat
 def create(
-    image: Image,
-    shape: options.Shape,
+    image: Image = None,
+    snapshot: options.From = None,
+    shape: options.Shape = options.Shape(),  # noqa: B008 (flattened into options)
+    life: options.Life = options.Life(),  # noqa: B008
     env: Annotated[list[str] | None, typer.Option("-e", "--env", metavar="KEY=VAL")] = None,
     workdir: Annotated[str | None, typer.Option("-w", "--workdir", help="Where its commands run.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make a machine, stopped. Prints its id."""
-    wanted = new_machine(image, shape, options.Surroundings(env=env or [], workdir=workdir))
+    """Make a machine, stopped, or of a snapshot, suspended. Prints its id."""
+    wanted = new_machine(origin(image, snapshot), shape, life, env or (), workdir)
     with service.connect() as hutch:
         machine = hutch.machines.create(wanted)
     if as_json:
@@ -91,19 +131,19 @@ def create(
         out.data(machine.id)
 
 
-def start(machines: Machines) -> None:
+def start(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:
     """Start machines; returns when they are ready."""
-    _each(machines, start_shown)
+    each(machines, start_shown, as_json)
 
 
-def stop(machines: Machines) -> None:
+def stop(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:
     """Stop machines; their disks stay."""
-    _each(machines, lambda hutch, id, _: hutch.machines.stop(id))
+    each(machines, lambda hutch, id, _: hutch.machines.stop(id), as_json)
 
 
-def rm(machines: Machines) -> None:
+def rm(machines: options.MachineRefs) -> None:
     """Delete machines, disks and all, whatever their state."""
-    _each(machines, lambda hutch, id, _: hutch.machines.delete(id))
+    each(machines, lambda hutch, id, _: hutch.machines.delete(id))
 
 
 _MACHINES: out.Columns = (

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from hutch.cli import copy, doctor, images, keys, machines, options, out, run, up
+from hutch.cli import (
+    copy,
+    doctor,
+    freezing,
+    images,
+    keys,
+    machines,
+    options,
+    out,
+    pools,
+    run,
+    snapshots,
+    tree,
+    up,
+)
 from hutch.cli.failure import Code, Failure
 
 app = typer.Typer(
@@ -25,10 +39,20 @@ app.command()(machines.create)
 app.command()(machines.start)
 app.command()(machines.stop)
 app.command()(machines.rm)
+app.command()(freezing.pause)
+app.command()(freezing.suspend)
+app.command()(freezing.resume)
+app.command()(freezing.fork)
+app.command()(freezing.rollback)
+app.command()(freezing.resize)
+app.command()(freezing.wait)
 app.command()(machines.ps)
+app.command()(tree.tree)
 app.command("exec", cls=options.WordsCommand)(run.exec_)
 app.command()(copy.cp)
 app.command()(machines.logs)
+app.add_typer(snapshots.app, name="snapshot")
+app.add_typer(pools.app, name="pool")
 app.add_typer(images.app, name="image")
 app.add_typer(keys.app, name="key")
 

@@ -5,9 +5,10 @@ Without it every command would repeat them, and a function with a dozen paramete
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -45,15 +46,48 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What a new machine is to be."""
+class PoolShape:
+    """What the machines of a new pool are to be."""
 
     name: Annotated[str | None, typer.Option(help="A name of your choice.")] = None
     cpus: Annotated[int | None, typer.Option(help="vCPUs.")] = None
     memory: Annotated[int | None, typer.Option(help="Memory in MiB.")] = None
     disk: Annotated[int | None, typer.Option(help="Disk in GiB.")] = None
-    label: Annotated[list[str], typer.Option("--label", "-l", metavar="NAME=VALUE")] = field(default_factory=list)
     offline: Annotated[bool, typer.Option("--offline", help="Reach nothing.")] = False
+
+
+@dataclass(frozen=True)
+class Shape(PoolShape):
+    """What a new machine is to be."""
+
+    label: Annotated[list[str], typer.Option("--label", "-l", metavar="NAME=VALUE")] = field(default_factory=list)
+
+
+Action = Literal["stop", "suspend", "destroy"]
+"""What a timer may do."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """How long a new machine lives without anybody asking."""
+
+    idle: Annotated[str | None, typer.Option(metavar="TIME", help="After so long without use: 90s, 10m, 2h, 1d.")] = (
+        None
+    )
+    idle_action: Annotated[Action | None, typer.Option(help="What --idle does; stop if not said.")] = None
+    ttl: Annotated[str | None, typer.Option(metavar="TIME", help="So long after it was made.")] = None
+    ttl_action: Annotated[Action | None, typer.Option(help="What --ttl does; destroy if not said.")] = None
+    delete_suspended: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Delete it when it has been suspended for so long.")
+    ] = None
+    persistence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="ephemeral: deleted when it stops or is suspended. sticky[:0-10]: when room is needed, the lowest "
+            "first. persistent: never.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -90,11 +124,43 @@ class WordsCommand(typer.core.TyperCommand):
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 MachineRef = Annotated[str, typer.Argument(metavar="MACHINE", help="A name, an id, or the beginning of one.")]
+MachineRefs = Annotated[list[str], typer.Argument(metavar="MACHINE…", help="Names, ids, or beginnings of one.")]
+SnapshotRef = Annotated[
+    str, typer.Argument(metavar="SNAPSHOT", help="A name or an id, as `hutch snapshot ls` shows it.")
+]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="SNAPSHOT", help="Of this snapshot instead of an image: name or id.")
+]
 
 
-def pairs(given: list[str], option: str) -> dict[str, str]:
+def pairs(given: Sequence[str], option: str) -> dict[str, str]:
     """`NAME=VALUE` texts as a mapping."""
     for text in given:
         if "=" not in text:
             raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
     return dict(text.split("=", 1) for text in given)
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str | None, option: str) -> int | None:
+    """`90`, `90s`, `10m`, `2h` or `1d`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)([smhd]?)", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not a time such as 90s, 10m, 2h or 1d", param_hint=option)
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def persistence(text: str | None) -> tuple[str | None, int | None]:
+    """`ephemeral`, `persistent`, `sticky` or `sticky:PRIORITY`: the class, and the priority if one was named."""
+    name, colon, priority = (text or "").partition(":")
+    if text is None:
+        return None, None
+    if name not in ("ephemeral", "sticky", "persistent") or (colon and (name != "sticky" or not priority.isdecimal())):
+        raise typer.BadParameter(
+            f"{text!r} is not ephemeral, sticky, sticky:PRIORITY or persistent", param_hint="--persistence"
+        )
+    return name, int(priority) if colon else None

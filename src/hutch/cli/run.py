@@ -72,19 +72,27 @@ def _removed(hutch: "Hutch", machine: "models.Machine", keep: bool) -> Iterator[
 
 @options.flat
 def run(
-    image: machines.Image,
+    image: machines.Image = None,
     words: Words = None,
+    snapshot: options.From = None,
     shape: options.Shape = options.Shape(),  # noqa: B008 (flattened into options)
+    life: options.Life = options.Life(),  # noqa: B008
     surroundings: options.Surroundings = options.Surroundings(),  # noqa: B008
     keep: Annotated[bool, typer.Option("--keep", help="Do not delete the machine afterwards.")] = False,
 ) -> None:
-    """Run a command in a new machine and delete it afterwards. Without a command, what the image itself runs."""
+    """Run a command in a new machine and delete it afterwards. Without a command, what the image itself runs.
+
+    With --from there is no IMAGE: all words are the command's.
+    """
+    if snapshot is not None and image is not None:
+        words, image = [image, *(words or ())], None
+    wanted = machines.new_machine(machines.origin(image, snapshot), shape, life, surroundings.env, surroundings.workdir)
     with service.connect(Code.NOT_RUN) as hutch:
-        machine = hutch.machines.create(machines.new_machine(image, shape, surroundings))
+        machine = hutch.machines.create(wanted)
         with _removed(hutch, machine, keep):
             machines.start_shown(hutch, machine.id, machine.name)
-            wanted = command(_image_argv(hutch, machine, words or ()), surroundings)
-            code = streaming.run(hutch, machine.id, wanted)
+            line = command(_image_argv(hutch, machine, words or ()), surroundings)
+            code = streaming.run(hutch, machine.id, line)
     raise typer.Exit(code)
 
 

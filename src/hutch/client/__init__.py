@@ -12,3 +12,4 @@ from hutch.client.errors import ApiError as ApiError
 from hutch.client.errors import Unreachable as Unreachable
 from hutch.client.models import Command as Command
 from hutch.client.models import NewMachine as NewMachine
+from hutch.client.models import NewPool as NewPool

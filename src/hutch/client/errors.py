@@ -53,6 +53,10 @@ class Unavailable(ApiError):
     """503: not now; try again."""
 
 
+class TimedOut(ApiError):
+    """504: it did not happen in the time given."""
+
+
 _KINDS: dict[int, type[ApiError]] = {
     400: Invalid,
     401: Unauthorized,
@@ -62,6 +66,7 @@ _KINDS: dict[int, type[ApiError]] = {
     413: Invalid,
     422: Unprocessable,
     503: Unavailable,
+    504: TimedOut,
 }
 
 

@@ -7,9 +7,9 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class NewMachine:
-    """A machine to make; None means the service's default."""
+    """A machine to make; None means the service's default. Of an image, or with `snapshot` (id or name) of that."""
 
-    image: str
+    image: str = ""
     name: str | None = None
     cpus: int | None = None
     memory_mb: int | None = None
@@ -19,9 +19,30 @@ class NewMachine:
     workdir: str | None = None
     command: Sequence[str] | None = None  # started beside the agent at every start
     labels: Mapping[str, str] = field(default_factory=dict)
-    ephemeral: bool = False  # deleted when it stops
+    ephemeral: bool = False  # deleted when it stops or is suspended
     auto_stop_seconds: int | None = None
     ttl_seconds: int | None = None
+    snapshot: str | None = None
+    idle_action: str | None = None  # what auto_stop_seconds does: stop, suspend or destroy
+    lifetime_action: str | None = None  # what ttl_seconds does
+    delete_after_suspended_seconds: int | None = None
+    persistence: str | None = None  # ephemeral, sticky or persistent
+    priority: int | None = None  # 0 to 10, of a sticky one: higher stays longer
+
+
+@dataclass(frozen=True)
+class NewPool:
+    """A pool of machines to keep ready; None means the service's default."""
+
+    image: str
+    name: str | None = None
+    min: int | None = None  # so many are kept ready
+    max: int | None = None  # so many at most, as claims come faster
+    cpus: int | None = None
+    memory_mb: int | None = None
+    disk_gb: int | None = None
+    network: str | None = None  # open or blocked
+    warm_up: Sequence[str] | None = None  # run in each before it waits
 
 
 @dataclass(frozen=True)
@@ -30,6 +51,15 @@ class Progress:
 
     phase: str
     fraction: float | None
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """Seconds until each timer of a machine fires, as things stood; None: it will not."""
+
+    idle: float | None
+    lifetime: float | None
+    suspended: float | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +85,59 @@ class Machine:
     command: Sequence[str] | None = None
     reason: str | None = None  # why it failed
     progress: Progress | None = None  # while it starts
+    state_detail: str = ""  # exactly: running, paused, suspended, stopping…
+    persistence: str = "persistent"
+    priority: int | None = None  # of a sticky one
+    auto_stop_seconds: int | None = None
+    idle_action: str = "stop"
+    ttl_seconds: int | None = None
+    lifetime_action: str = "destroy"
+    delete_after_suspended_seconds: int | None = None
+    suspended_at: datetime | None = None
+    last_activity_at: datetime | None = None
+    parent: str | None = None  # of which it is a fork, or of whose snapshot it was made
+    snapshot: str | None = None  # of which it was made
+    remaining: Remaining | None = None  # only of one that was looked at by itself
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable copy of a machine, memory and processes included."""
+
+    id: str
+    name: str
+    machine: str  # of which it was made; that may be gone
+    image: str
+    status: str  # ready or damaged
+    size: int  # bytes that it alone takes
+    cpus: int
+    memory_mb: int
+    disk_gb: int
+    created_at: datetime
+    damage: Sequence[str] = ()  # what the last verification found
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Machines that are kept ready, and how they stand."""
+
+    id: str
+    name: str
+    image: str
+    status: str  # ready, filling or waiting
+    min: int
+    max: int
+    ready: int
+    making: int
+    claimed: int  # since the service began
+    cpus: int
+    memory_mb: int
+    disk_gb: int
+    network: str
+    warm_up: Sequence[str] | None
+    created_at: datetime
+    reason: str | None = None  # why it is not full, if it should be
 
 
 @dataclass(frozen=True)

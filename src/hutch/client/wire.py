@@ -27,6 +27,16 @@ def machine_path(machine: str, *rest: str) -> str:
     return "/".join(("/v1/machines", segment(machine), *rest))
 
 
+def snapshot_path(snapshot: str, *rest: str) -> str:
+    """The path of a snapshot, by id or name, or of something below it."""
+    return "/".join(("/v1/checkpoints", segment(snapshot), *rest))
+
+
+def pool_path(pool: str, *rest: str) -> str:
+    """The path of a pool, by id or name, or of something below it."""
+    return "/".join(("/v1/pools", segment(pool), *rest))
+
+
 def file_path(machine: str, path: str) -> str:
     """The path of a file in a machine, every segment encoded by itself."""
     return machine_path(machine, "files", *(segment(part) for part in path.lstrip("/").split("/")))
@@ -45,23 +55,54 @@ def _maybe_time(text: str | None) -> datetime | None:
     return None if text is None else time(text)
 
 
-def new_machine(it: models.NewMachine) -> Json:
-    """The body of a create."""
-    resources = _given({"cpus": it.cpus, "memoryMb": it.memory_mb, "diskGb": it.disk_gb})
-    return {"source": {"type": "image", "reference": it.image}} | _given(
+def _resources(it: models.NewMachine | models.NewPool) -> dict[str, Any]:
+    return _given({"cpus": it.cpus, "memoryMb": it.memory_mb, "diskGb": it.disk_gb})
+
+
+def _network(mode: str | None) -> Json | None:
+    return {"mode": mode} if mode else None
+
+
+def _persistence(it: models.NewMachine) -> Json | None:
+    return {"type": it.persistence} | _given({"priority": it.priority}) if it.persistence else None
+
+
+def _character(it: models.NewMachine) -> dict[str, Any]:
+    return _given(
         {
             "name": it.name,
-            "resources": resources,
-            "network": it.network and {"mode": it.network},
             "env": dict(it.env),
             "workdir": it.workdir,
             "command": None if it.command is None else list(it.command),
             "labels": dict(it.labels),
             "ephemeral": it.ephemeral,
             "autoStopSeconds": it.auto_stop_seconds,
+            "idleAction": it.idle_action,
             "ttlSeconds": it.ttl_seconds,
+            "lifetimeAction": it.lifetime_action,
+            "deleteAfterSuspendedSeconds": it.delete_after_suspended_seconds,
+            "persistence": _persistence(it),
         }
     )
+
+
+def new_machine(it: models.NewMachine) -> Json:
+    """The body of a create."""
+    kind, reference = ("image", it.image) if it.snapshot is None else ("checkpoint", it.snapshot)
+    shape = _given({"resources": _resources(it), "network": _network(it.network)})
+    return {"source": {"type": kind, "reference": reference}} | shape | _character(it)
+
+
+def claim(it: models.NewMachine | None) -> Json:
+    """The body of a claim: what of a new machine its pool does not decide."""
+    return {} if it is None else _character(it)
+
+
+def new_pool(it: models.NewPool) -> Json:
+    """The body of a new pool."""
+    network = None if it.network is None else it.network == "open"
+    rest = {"name": it.name, "min": it.min, "max": it.max, "warmUp": it.warm_up and list(it.warm_up)}
+    return {"image": it.image} | _resources(it) | _given(rest) | ({} if network is None else {"network": network})
 
 
 def command(it: models.Command) -> Json:
@@ -83,29 +124,86 @@ def progress(data: Json) -> models.Progress:
     return models.Progress(data["phase"], data["fraction"])
 
 
+def _remaining(data: Json | None) -> models.Remaining | None:
+    if data is None:
+        return None
+    names = ("idleRemainingSeconds", "lifetimeRemainingSeconds", "suspendedRemainingSeconds")
+    return models.Remaining(*(data[name] for name in names))
+
+
+def _shape(data: Json) -> dict[str, int]:
+    return {"cpus": data["cpus"], "memory_mb": data["memoryMb"], "disk_gb": data["diskGb"]}
+
+
 def machine(data: Json) -> models.Machine:
     """A machine."""
-    resources = data["resources"]
     return models.Machine(
         id=data["id"],
         name=data["name"],
         image=data["source"]["reference"],
         digest=data["source"]["digest"],
         state=data["state"],
+        state_detail=data["stateDetail"],
         ready=data["ready"],
-        cpus=resources["cpus"],
-        memory_mb=resources["memoryMb"],
-        disk_gb=resources["diskGb"],
         network=data["network"]["mode"],
         env=data["env"],
         labels=data["labels"],
         ephemeral=data["ephemeral"],
+        persistence=data["persistence"]["type"],
+        priority=data["persistence"]["priority"],
+        auto_stop_seconds=data["autoStopSeconds"],
+        idle_action=data["idleAction"],
+        ttl_seconds=data["ttlSeconds"],
+        lifetime_action=data["lifetimeAction"],
+        delete_after_suspended_seconds=data["deleteAfterSuspendedSeconds"],
         created_at=time(data["createdAt"]),
         ready_at=_maybe_time(data["readyAt"]),
+        suspended_at=_maybe_time(data["suspendedAt"]),
+        last_activity_at=_maybe_time(data["lastActivityAt"]),
         workdir=data["workdir"],
         command=data["command"],
         reason=data.get("reason"),
         progress=progress(data["progress"]) if "progress" in data else None,
+        parent=data["parentId"],
+        snapshot=data["checkpointId"],
+        remaining=_remaining(data.get("timers")),
+        **_shape(data["resources"]),
+    )
+
+
+def snapshot(data: Json) -> models.Snapshot:
+    """A checkpoint, which is what the wire calls a snapshot."""
+    return models.Snapshot(
+        id=data["id"],
+        name=data["name"],
+        machine=data["machineId"],
+        image=data["source"]["reference"],
+        status=data["status"],
+        size=data["sizeBytes"],
+        created_at=time(data["createdAt"]),
+        damage=data["damage"],
+        verified_at=_maybe_time(data["verifiedAt"]),
+        **_shape(data["resources"]),
+    )
+
+
+def pool(data: Json) -> models.Pool:
+    """A pool."""
+    return models.Pool(
+        id=data["id"],
+        name=data["name"],
+        image=data["image"],
+        status=data["status"],
+        min=data["min"],
+        max=data["max"],
+        ready=data["idleCount"],
+        making=data["makingCount"],
+        claimed=data["busyCount"],
+        network=data["network"]["mode"],
+        warm_up=data["warmUp"],
+        created_at=time(data["createdAt"]),
+        reason=data["reason"],
+        **_shape(data["resources"]),
     )
 
 

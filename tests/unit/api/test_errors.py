@@ -40,7 +40,7 @@ def misfit(model: type[pydantic.BaseModel], body: Any) -> str:
         ({"source": IMAGE, "command": "x"}, 'command: invalid type: string "x", expected a sequence'),
         (
             {"source": {"type": "disk", "reference": "x"}},
-            "source.type: unknown variant `disk`, expected `image` or `smolmachine`",
+            "source.type: unknown variant `disk`, expected `image`, `smolmachine` or `checkpoint`",
         ),
         ([], "invalid type: sequence, expected struct"),
         ({"source": IMAGE, "ephemeral": 1}, "ephemeral: invalid type: integer `1`, expected a boolean"),
@@ -73,6 +73,9 @@ def test_a_command_is_a_string_or_a_list_of_strings(command: Any) -> None:
         (errors.GuestNotFound("x"), 404),
         (errors.GuestDiskFull("x"), 422),
         (errors.MachineFailed("x"), 500),
+        (errors.Incompatible("x"), 409),
+        (errors.Damaged("x"), 500),
+        (errors.TimedOut("x"), 504),
         (errors.AgentUnavailable("x"), 503),
         (errors.Unsupported("x"), 501),
         (errors.HutchError("x"), 500),

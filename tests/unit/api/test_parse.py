@@ -1,14 +1,17 @@
 """From smol's requests to what control is asked."""
 
 import json
+from typing import TypeVar
 
 import pytest
 
 from hutch.api.smol import parse, requests
+from hutch.control import machines, pools
 from hutch.model import errors
-from hutch.model.machine import NetworkMode, Persistence, Timers
+from hutch.model.machine import NetworkMode, Persistence, Resources, TimerAction, Timers
 
 ID = "abcdefghij0123456789"
+Body = TypeVar("Body", bound=requests.Body)
 
 
 def create(**fields: object) -> requests.CreateMachine:
@@ -75,8 +78,6 @@ def test_what_the_sdk_always_sends_is_accepted() -> None:
         ("ports", [{"port": 80}]),
         ("credentials", ["token"]),
         ("cacheDisk", {"cache": "c"}),
-        ("branchable", True),
-        ("forkable", True),
         ("source.type", None),
         ("network.mode", None),
     ],
@@ -141,3 +142,129 @@ def test_a_signal_has_a_number_and_a_name(given: int | str) -> None:
 def test_a_signal_that_is_none_is_refused() -> None:
     with pytest.raises(errors.InvalidRequest, match="there is no 'SIGNONE'"):
         parse.signal_number("SIGNONE")
+
+
+def body(model: type[Body], **fields: object) -> Body:
+    return model.model_validate_json(json.dumps(fields))
+
+
+def test_a_machine_of_a_checkpoint_names_it_by_id_or_name_and_no_image() -> None:
+    for reference, meant in ((f"ckpt-{ID}", ID), (ID, ID), ("before", "before")):
+        wanted = parse.machine_request(create(source={"type": "checkpoint", "reference": reference}))
+        assert (wanted.image, wanted.snapshot) == ("", meant)
+    assert parse.machine_request(create()).snapshot is None
+
+
+def test_every_machine_can_be_branched_asked_for_or_not() -> None:
+    for asked in (True, False, None):
+        assert parse.machine_request(create(branchable=asked, forkable=asked)) == parse.machine_request(create())
+
+
+def test_timers_have_actions_of_their_own() -> None:
+    wanted = parse.machine_request(
+        create(
+            autoStopSeconds=5,
+            idleAction="suspend",
+            ttlSeconds=60,
+            lifetimeAction="stop",
+            deleteAfterSuspendedSeconds=9,
+        )
+    )
+    assert wanted.timers == Timers(5, TimerAction.SUSPEND, 60, TimerAction.STOP, 9)
+    assert parse.machine_request(create(idleAction=None, lifetimeAction=None)).timers == Timers()
+
+
+@pytest.mark.parametrize(
+    ("fields", "persistence", "priority"),
+    [
+        ({}, Persistence.PERSISTENT, 5),
+        ({"ephemeral": True}, Persistence.EPHEMERAL, 5),
+        ({"persistence": {"type": "ephemeral"}}, Persistence.EPHEMERAL, 5),
+        ({"persistence": {"type": "sticky"}}, Persistence.STICKY, 5),
+        ({"persistence": {"type": "sticky", "priority": 0}}, Persistence.STICKY, 0),
+        ({"ephemeral": False, "persistence": {"type": "sticky", "priority": 9}}, Persistence.STICKY, 9),
+        ({"ephemeral": True, "persistence": {"type": "ephemeral", "priority": None}}, Persistence.EPHEMERAL, 5),
+    ],
+)
+def test_persistence_is_ephemeral_sticky_or_persistent(
+    fields: dict[str, object], persistence: Persistence, priority: int
+) -> None:
+    wanted = parse.machine_request(create(**fields))
+    assert (wanted.persistence, wanted.priority) == (persistence, priority)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"ephemeral": True, "persistence": {"type": "sticky"}}, "ephemeral and persistence"),
+        ({"ephemeral": False, "persistence": {"type": "ephemeral"}}, "ephemeral and persistence"),
+        ({"persistence": {"type": "persistent", "priority": 3}}, r"persistence\.priority"),
+    ],
+)
+def test_persistence_that_contradicts_itself_is_refused(fields: dict[str, object], named: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=rf"^{named}"):
+        parse.machine_request(create(**fields))
+
+
+def test_a_branch_is_a_fork_of_one() -> None:
+    assert parse.branch(body(requests.Branch)) == machines.ForkRequest()
+    sent = body(requests.Branch, name="child", ports=[], branchable=True, freezeSource=True)
+    assert parse.branch(sent) == machines.ForkRequest(names=("child",), freeze_source=True)
+
+
+def test_a_batch_is_a_fork_of_many() -> None:
+    assert parse.branch_batch(body(requests.BranchBatch, ports=[], count=8, namePrefix="w")) == machines.ForkRequest(
+        count=8, name_prefix="w"
+    )
+    assert parse.branch_batch(body(requests.BranchBatch, names=["a", "b"])).names == ("a", "b")
+
+
+def test_a_branch_with_ports_is_refused_by_name() -> None:
+    for model, act in ((requests.Branch, parse.branch), (requests.BranchBatch, parse.branch_batch)):
+        with pytest.raises(errors.Unsupported, match=r"^ports: "):
+            act(body(model, ports=[{"port": 80, "hostPort": 0}]))  # type: ignore[operator]
+
+
+def test_what_is_restored_reaches_nothing_unless_asked_for() -> None:
+    plain = parse.restore_request(f"ckpt-{ID}", body(requests.Restore, name="web"))
+    assert (plain.snapshot, plain.name, plain.network.mode) == (ID, "web", NetworkMode.BLOCKED)
+    opened = parse.restore_request("before", body(requests.Restore, network={"mode": "open"}))
+    assert (opened.snapshot, opened.network.mode) == ("before", NetworkMode.OPEN)
+    with pytest.raises(errors.Unsupported, match=r"^cacheDisk: "):
+        parse.restore_request("before", body(requests.Restore, cacheDisk={"name": "c"}))
+
+
+def test_only_the_disk_grows() -> None:
+    has = Resources(1, 512, 20)
+    parse.check_growth(body(requests.Resize, cpus=1, memoryMb=512, diskGb=40), has)
+    for field, asked in (("cpus", 2), ("memoryMb", 256)):
+        with pytest.raises(errors.Unsupported, match=f"^{field}: "):
+            parse.check_growth(body(requests.Resize, **{field: asked}), has)
+
+
+def test_a_pool_is_asked_for_in_documented_and_in_native_words() -> None:
+    documented = parse.pool_request(
+        body(requests.CreatePool, image="debian", cpus=2, memoryMb=256, network=False, targetSize=3)
+    )
+    native = parse.pool_request(
+        body(requests.CreatePool, image="debian", name="p", min=2, max=4, diskGb=9, warmUp=["sync"], maxIdleSecs=0)
+    )
+    assert (documented.min, documented.max, documented.warm_up) == (3, None, None)
+    assert (documented.machine.cpus, documented.machine.memory_mib) == (2, 256)
+    assert documented.machine.network.mode is NetworkMode.BLOCKED
+    assert (native.name, native.min, native.max, native.machine.disk_gib) == ("p", 2, 4, 9)
+    assert native.warm_up == ("sync",)
+    assert native.machine.network.mode is NetworkMode.OPEN
+    assert parse.pool_request(body(requests.CreatePool, image="debian")).min == pools.PoolRequest(native.machine).min
+
+
+def test_a_pool_that_says_two_things_or_what_cannot_act_is_refused() -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"^targetSize and min"):
+        parse.pool_request(body(requests.CreatePool, image="debian", targetSize=1, min=1))
+    with pytest.raises(errors.Unsupported, match=r"^maxIdleSecs: "):
+        parse.pool_request(body(requests.CreatePool, image="debian", maxIdleSecs=60))
+
+
+def test_a_claim_chooses_what_its_pool_does_not() -> None:
+    wanted = parse.claim_request(body(requests.Claim, name="web", env={"A": "b"}, ttlSeconds=60))
+    assert (wanted.image, wanted.name, wanted.env, wanted.timers.lifetime) == ("", "web", {"A": "b"}, 60)

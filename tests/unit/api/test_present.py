@@ -9,9 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from hutch.api.smol import present, responses
-from hutch.control import health, images, machines, processes
+from hutch.control import health, images, machines, pools, processes
 from hutch.model import guest, keys
-from hutch.model.ids import KeyId, MachineId, ProcessId, TenantId
+from hutch.model.ids import KeyId, MachineId, PoolId, ProcessId, SnapshotId, TenantId
 from hutch.model.machine import (
     Event,
     ImageRef,
@@ -20,7 +20,12 @@ from hutch.model.machine import (
     MachineSpec,
     NetworkMode,
     NetworkPolicy,
+    Persistence,
+    Pool,
     Resources,
+    Snapshot,
+    TimerAction,
+    Timers,
 )
 from hutch.model.states import State
 
@@ -72,6 +77,76 @@ def test_a_running_machine_is_ready_since_a_time() -> None:
 def test_a_failed_machine_says_why_and_no_other_does() -> None:
     assert in_state(State.FAILED, reason="out of memory")["reason"] == "out of memory"
     assert "reason" not in in_state(State.STOPPED, reason="long ago")
+
+
+def test_paused_and_suspended_are_one_word_and_told_apart_beside_it() -> None:
+    for state in (State.PAUSED, State.SUSPENDED):
+        shown = in_state(state)
+        assert (shown["state"], shown["stateDetail"], shown["ready"]) == ("paused", state, False)
+
+
+def test_a_machine_tells_where_it_came_from_and_what_becomes_of_it() -> None:
+    shown = in_state(
+        State.SUSPENDED,
+        parent=MachineId("p"),
+        snapshot=SnapshotId("s"),
+        suspended_at=WHEN,
+        persistence=Persistence.STICKY,
+        priority=3,
+        timers=Timers(5, TimerAction.SUSPEND, 60, TimerAction.STOP, 9),
+    )
+    assert (shown["parentId"], shown["checkpointId"]) == ("mach-p", "ckpt-s")
+    assert (shown["ephemeral"], shown["persistence"]) == (False, {"type": "sticky", "priority": 3})
+    assert (shown["autoStopSeconds"], shown["idleAction"]) == (5, "suspend")
+    assert (shown["ttlSeconds"], shown["lifetimeAction"], shown["deleteAfterSuspendedSeconds"]) == (60, "stop", 9)
+    assert fits(responses.Machine, shown)["suspendedAt"] == "2026-11-22T06:05:04.321Z"
+
+
+def test_only_a_sticky_machine_has_a_priority() -> None:
+    assert in_state(State.STOPPED)["persistence"] == {"type": "persistent", "priority": None}
+    assert in_state(State.STOPPED, persistence=Persistence.EPHEMERAL)["ephemeral"]
+
+
+def test_remaining_times_are_told_only_if_they_were_asked_for() -> None:
+    shown = present.machine(MACHINE, remaining=machines.Remaining(idle=1.5))
+    assert fits(responses.Machine, shown)["timers"] == {
+        "idleRemainingSeconds": 1.5,
+        "lifetimeRemainingSeconds": None,
+        "suspendedRemainingSeconds": None,
+    }
+    assert "timers" not in present.machine(MACHINE)
+
+
+SNAPSHOT = Snapshot(SnapshotId("s"), TenantId("t"), "before", ID, SPEC, WHEN, 4096)
+
+
+def test_a_checkpoint_is_told_as_documented_and_more() -> None:
+    shown = fits(responses.Checkpoint, present.checkpoint(SNAPSHOT))
+    assert (shown["id"], shown["machineId"], shown["status"], shown["sizeBytes"]) == (
+        "ckpt-s",
+        f"mach-{ID}",
+        "ready",
+        4096,
+    )
+    assert (shown["name"], shown["reusedBytes"], shown["downloadUrl"], shown["arch"]) == ("before", None, "", "x86_64")
+
+
+def test_a_checkpoint_that_was_found_damaged_says_so() -> None:
+    found = dataclasses.replace(SNAPSHOT, damage=("memory: page 7",), verified_at=WHEN)
+    shown = fits(responses.Checkpoint, present.checkpoint(found))
+    assert (shown["status"], shown["damage"]) == ("damaged", ["memory: page 7"])
+
+
+@pytest.mark.parametrize(
+    ("ready", "making", "reason", "status"),
+    [(2, 0, None, "ready"), (3, 0, None, "ready"), (1, 1, None, "filling"), (0, 0, "no memory", "waiting")],
+)
+def test_a_pool_is_told_as_documented_and_more(ready: int, making: int, reason: str | None, status: str) -> None:
+    pool = Pool(PoolId("p"), TenantId("t"), "web", SPEC, 2, 4, ("sync",), WHEN)
+    shown = fits(responses.Pool, present.pool(pools.PoolStatus(pool, ready, making, 7, reason)))
+    assert (shown["id"], shown["image"], shown["status"]) == ("pool-p", "debian", status)
+    assert (shown["targetSize"], shown["idleCount"], shown["busyCount"], shown["makingCount"]) == (2, ready, 7, making)
+    assert (shown["min"], shown["max"], shown["warmUp"], shown["reason"]) == (2, 4, ["sync"], reason)
 
 
 def test_ids_are_shown_with_their_prefix() -> None:

@@ -5,9 +5,22 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hutch.api.smol import parse, requests
+from hutch.api.smol import parse, present, requests
 from hutch.client import errors, models, unasync, wire
+from hutch.control import machines
 from hutch.model import guest
+from hutch.model.ids import MachineId, TenantId
+from hutch.model.machine import (
+    ImageRef,
+    Machine,
+    MachineSpec,
+    NetworkMode,
+    Persistence,
+    Resources,
+    TimerAction,
+    Timers,
+)
+from hutch.model.states import State
 
 
 def test_the_sync_client_is_what_is_made_of_the_async_one() -> None:
@@ -20,6 +33,46 @@ def test_a_new_machine_of_the_sdk_is_a_request_of_the_api() -> None:
     wanted = models.NewMachine("debian", name="web", cpus=2, network="blocked", env={"A": "b"}, ttl_seconds=9)
     read = parse.machine_request(requests.CreateMachine.model_validate_json(wire.to_json(wire.new_machine(wanted))))
     assert (read.image, read.name, read.cpus, read.env, read.timers.lifetime) == ("debian", "web", 2, {"A": "b"}, 9)
+
+
+def test_what_is_to_become_of_a_new_machine_reaches_the_api() -> None:
+    wanted = models.NewMachine(
+        snapshot="before",
+        auto_stop_seconds=5,
+        idle_action="suspend",
+        ttl_seconds=60,
+        lifetime_action="stop",
+        delete_after_suspended_seconds=9,
+        persistence="sticky",
+        priority=0,
+    )
+    read = parse.machine_request(requests.CreateMachine.model_validate_json(wire.to_json(wire.new_machine(wanted))))
+    assert (read.image, read.snapshot, read.persistence, read.priority) == ("", "before", Persistence.STICKY, 0)
+    assert read.timers == Timers(5, TimerAction.SUSPEND, 60, TimerAction.STOP, 9)
+
+
+def test_a_new_pool_of_the_sdk_is_a_request_of_the_api() -> None:
+    wanted = models.NewPool("debian", name="p", min=0, max=4, memory_mb=128, network="blocked", warm_up=["sync"])
+    read = parse.pool_request(requests.CreatePool.model_validate_json(wire.to_json(wire.new_pool(wanted))))
+    assert (read.machine.image, read.name, read.min, read.max, read.warm_up) == ("debian", "p", 0, 4, ("sync",))
+    assert (read.machine.memory_mib, read.machine.network.mode) == (128, NetworkMode.BLOCKED)
+    plain = wire.new_pool(models.NewPool("debian"))
+    assert plain == {"image": "debian"}
+
+
+def test_a_claim_of_the_sdk_says_nothing_of_the_pools_shape() -> None:
+    assert wire.claim(None) == {}
+    assert wire.claim(models.NewMachine("debian", name="web", cpus=2, network="open")) == {"name": "web"}
+
+
+def test_a_machine_is_read_with_all_that_is_told_of_it() -> None:
+    when = datetime(2026, 11, 22, tzinfo=UTC)
+    spec = MachineSpec(ImageRef("debian", "sha256:1"), Resources(1, 512, 20), "web")
+    machine = Machine(MachineId("m"), TenantId("t"), "web", spec, State.SUSPENDED, when, when, parent=MachineId("p"))
+    read = wire.machine(present.machine(machine, remaining=machines.Remaining(suspended=3.0)))
+    assert (read.state, read.state_detail, read.parent, read.snapshot) == ("paused", "suspended", "mach-p", None)
+    assert read.remaining == models.Remaining(None, None, 3.0)
+    assert (read.idle_action, read.lifetime_action, read.persistence) == ("stop", "destroy", "persistent")
 
 
 def test_a_command_of_the_sdk_is_a_request_of_the_api_with_exact_stdin() -> None:
@@ -45,14 +98,19 @@ def test_every_part_of_a_files_path_is_encoded_by_itself(path: str, url: str) ->
 
 
 def test_a_page_of_output_is_read_with_its_offsets() -> None:
-    from hutch.api.smol import present
-
     shown = present.process_output(guest.Output(b"ab", 3, b"c", 0, guest.Exit(code=1)))
     assert wire.page(shown) == models.Page(b"ab", b"c", (5, 1), models.Exited(1))
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, errors.Invalid), (404, errors.NotFound), (409, errors.Conflict), (500, errors.ApiError)]
+    ("status", "kind"),
+    [
+        (400, errors.Invalid),
+        (404, errors.NotFound),
+        (409, errors.Conflict),
+        (504, errors.TimedOut),
+        (500, errors.ApiError),
+    ],
 )
 def test_an_error_keeps_the_servers_text_and_request_id(status: int, kind: type[errors.ApiError]) -> None:
     error = errors.of(status, "machine not found\n", "r-1")

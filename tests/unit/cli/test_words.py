@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hutch.cli import copy, main, options, run
+from hutch.cli import copy, machines, main, options, run, snapshots
 from hutch.cli.copy import Place
 
 Words = Annotated[list[str] | None, typer.Argument()]
@@ -107,7 +107,71 @@ def test_an_image_runs_as_docker_has_it(
     assert run.argv(entrypoint, cmd, words) == argv
 
 
-@pytest.mark.parametrize("words", ["", "run", "exec", "image", "key", "up", "doctor", "cp", "image pull", "key create"])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(None, None), ("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("0", 0)]
+)
+def test_a_time_has_a_unit_or_is_in_seconds(text: str | None, seconds: int | None) -> None:
+    assert options.seconds(text, "--idle") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "1.5h", "-1", "10 m", "1w", "1h30m", "ten"])
+def test_what_is_no_time_is_refused_with_what_one_looks_like(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="such as 90s, 10m, 2h or 1d"):
+        options.seconds(text, "--idle")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (None, (None, None)),
+        ("ephemeral", ("ephemeral", None)),
+        ("sticky", ("sticky", None)),
+        ("sticky:3", ("sticky", 3)),
+        ("persistent", ("persistent", None)),
+    ],
+)
+def test_a_class_of_persistence_may_have_a_priority(text: str | None, meant: tuple[str | None, int | None]) -> None:
+    assert options.persistence(text) == meant
+
+
+@pytest.mark.parametrize("text", ["", "forever", "sticky:", "sticky:high", "sticky:-1", "persistent:3", "ephemeral:"])
+def test_what_is_no_class_of_persistence_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="sticky:PRIORITY"):
+        options.persistence(text)
+
+
+def test_a_machine_is_made_of_an_image_or_of_a_snapshot() -> None:
+    assert machines.origin("debian", None) == machines.Origin("debian")
+    assert machines.origin(None, "before") == machines.Origin(snapshot="before")
+    for image, snapshot in ((None, None), ("debian", "before")):
+        with pytest.raises(typer.BadParameter, match="either an image or a snapshot"):
+            machines.origin(image, snapshot)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["web"], ["create", "web"]),
+        (["web", "--name", "before"], ["create", "web", "--name", "before"]),
+        (["--name", "before", "web"], ["create", "--name", "before", "web"]),
+        (["create", "ls"], ["create", "ls"]),
+        (["ls"], ["ls"]),
+        (["--help"], ["--help"]),
+        (["-h"], ["-h"]),
+        ([], []),
+    ],
+)
+def test_a_snapshot_of_a_machine_needs_no_other_word(typed: list[str], meant: list[str]) -> None:
+    assert snapshots.meant(typed, {"create", "ls", "rm", "verify"}, ("-h", "--help")) == meant
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("", "run", "exec", "image", "key", "up", "doctor", "cp", "image pull", "key create", "tree", "wait", "fork"),
+        *("pause", "suspend", "resume", "rollback", "resize", "snapshot", "snapshot create", "pool", "pool claim"),
+    ],
+)
 def test_every_command_has_a_help(words: str) -> None:
     result = CliRunner().invoke(main.app, [*words.split(), "--help"])
     assert result.exit_code == 0
@@ -115,7 +179,13 @@ def test_every_command_has_a_help(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["nope", "create", "create --cpus x debian", "create -e nonsense debian", "logs -n -1 m", "key revoke"]
+    "words",
+    [
+        *("nope", "create", "create --cpus x debian", "create -e nonsense debian", "logs -n -1 m", "key revoke"),
+        *("create --from s debian", "run", "create --idle soon debian", "create --idle-action sleep debian"),
+        *("create --persistence always debian", "fork", "fork -n 0 web", "rollback web", "resize web", "wait"),
+        *("resize --disk 0 web", "wait web --timeout -1", "pool create", "pool claim", "snapshot verify", "suspend"),
+    ],
 )
 def test_a_command_line_that_makes_no_sense_is_2(words: str) -> None:
     assert CliRunner().invoke(main.app, words.split()).exit_code == 2

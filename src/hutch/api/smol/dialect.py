@@ -10,7 +10,21 @@ from starlette.types import ASGIApp
 
 from hutch.api import auth, openapi, page
 from hutch.api.service import Service
-from hutch.api.smol import errors, execs, files, health, images, keys, machines, present, processes, requests
+from hutch.api.smol import (
+    checkpoints,
+    errors,
+    execs,
+    files,
+    freezing,
+    health,
+    images,
+    keys,
+    machines,
+    pools,
+    present,
+    processes,
+    requests,
+)
 
 _DOCUMENTS = frozenset({"/openapi.json", "/docs"})
 PUBLIC = health.PATHS | _DOCUMENTS
@@ -31,7 +45,7 @@ def routes(its: Service) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
     )
     app.state.service = its
-    for room in (machines, execs, files, processes, images, keys, health):
+    for room in (machines, freezing, checkpoints, pools, execs, files, processes, images, keys, health):
         app.include_router(room.router)
     errors.install(app)
     return app

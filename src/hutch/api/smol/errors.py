@@ -26,6 +26,8 @@ STATUSES: Mapping[type[errors.HutchError], int] = {
     errors.Conflict: 409,
     errors.NoCapacity: 422,
     errors.ImageUnavailable: 422,
+    errors.Incompatible: 409,
+    errors.Damaged: 500,
     errors.MachineFailed: 500,
     errors.AgentUnavailable: 503,
     errors.TimedOut: 504,

@@ -21,7 +21,7 @@ router = APIRouter(tags=["machines"])
     openapi_extra=openapi.body(requests.CreateMachine),
 )
 async def create(request: Request) -> Response:
-    """Make a machine, stopped."""
+    """Make a machine, stopped; of a checkpoint (native), suspended in it."""
     wanted = parse.machine_request(await bodies.parse(request, requests.CreateMachine))
     making = service.of(request).control.machines.create(service.principal(request), wanted)
     return present.Json(present.machine(await streams.unless_hung_up(request.receive, making)), 201)
@@ -39,13 +39,13 @@ async def list_all(request: Request, label: Annotated[Sequence[str], Query()] = 
 async def get(request: Request, id: str) -> Response:
     """One machine. Looking never wakes it."""
     caller, machines = service.principal(request), service.of(request).control.machines
-    machine = machines.find(caller, parse.machine_ref(id))
-    return present.Json(present.machine(machine, machines.progress(caller, machine.id)))
+    it = machines.find(caller, parse.machine_ref(id))
+    return present.Json(present.machine(it, machines.progress(caller, it.id)))
 
 
 @router.post("/v1/machines/{id}/start", responses={200: {"model": responses.Machine}})
 async def start(request: Request, id: str) -> Response:
-    """Start it; answers when it is ready. A started one is left alone."""
+    """Start it; answers when it is ready. A started one is left alone, a suspended one goes on where it was."""
     machines = service.of(request).control.machines
     return present.Json(present.machine(await machines.start(service.principal(request), refs.machine(request))))
 

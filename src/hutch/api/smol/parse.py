@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import Any
 
 from hutch.api.smol import present, requests
-from hutch.control import machines, processes
+from hutch.control import machines, pools, processes
 from hutch.model import errors, guest, ids
-from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, Timers
+from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, Resources, TimerAction, Timers
 
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {
     "python": ("python3", "-"),
@@ -27,27 +27,37 @@ MAX_DAYS = 36_500
 _MODES = {"open": NetworkMode.OPEN, "blocked": NetworkMode.BLOCKED, "allowCidrs": NetworkMode.ALLOW}
 
 
+def _ref(text: str, prefix: str) -> str:
+    bare = text.removeprefix(prefix)
+    return bare if ids.is_machine_id(bare) else text
+
+
 def machine_ref(text: str) -> str:
     """An id as it is shown or bare, without the prefix; anything else is a name, and stays as it is."""
-    bare = text.removeprefix(present.ID_PREFIX)
-    return bare if ids.is_machine_id(bare) else text
+    return _ref(text, present.ID_PREFIX)
+
+
+def checkpoint_ref(text: str) -> str:
+    """The same of a checkpoint."""
+    return _ref(text, present.CHECKPOINT_PREFIX)
+
+
+def pool_ref(text: str) -> str:
+    """The same of a pool."""
+    return _ref(text, present.POOL_PREFIX)
 
 
 def _cannot(field: str, why: str) -> errors.Unsupported:
     return errors.Unsupported(f"{field}: {why}")
 
 
-def _refuse_what_cannot_act(body: requests.CreateMachine) -> None:
-    later: Iterable[tuple[str, Any, str]] = (
-        ("mounts", body.mounts, "this service has no volumes yet"),
-        ("ports", body.ports, "this service cannot publish ports yet"),
-        ("credentials", body.credentials, "this service cannot hold credentials yet"),
-        ("cacheDisk", body.cache_disk, "this service has no cache disks"),
-        ("branchable", body.branchable, "this service cannot branch machines yet"),
-        ("forkable", body.forkable, "this service cannot branch machines yet"),
-        ("source.type", body.source.type != "image", "this service makes machines of images only"),
-    )
-    for field, given, why in later:
+_NO_PORTS = "this service cannot publish ports yet"
+_NO_CACHE_DISKS = "this service has no cache disks"
+
+
+def _refuse(*cannot_act: tuple[str, Any, str]) -> None:
+    """`Unsupported`, by name, for the first field that is given: empty, false and null are not."""
+    for field, given, why in cannot_act:
         if given:
             raise _cannot(field, why)
 
@@ -63,24 +73,122 @@ def network(given: requests.Network | None) -> NetworkPolicy:
     return NetworkPolicy(_MODES[given.mode])
 
 
+def _timers(body: requests.Character) -> Timers:
+    usual = Timers()
+    return Timers(
+        idle=body.auto_stop_seconds,
+        idle_action=TimerAction(body.idle_action) if body.idle_action else usual.idle_action,
+        lifetime=body.ttl_seconds,
+        lifetime_action=TimerAction(body.lifetime_action) if body.lifetime_action else usual.lifetime_action,
+        suspended=body.delete_after_suspended_seconds,
+    )
+
+
+def _persistence(body: requests.Character) -> dict[str, Any]:
+    """`ephemeral` and `persistence` say the same thing, and must not say two."""
+    given = body.persistence
+    if given is None:
+        return {"persistence": Persistence.EPHEMERAL if body.ephemeral else Persistence.PERSISTENT}
+    kind = Persistence(given.type)
+    if body.ephemeral is not None and body.ephemeral != (kind is Persistence.EPHEMERAL):
+        raise errors.InvalidRequest(f"ephemeral and persistence contradict each other: {given.type} was asked for")
+    if given.priority is None:
+        return {"persistence": kind}
+    if kind is not Persistence.STICKY:
+        raise errors.InvalidRequest("persistence.priority: only a sticky machine has one")
+    return {"persistence": kind, "priority": given.priority}
+
+
+def _character(body: requests.Character) -> dict[str, Any]:
+    return {
+        "name": body.name,
+        "env": body.env or {},
+        "workdir": body.workdir,
+        "command": None if body.command is None else tuple(body.command),
+        "labels": body.labels or {},
+        "timers": _timers(body),
+        **_persistence(body),
+    }
+
+
 def machine_request(body: requests.CreateMachine) -> machines.MachineRequest:
-    """A machine to make."""
-    _refuse_what_cannot_act(body)
-    resources = body.resources or requests.Resources()
+    """A machine to make, of an image or of a checkpoint. Every machine can be branched, asked for or not."""
+    _refuse(
+        ("mounts", body.mounts, "this service has no volumes yet"),
+        ("ports", body.ports, _NO_PORTS),
+        ("credentials", body.credentials, "this service cannot hold credentials yet"),
+        ("cacheDisk", body.cache_disk, _NO_CACHE_DISKS),
+        ("source.type", body.source.type == "smolmachine", "this service makes machines of images and checkpoints"),
+    )
+    resources, of_checkpoint = body.resources or requests.Resources(), body.source.type == "checkpoint"
     return machines.MachineRequest(
-        image=body.source.reference,
-        name=body.name,
+        image="" if of_checkpoint else body.source.reference,
+        snapshot=checkpoint_ref(body.source.reference) if of_checkpoint else None,
         cpus=resources.cpus,
         memory_mib=resources.memory_mb,
         disk_gib=resources.disk_gb,
         network=network(body.network),
-        env=body.env or {},
-        workdir=body.workdir,
-        command=None if body.command is None else tuple(body.command),
-        labels=body.labels or {},
-        persistence=Persistence.EPHEMERAL if body.ephemeral else Persistence.PERSISTENT,
-        timers=Timers(idle=body.auto_stop_seconds, lifetime=body.ttl_seconds),
+        **_character(body),
     )
+
+
+def restore_request(checkpoint: str, body: requests.Restore) -> machines.MachineRequest:
+    """A machine to make of a checkpoint, which the documented service keeps from the network unless told otherwise."""
+    _refuse(("cacheDisk", body.cache_disk, _NO_CACHE_DISKS))
+    policy = NetworkPolicy(NetworkMode.BLOCKED) if body.network is None else network(body.network)
+    return machines.MachineRequest(image="", snapshot=checkpoint_ref(checkpoint), name=body.name, network=policy)
+
+
+def branch(body: requests.Branch) -> machines.ForkRequest:
+    """One copy; like every machine it can be branched itself."""
+    _refuse(("ports", body.ports, _NO_PORTS))
+    names = None if body.name is None else (body.name,)
+    return machines.ForkRequest(names=names, freeze_source=bool(body.freeze_source))
+
+
+def branch_batch(body: requests.BranchBatch) -> machines.ForkRequest:
+    """Several copies."""
+    _refuse(("ports", body.ports, _NO_PORTS))
+    return machines.ForkRequest(
+        count=body.count,
+        names=None if body.names is None else tuple(body.names),
+        name_prefix=body.name_prefix,
+        freeze_source=bool(body.freeze_source),
+    )
+
+
+def check_growth(body: requests.Resize, has: Resources) -> None:
+    """`Unsupported` for other vCPUs or memory than the machine has: they stay as they are."""
+    for field, asked, now in (("cpus", body.cpus, has.cpus), ("memoryMb", body.memory_mb, has.memory_mib)):
+        if asked not in (None, now):
+            raise _cannot(field, f"a machine keeps what it was made with, {now}; only its disk grows")
+
+
+def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
+    """Machines to keep ready; `targetSize` is the documented name of `min`."""
+    _refuse(("maxIdleSecs", body.max_idle_secs, "machines of a pool wait until they are claimed or memory is needed"))
+    if body.target_size is not None and body.min is not None:
+        raise errors.InvalidRequest("targetSize and min are the same: give one of them")
+    least = body.target_size if body.min is None else body.min
+    mode = NetworkMode.BLOCKED if body.network is False else NetworkMode.OPEN
+    return pools.PoolRequest(
+        machine=machines.MachineRequest(
+            image=body.image,
+            cpus=body.cpus,
+            memory_mib=body.memory_mb,
+            disk_gib=body.disk_gb,
+            network=NetworkPolicy(mode),
+        ),
+        name=body.name,
+        max=body.max,
+        warm_up=None if body.warm_up is None else tuple(body.warm_up),
+        **({} if least is None else {"min": least}),
+    )
+
+
+def claim_request(body: requests.Claim) -> machines.MachineRequest:
+    """What a machine out of a pool is to be; image and shape are the pool's."""
+    return machines.MachineRequest(image="", **_character(body))
 
 
 def labels(given: Iterable[str]) -> dict[str, str]:

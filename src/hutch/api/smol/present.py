@@ -2,6 +2,7 @@
 
 import base64
 import codecs
+import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from hutch.control import health, images, machines, processes
+from hutch.control import health, images, machines, pools, processes
 from hutch.model import guest, keys
-from hutch.model.machine import Event, Machine, NetworkMode, NetworkPolicy, Persistence
+from hutch.model.machine import Event, ImageRef, Machine, NetworkMode, NetworkPolicy, Persistence, Resources, Snapshot
 from hutch.model.states import State
 
 ID_PREFIX = "mach-"
+CHECKPOINT_PREFIX = "ckpt-"
+POOL_PREFIX = "pool-"
+CAPABILITIES = ("machine.branch", "machine.branch_batch", "machine.branch_source_continues", "machine.lineage")
+ARCHITECTURE = platform.machine()
 API_VERSION = 2
 TEXT_LIMIT = 1024 * 1024
 """Bytes of a stream that the text fields of an exec show; the exact ones may show more."""
@@ -73,43 +78,126 @@ def progress(it: images.Progress) -> dict[str, Any]:
     return {"phase": it.phase, "fraction": it.fraction}
 
 
-def machine(it: Machine, getting_on: machines.Progress | None = None) -> dict[str, Any]:
-    """A machine; `reason` only if it failed, `progress` (`getting_on`) only while it starts."""
+def _source(ref: ImageRef) -> dict[str, Any]:
+    return {"type": "image", "reference": ref.reference, "digest": ref.digest}
+
+
+def _resources(it: Resources) -> dict[str, Any]:
+    return {"cpus": it.cpus, "memoryMb": it.memory_mib, "diskGb": it.disk_gib}
+
+
+def _prefixed(prefix: str, id: str | None) -> str | None:
+    return None if id is None else prefix + id
+
+
+def _life(it: Machine) -> dict[str, Any]:
+    """What becomes of it without anybody asking."""
+    is_sticky = it.persistence is Persistence.STICKY
+    return {
+        "ephemeral": it.persistence is Persistence.EPHEMERAL,
+        "persistence": {"type": it.persistence.value, "priority": it.priority if is_sticky else None},
+        "autoStopSeconds": it.timers.idle,
+        "idleAction": it.timers.idle_action.value,
+        "ttlSeconds": it.timers.lifetime,
+        "lifetimeAction": it.timers.lifetime_action.value,
+        "deleteAfterSuspendedSeconds": it.timers.suspended,
+    }
+
+
+def _remaining(it: machines.Remaining) -> dict[str, Any]:
+    return {
+        "idleRemainingSeconds": it.idle,
+        "lifetimeRemainingSeconds": it.lifetime,
+        "suspendedRemainingSeconds": it.suspended,
+    }
+
+
+def machine(
+    it: Machine, getting_on: machines.Progress | None = None, remaining: machines.Remaining | None = None
+) -> dict[str, Any]:
+    """A machine; `reason` only if it failed, `progress` (`getting_on`) only while it starts, `timers` if told."""
     spec, running = it.spec, it.state is State.RUNNING
     shown = {
         "id": ID_PREFIX + it.id,
         "name": it.name,
-        "source": {"type": "image", "reference": spec.image.reference, "digest": spec.image.digest},
+        "source": _source(spec.image),
         "state": STATES[it.state],
+        "stateDetail": it.state.value,
         "ready": running,
         "readyAt": time(it.ready_at) if running else None,
-        "resources": {
-            "cpus": spec.resources.cpus,
-            "memoryMb": spec.resources.memory_mib,
-            "diskGb": spec.resources.disk_gib,
-        },
+        "resources": _resources(spec.resources),
         "network": network(spec.network),
         "env": dict(spec.env),
         "workdir": spec.workdir,
         "command": spec.command,
         "labels": dict(it.labels),
-        "ephemeral": it.persistence is Persistence.EPHEMERAL,
-        "autoStopSeconds": it.timers.idle,
-        "ttlSeconds": it.timers.lifetime,
+        **_life(it),
+        "parentId": _prefixed(ID_PREFIX, it.parent),
+        "checkpointId": _prefixed(CHECKPOINT_PREFIX, it.snapshot),
+        "suspendedAt": time(it.suspended_at),
         "lastActivityAt": time(it.last_activity_at),
         "createdAt": _time(it.created_at),
         "updatedAt": _time(it.updated_at),
         "url": None,
         "ports": [],
-        "branchable": False,
-        "forkable": False,
-        "capabilities": {"exec": True, "branch": False},
+        "branchable": True,
+        "forkable": True,
+        "capabilities": {"exec": True, "branch": True},
     }
     if STATES[it.state] == "error":
         shown["reason"] = it.reason
     if it.state is State.STARTING and getting_on is not None:
         shown["progress"] = progress(getting_on)
+    if remaining is not None:
+        shown["timers"] = _remaining(remaining)
     return shown
+
+
+def checkpoint(it: Snapshot) -> dict[str, Any]:
+    """A checkpoint. It cannot be downloaded, and how much it shares with others is not counted."""
+    return {
+        "id": CHECKPOINT_PREFIX + it.id,
+        "machineId": ID_PREFIX + it.machine,
+        "status": "damaged" if it.damage else "ready",
+        "sizeBytes": it.size,
+        "reusedBytes": None,
+        "arch": ARCHITECTURE,
+        "createdAt": _time(it.created_at),
+        "downloadUrl": "",
+        "name": it.name,
+        "source": _source(it.spec.image),
+        "resources": _resources(it.spec.resources),
+        "damage": it.damage,
+        "verifiedAt": time(it.verified_at),
+    }
+
+
+def _standing(it: pools.PoolStatus) -> str:
+    if it.ready >= it.pool.min:
+        return "ready"
+    return "waiting" if it.reason else "filling"
+
+
+def pool(it: pools.PoolStatus) -> dict[str, Any]:
+    """A pool and how it stands."""
+    spec = it.pool.spec
+    return {
+        "id": POOL_PREFIX + it.pool.id,
+        "image": spec.image.reference,
+        "status": _standing(it),
+        "idleCount": it.ready,
+        "busyCount": it.claimed,
+        "targetSize": it.pool.min,
+        "name": it.pool.name,
+        "min": it.pool.min,
+        "max": it.pool.max,
+        "makingCount": it.making,
+        "resources": _resources(spec.resources),
+        "network": network(spec.network),
+        "warmUp": it.pool.warm_up,
+        "createdAt": _time(it.pool.created_at),
+        "reason": it.reason,
+    }
 
 
 def _text(data: bytes) -> str:
@@ -165,7 +253,7 @@ def health_report(it: health.Report, ready: bool) -> dict[str, Any]:
         "clusterId": it.cluster,
         "version": it.version,
         "apiVersion": API_VERSION,
-        "capabilities": [],
+        "capabilities": CAPABILITIES,
         "nodesTotal": 1,
         "nodesReady": int(ready),
         "groupsTotal": 0,

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from hutch.model.states import State
+
 
 def _command(value: object) -> object:
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(word, str) for word in value)):
@@ -29,9 +31,9 @@ class Body(BaseModel):
 
 
 class Source(Body):
-    """What a machine is made of."""
+    """What a machine is made of: an image, or (native) a checkpoint by id or name."""
 
-    type: Literal["image", "smolmachine"]
+    type: Literal["image", "smolmachine", "checkpoint"]
     reference: str
 
 
@@ -52,20 +54,39 @@ class Network(Body):
     hosts: list[str] = []
 
 
-class CreateMachine(Body):
-    """A machine to make."""
+class Persistence(Body):
+    """What becomes of a machine that does not run; `priority` (0 to 10) only of a sticky one. Native."""
 
-    source: Source
+    type: Literal["ephemeral", "sticky", "persistent"]
+    priority: U32 | None = None
+
+
+Action = Literal["stop", "suspend", "destroy"]
+
+
+class Character(Body):
+    """What a new machine is besides its shape: all that a machine out of a pool may still choose."""
+
     name: str | None = None
-    resources: Resources | None = None
-    network: Network | None = None
     env: Environment | None = None
     workdir: str | None = None
     command: list[str] | None = None
     labels: dict[str, str] | None = None
     auto_stop_seconds: U32 | None = None
+    idle_action: Action | None = None
     ttl_seconds: U32 | None = None
+    lifetime_action: Action | None = None
+    delete_after_suspended_seconds: U32 | None = None
     ephemeral: bool | None = None
+    persistence: Persistence | None = None
+
+
+class CreateMachine(Character):
+    """A machine to make."""
+
+    source: Source
+    resources: Resources | None = None
+    network: Network | None = None
     branchable: bool | None = None
     forkable: bool | None = None
     mounts: list[dict[str, Any]] | None = None
@@ -139,5 +160,90 @@ class PullImage(Body):
     reference: str
 
 
-ALL = (CreateMachine, Exec, Code, CreateKey, Signal, PullImage)
+class Pause(Body):
+    """How to pause: `keepMemory` (native) leaves the memory where it is instead of saving it."""
+
+    keep_memory: bool | None = None
+
+
+class Branch(Body):
+    """A branch of a machine."""
+
+    name: str | None = None
+    freeze_source: bool | None = None
+    branchable: bool | None = None
+    forkable: bool | None = None
+    ports: list[dict[str, Any]] | None = None
+
+
+class BranchBatch(Body):
+    """Several branches of a machine at once."""
+
+    count: U32 | None = None
+    names: list[str] | None = None
+    name_prefix: str | None = None
+    freeze_source: bool | None = None
+    ports: list[dict[str, Any]] | None = None
+
+
+class Resize(Body):
+    """What a machine is to have; what is left out stays."""
+
+    cpus: U32 | None = None
+    memory_mb: U32 | None = None
+    disk_gb: U32 | None = None
+
+
+class Rollback(Body):
+    """Where a machine is to go back to: one of its checkpoints, by id or name. Native."""
+
+    checkpoint: str
+
+
+class CreateCheckpoint(Body):
+    """A checkpoint to make. Native."""
+
+    name: str | None = None
+
+
+class Restore(Body):
+    """A machine to make of a checkpoint."""
+
+    name: str | None = None
+    network: Network | None = None
+    cache_disk: dict[str, Any] | None = None
+
+
+class CreatePool(Body):
+    """A pool of machines to keep ready. `name`, `min`, `max`, `diskGb` and `warmUp` are native extensions."""
+
+    image: str
+    cpus: U32 | None = None
+    memory_mb: U32 | None = None
+    disk_gb: U32 | None = None
+    network: bool | None = None
+    target_size: U32 | None = None
+    max_idle_secs: U32 | None = None
+    tenant_id: str | None = None
+    name: str | None = None
+    min: U32 | None = None
+    max: U32 | None = None
+    warm_up: list[str] | None = None
+
+
+class Claim(Character):
+    """What a machine out of a pool is to be. Native: the documented service reads no body."""
+
+
+class Wait(BaseModel):
+    """For what to wait, in the query: states as `stateDetail` tells them, and seconds. Native."""
+
+    state: Annotated[list[State], Field(min_length=1)] = [State.RUNNING]
+    timeout: Annotated[float, Field(ge=0, le=3600)] = 60
+
+
+ALL = (
+    *(CreateMachine, Exec, Code, CreateKey, Signal, PullImage),
+    *(Pause, Branch, BranchBatch, Resize, Rollback, CreateCheckpoint, Restore, CreatePool, Claim),
+)
 """For the OpenAPI document."""

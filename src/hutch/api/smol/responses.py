@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from hutch.model.states import State
+
 
 class Answer(BaseModel):
     """camelCase outside; nothing beyond what is declared."""
@@ -53,6 +55,24 @@ class Progress(Answer):
     fraction: float | None
 
 
+class Persistence(Answer):
+    """What becomes of a machine that does not run; `priority` only of a sticky one. Native."""
+
+    type: Literal["ephemeral", "sticky", "persistent"]
+    priority: int | None
+
+
+class Timers(Answer):
+    """Seconds until each timer fires, as things stand; null: it will not. Native."""
+
+    idle_remaining_seconds: float | None
+    lifetime_remaining_seconds: float | None
+    suspended_remaining_seconds: float | None
+
+
+Action = Literal["stop", "suspend", "destroy"]
+
+
 class Machine(Answer):
     """A machine."""
 
@@ -60,6 +80,7 @@ class Machine(Answer):
     name: str
     source: Source
     state: Literal["created", "stopped", "started", "paused", "error", "deleted"]
+    state_detail: State = Field(description="The exact state. Native.")
     ready: bool
     ready_at: str | None
     resources: Resources
@@ -69,8 +90,15 @@ class Machine(Answer):
     command: list[str] | None
     labels: dict[str, str]
     ephemeral: bool
+    persistence: Persistence
     auto_stop_seconds: int | None
+    idle_action: Action = Field(description="What autoStopSeconds does. Native.")
     ttl_seconds: int | None
+    lifetime_action: Action = Field(description="What ttlSeconds does. Native.")
+    delete_after_suspended_seconds: int | None = Field(description="Native.")
+    parent_id: str | None = Field(description="Of which it is a branch, or of whose checkpoint it was made. Native.")
+    checkpoint_id: str | None = Field(description="Of which it was made. Native.")
+    suspended_at: str | None = Field(description="Native.")
     last_activity_at: str | None
     created_at: str
     updated_at: str
@@ -81,6 +109,51 @@ class Machine(Answer):
     capabilities: Capabilities
     reason: str | None = Field(None, description="Why it failed. Native; only in state error.")
     progress: Progress | None = Field(None, description="Native; only while it starts.")
+    timers: Timers | None = Field(None, description="Native; only of one machine that is looked at.")
+
+
+class Branches(Answer):
+    """The branches that were made."""
+
+    clones: list[Machine]
+
+
+class Checkpoint(Answer):
+    """A checkpoint. What follows `downloadUrl` is native."""
+
+    id: str
+    machine_id: str
+    status: Literal["ready", "damaged"]
+    size_bytes: int
+    reused_bytes: int | None
+    arch: str
+    created_at: str
+    download_url: str
+    name: str
+    source: Source
+    resources: Resources
+    damage: list[str] = Field(description="What the last verification found.")
+    verified_at: str | None
+
+
+class Pool(Answer):
+    """A pool. What follows `targetSize` is native."""
+
+    id: str
+    image: str
+    status: Literal["ready", "filling", "waiting"]
+    idle_count: int
+    busy_count: int
+    target_size: int
+    name: str
+    min: int
+    max: int
+    making_count: int
+    resources: Resources
+    network: Network
+    warm_up: list[str] | None
+    created_at: str
+    reason: str | None = Field(description="Why it is not full, if it should be.")
 
 
 class ExecResult(Answer):

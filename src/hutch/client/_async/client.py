@@ -8,7 +8,9 @@ from hutch.client._async.http import Http
 from hutch.client._async.images import Images
 from hutch.client._async.keys import Keys
 from hutch.client._async.machines import Machines
+from hutch.client._async.pools import Pools
 from hutch.client._async.processes import Processes
+from hutch.client._async.snapshots import Snapshots
 
 DEFAULT_URL = "http://127.0.0.1:7070"
 
@@ -22,6 +24,8 @@ class AsyncHutch:
         self.machines = Machines(self._http)
         self.processes = Processes(self._http)
         self.files = Files(self._http)
+        self.snapshots = Snapshots(self._http)
+        self.pools = Pools(self._http)
         self.images = Images(self._http)
         self.keys = Keys(self._http)
 

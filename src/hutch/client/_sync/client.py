@@ -8,7 +8,9 @@ from hutch.client._sync.http import Http
 from hutch.client._sync.images import Images
 from hutch.client._sync.keys import Keys
 from hutch.client._sync.machines import Machines
+from hutch.client._sync.pools import Pools
 from hutch.client._sync.processes import Processes
+from hutch.client._sync.snapshots import Snapshots
 
 DEFAULT_URL = "http://127.0.0.1:7070"
 
@@ -22,6 +24,8 @@ class Hutch:
         self.machines = Machines(self._http)
         self.processes = Processes(self._http)
         self.files = Files(self._http)
+        self.snapshots = Snapshots(self._http)
+        self.pools = Pools(self._http)
         self.images = Images(self._http)
         self.keys = Keys(self._http)
 

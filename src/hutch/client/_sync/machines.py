@@ -1,9 +1,9 @@
 """Machines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hutch.client import models, wire
-from hutch.client._sync.http import LONG, Http
+from hutch.client._sync.http import LONG, Http, query
 
 
 class Machines:
@@ -23,11 +23,54 @@ class Machines:
 
     def start(self, machine: str) -> models.Machine:
         """Returns when it is ready."""
-        return wire.machine(self._http.json("POST", wire.machine_path(machine, "start"), timeout=LONG))
+        return self._do(machine, "start")
 
     def stop(self, machine: str) -> models.Machine:
         """Returns when it has shut down."""
-        return wire.machine(self._http.json("POST", wire.machine_path(machine, "stop"), timeout=LONG))
+        return self._do(machine, "stop")
+
+    def pause(self, machine: str) -> models.Machine:
+        """Its vCPUs stand still; its memory stays where it is, so that `resume` takes no time."""
+        return self._do(machine, "pause", {"keepMemory": True})
+
+    def suspend(self, machine: str) -> models.Machine:
+        """Memory and disk to the host's disk; returns when they are there. Any use wakes it."""
+        return self._do(machine, "suspend")
+
+    def resume(self, machine: str) -> models.Machine:
+        """Let a paused or suspended machine go on where it was; any other is started."""
+        return self._do(machine, "resume")
+
+    def fork(
+        self,
+        machine: str,
+        count: int | None = None,
+        names: Sequence[str] | None = None,
+        name_prefix: str | None = None,
+        freeze_source: bool = False,
+    ) -> list[models.Machine]:
+        """Running copies, memory and processes included: all or none. One unless `count` or `names` say otherwise."""
+        given = {"count": count, "names": None if names is None else list(names), "namePrefix": name_prefix}
+        body = query(given) | {"freezeSource": freeze_source}
+        path = wire.machine_path(machine, "branches", "batch")
+        made = self._http.json("POST", path, json=body, timeout=LONG)
+        return [wire.machine(it) for it in made["clones"]]
+
+    def rollback(self, machine: str, snapshot: str) -> models.Machine:
+        """Back to one of its own snapshots, by id or name; what it has become since is lost."""
+        return self._do(machine, "rollback", {"checkpoint": snapshot})
+
+    def resize(self, machine: str, disk_gb: int) -> models.Machine:
+        """Grow its disk."""
+        return self._do(machine, "resize", {"diskGb": disk_gb})
+
+    def wait(self, machine: str, *states: str, timeout: float = 60) -> models.Machine:
+        """Returns when it is in one of these states, as `state_detail` tells them; none means running.
+
+        `TimedOut` after `timeout` seconds, at most 3600; an error as soon as it fails or is gone.
+        """
+        params = [*(("state", state) for state in states), ("timeout", str(timeout))]
+        return wire.machine(self._http.json("GET", wire.machine_path(machine, "wait"), params=params, timeout=LONG))
 
     def delete(self, machine: str) -> None:
         """End and remove it."""
@@ -45,3 +88,7 @@ class Machines:
         """All that have these labels, newest first."""
         params = [("label", f"{name}={value}") for name, value in (labels or {}).items()]
         return [wire.machine(it) for it in self._http.json("GET", "/v1/machines", params=params)]
+
+    def _do(self, machine: str, what: str, body: Mapping[str, object] | None = None) -> models.Machine:
+        path = wire.machine_path(machine, what)
+        return wire.machine(self._http.json("POST", path, json=body or {}, timeout=LONG))

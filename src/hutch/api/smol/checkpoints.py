@@ -1,0 +1,83 @@
+"""Checkpoints, which Hutch calls snapshots: made of machines, looked at, verified, restored to machines, dropped."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hutch.api import bodies, openapi, service, streams
+from hutch.api.smol import parse, present, refs, requests, responses
+from hutch.model import errors
+
+router = APIRouter(tags=["checkpoints"])
+
+
+@router.post(
+    "/v1/machines/{id}/checkpoints",
+    status_code=201,
+    responses={201: {"model": responses.Checkpoint}},
+    openapi_extra=openapi.body(requests.CreateCheckpoint, optional=True),
+)
+async def create(request: Request, id: str) -> Response:
+    """Keep an immutable copy of it, memory and processes included; the machine goes on. Native: `name`."""
+    wanted = await bodies.parse(request, requests.CreateCheckpoint, optional=True)
+    snapshots = service.of(request).control.snapshots
+    made = await snapshots.create(service.principal(request), refs.machine(request), wanted.name)
+    return present.Json(present.checkpoint(made), 201)
+
+
+@router.get("/v1/machines/{id}/checkpoints", responses={200: {"model": list[responses.Checkpoint]}})
+async def list_of_machine(request: Request, id: str) -> Response:
+    """Those made of this machine, newest first."""
+    found = service.of(request).control.snapshots.list(service.principal(request), refs.machine(request))
+    return present.Json([present.checkpoint(it) for it in found])
+
+
+@router.get("/v1/checkpoints", responses={200: {"model": list[responses.Checkpoint]}})
+async def list_all(request: Request) -> Response:
+    """All, newest first. Native."""
+    found = service.of(request).control.snapshots.list(service.principal(request))
+    return present.Json([present.checkpoint(it) for it in found])
+
+
+@router.post("/v1/checkpoints", responses={501: {}})
+async def upload(request: Request) -> Response:
+    """Uploads are not taken: always 501."""
+    raise errors.Unsupported(
+        "checkpoints: this service takes no uploads; it restores what was made of its own machines"
+    )
+
+
+@router.get("/v1/checkpoints/{id}", responses={200: {"model": responses.Checkpoint}})
+async def get(request: Request, id: str) -> Response:
+    """One. Native."""
+    found = service.of(request).control.snapshots.find(service.principal(request), parse.checkpoint_ref(id))
+    return present.Json(present.checkpoint(found))
+
+
+@router.post(
+    "/v1/checkpoints/{id}/restore",
+    status_code=201,
+    responses={201: {"model": responses.Machine}},
+    openapi_extra=openapi.body(requests.Restore, optional=True),
+)
+async def restore(request: Request, id: str) -> Response:
+    """A new machine of it, suspended: its start goes on from there. Without `network` it reaches nothing."""
+    wanted = parse.restore_request(id, await bodies.parse(request, requests.Restore, optional=True))
+    making = service.of(request).control.machines.create(service.principal(request), wanted)
+    return present.Json(present.machine(await streams.unless_hung_up(request.receive, making)), 201)
+
+
+@router.post("/v1/checkpoints/{id}/verify", responses={200: {"model": responses.Checkpoint}})
+async def verify(request: Request, id: str) -> Response:
+    """Read all of it; `damage` says what is not as it was saved. Native."""
+    snapshots = service.of(request).control.snapshots
+    return present.Json(
+        present.checkpoint(await snapshots.verify(service.principal(request), refs.checkpoint(request, id)))
+    )
+
+
+@router.delete("/v1/checkpoints/{id}", status_code=204)
+async def delete(request: Request, id: str) -> Response:
+    """Drop it; machines made of it live on."""
+    await service.of(request).control.snapshots.delete(service.principal(request), refs.checkpoint(request, id))
+    return Response(status_code=204)

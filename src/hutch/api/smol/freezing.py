@@ -1,0 +1,111 @@
+"""Machines stood still, saved, copied, put back and grown; and waiting until one has come to a state."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hutch.api import bodies, openapi, service, streams
+from hutch.api.smol import parse, present, refs, requests, responses
+
+router = APIRouter(tags=["freezing"])
+
+_MACHINE: dict[int | str, dict[str, object]] = {200: {"model": responses.Machine}}
+_BRANCH: dict[int | str, dict[str, object]] = {201: {"model": responses.Machine}}
+_BRANCHES: dict[int | str, dict[str, object]] = {201: {"model": responses.Branches}}
+
+
+@router.post("/v1/machines/{id}/pause", responses=_MACHINE, openapi_extra=openapi.body(requests.Pause, optional=True))
+async def pause(request: Request, id: str) -> Response:
+    """Save memory and disk, and end its process; with `keepMemory` (native) only its vCPUs stand still.
+
+    Answers when that is done. Its processes go on when it is resumed, started, or (native) used.
+    """
+    body = await bodies.parse(request, requests.Pause, optional=True)
+    machines = service.of(request).control.machines
+    act = machines.pause if body.keep_memory else machines.suspend
+    return present.Json(present.machine(await act(service.principal(request), refs.machine(request))))
+
+
+@router.post("/v1/machines/{id}/suspend", responses=_MACHINE)
+async def suspend(request: Request, id: str) -> Response:
+    """As `pause` without a body. Native."""
+    machines = service.of(request).control.machines
+    return present.Json(present.machine(await machines.suspend(service.principal(request), refs.machine(request))))
+
+
+@router.post("/v1/machines/{id}/resume", responses=_MACHINE)
+async def resume(request: Request, id: str) -> Response:
+    """Let a paused machine go on; answers when it is ready. Any other is started."""
+    machines = service.of(request).control.machines
+    return present.Json(present.machine(await machines.resume(service.principal(request), refs.machine(request))))
+
+
+@router.post("/v1/machines/{id}/rollback", responses=_MACHINE, openapi_extra=openapi.body(requests.Rollback))
+async def rollback(request: Request, id: str) -> Response:
+    """Put it back to one of its own checkpoints; what it has become since is lost. Native."""
+    wanted = await bodies.parse(request, requests.Rollback)
+    machine, checkpoint = refs.machine(request), refs.checkpoint(request, wanted.checkpoint)
+    machines = service.of(request).control.machines
+    return present.Json(present.machine(await machines.rollback(service.principal(request), machine, checkpoint)))
+
+
+@router.post("/v1/machines/{id}/resize", responses=_MACHINE, openapi_extra=openapi.body(requests.Resize))
+async def resize(request: Request, id: str) -> Response:
+    """Grow its disk: at once if it runs, else at its next start. vCPUs and memory stay as they are."""
+    body, caller = await bodies.parse(request, requests.Resize), service.principal(request)
+    machines, machine = service.of(request).control.machines, refs.machine(request)
+    if body.cpus is not None or body.memory_mb is not None:
+        parse.check_growth(body, machines.get(caller, machine).spec.resources)
+    if body.disk_gb is None:
+        return present.Json(present.machine(machines.get(caller, machine)))
+    return present.Json(present.machine(await machines.resize(caller, machine, body.disk_gb)))
+
+
+@router.get("/v1/machines/{id}/wait", responses=_MACHINE)
+async def wait(request: Request, id: str, wanted: Annotated[requests.Wait, Query()]) -> Response:
+    """Answers when it is in one of the states; 504 after `timeout` seconds, 500 as soon as it has failed. Native."""
+    machines = service.of(request).control.machines
+    waiting = machines.wait(service.principal(request), refs.machine(request), wanted.state, wanted.timeout)
+    return present.Json(present.machine(await streams.unless_hung_up(request.receive, waiting)))
+
+
+@router.post(
+    "/v1/machines/{id}/branches",
+    status_code=201,
+    responses=_BRANCH,
+    openapi_extra=openapi.body(requests.Branch, optional=True),
+)
+@router.post(
+    "/v1/machines/{id}/fork",
+    status_code=201,
+    responses=_BRANCH,
+    openapi_extra=openapi.body(requests.Branch, optional=True),
+)
+async def branch(request: Request, id: str) -> Response:
+    """A running copy, memory and processes included; the source goes on. `fork` is its older name."""
+    wanted = parse.branch(await bodies.parse(request, requests.Branch, optional=True))
+    machines = service.of(request).control.machines
+    (child,) = await machines.fork(service.principal(request), refs.machine(request), wanted)
+    return present.Json(present.machine(child), 201)
+
+
+@router.post(
+    "/v1/machines/{id}/branches/batch",
+    status_code=201,
+    responses=_BRANCHES,
+    openapi_extra=openapi.body(requests.BranchBatch, optional=True),
+)
+@router.post(
+    "/v1/machines/{id}/fork-batch",
+    status_code=201,
+    responses=_BRANCHES,
+    openapi_extra=openapi.body(requests.BranchBatch, optional=True),
+)
+async def branch_batch(request: Request, id: str) -> Response:
+    """Several running copies: all or none. `fork-batch` is its older name."""
+    wanted = parse.branch_batch(await bodies.parse(request, requests.BranchBatch, optional=True))
+    machines = service.of(request).control.machines
+    children = await machines.fork(service.principal(request), refs.machine(request), wanted)
+    return present.Json({"clones": [present.machine(child) for child in children]}, 201)

@@ -1,0 +1,95 @@
+"""pool create, ls, rm, claim."""
+
+from typing import Annotated
+
+import typer
+
+from hutch.cli import machines, options, out, progress, service
+
+app = typer.Typer(no_args_is_help=True, help="Warm pools: machines kept ready, so that one that fits starts at once.")
+
+PoolRef = Annotated[str, typer.Argument(metavar="POOL", help="A name or an id.")]
+
+_COLUMNS: out.Columns = (
+    ("NAME", lambda it: it.name),
+    ("ID", lambda it: it.id),
+    ("STATUS", lambda it: it.status),
+    ("IMAGE", lambda it: it.image),
+    ("CPUS", lambda it: str(it.cpus)),
+    ("MEMORY", lambda it: f"{it.memory_mb} MiB"),
+    ("READY", lambda it: f"{it.ready}/{it.min}"),
+    ("MAX", lambda it: str(it.max)),
+    ("CLAIMED", lambda it: str(it.claimed)),
+    ("AGE", lambda it: out.age(it.created_at)),
+    ("REASON", lambda it: it.reason or ""),
+)
+
+
+@app.command()
+@options.flat
+def create(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="debian, or any OCI reference: python:3.12, …")],
+    shape: options.PoolShape = options.PoolShape(),  # noqa: B008 (flattened into options)
+    least: Annotated[int | None, typer.Option("--min", min=0, help="So many are kept ready; 1 if not said.")] = None,
+    most: Annotated[int | None, typer.Option("--max", min=0, help="So many at most, as claims come faster.")] = None,
+    warm_up: Annotated[
+        str | None, typer.Option(metavar="LINE", help="A shell line, run in each before it waits.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Begin to keep machines ready. Prints the pool's name."""
+    from hutch.client import NewPool
+
+    wanted = NewPool(
+        image,
+        name=shape.name,
+        min=least,
+        max=most,
+        cpus=shape.cpus,
+        memory_mb=shape.memory,
+        disk_gb=shape.disk,
+        network="blocked" if shape.offline else None,
+        warm_up=None if warm_up is None else ["sh", "-lc", warm_up],
+    )
+    with service.connect() as hutch, progress.shown(f"making a pool of {image}"):
+        made = hutch.pools.create(wanted)
+    if as_json:
+        out.as_json(made)
+    else:
+        out.data(made.name)
+
+
+@app.command("ls")
+def list_all(as_json: options.AsJson = False) -> None:
+    """List pools, and how they stand."""
+    with service.connect() as hutch:
+        out.listing(hutch.pools.list(), _COLUMNS, as_json)
+
+
+@app.command()
+def rm(pool: PoolRef) -> None:
+    """End a pool and its waiting machines; claimed ones live on."""
+    with service.connect() as hutch:
+        hutch.pools.delete(pool)
+    out.data(pool)
+
+
+@app.command()
+@options.flat
+def claim(
+    pool: PoolRef,
+    name: Annotated[str | None, typer.Option(help="A name of your choice.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="NAME=VALUE")] = None,
+    env: Annotated[list[str] | None, typer.Option("-e", "--env", metavar="KEY=VAL")] = None,
+    life: options.Life = options.Life(),  # noqa: B008 (flattened into options)
+    as_json: options.AsJson = False,
+) -> None:
+    """Take a running machine out of a pool, or make one like them if none is ready. Prints its id."""
+    shape = options.Shape(name=name, label=label or [])
+    wanted = machines.new_machine(machines.Origin(), shape, life, env or ())
+    with service.connect() as hutch, progress.shown(f"claiming a machine of {pool}"):
+        made = hutch.pools.claim(pool, wanted)
+    if as_json:
+        out.as_json(made)
+    else:
+        out.data(made.id)

@@ -1,0 +1,39 @@
+"""Snapshots: immutable copies of machines, memory and processes included. The wire calls them checkpoints."""
+
+from hutch.client import models, wire
+from hutch.client._async.http import LONG, Http, query
+
+
+class Snapshots:
+    """Every `snapshot` and every `machine` is an id or a name."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def create(self, machine: str, name: str | None = None) -> models.Snapshot:
+        """Of a running, paused or suspended machine, which goes on as it was. `name` None: one is made up."""
+        path = wire.machine_path(machine, "checkpoints")
+        return wire.snapshot(await self._http.json("POST", path, json=query({"name": name}), timeout=LONG))
+
+    async def get(self, snapshot: str) -> models.Snapshot:
+        """One."""
+        return wire.snapshot(await self._http.json("GET", wire.snapshot_path(snapshot)))
+
+    async def verify(self, snapshot: str) -> models.Snapshot:
+        """Have all of it read; `damage` of what is returned says what is not as it was saved."""
+        return wire.snapshot(await self._http.json("POST", wire.snapshot_path(snapshot, "verify"), timeout=LONG))
+
+    async def restore(self, snapshot: str, name: str | None = None, network: str = "open") -> models.Machine:
+        """A new machine of it, suspended: its start goes on from there."""
+        body = query({"name": name}) | {"network": {"mode": network}}
+        path = wire.snapshot_path(snapshot, "restore")
+        return wire.machine(await self._http.json("POST", path, json=body, timeout=LONG))
+
+    async def delete(self, snapshot: str) -> None:
+        """Drop it; machines made of it live on."""
+        await self._http.json("DELETE", wire.snapshot_path(snapshot), timeout=LONG)
+
+    async def list(self, machine: str | None = None) -> list[models.Snapshot]:
+        """All, or those made of one machine, newest first."""
+        path = "/v1/checkpoints" if machine is None else wire.machine_path(machine, "checkpoints")
+        return [wire.snapshot(it) for it in await self._http.json("GET", path)]
