@@ -1,7 +1,6 @@
 """Disk layers: qcow2 over a raw image. A layer under another one is never written again."""
 
 import asyncio
-import shutil
 from pathlib import Path
 
 from hutch.host import commands, files
@@ -19,10 +18,9 @@ async def make_layer(path: Path, backing: Path, size_gib: int) -> None:
     await commands.run([str(word) for word in argv], timeout=_TIMEOUT)
 
 
-def copy_blank(blank: Path, path: Path) -> None:
-    """A machine's own empty layer from its template's; 200 KiB, so it is simply copied."""
-    files.require_space(path.parent, 2**20, "a disk")
-    shutil.copyfile(blank, path)
+async def grow(path: Path, size_gib: int) -> None:
+    """Make the disk of a machine that does not run larger."""
+    await commands.run(["qemu-img", "resize", "-q", "-f", "qcow2", str(path), str(size_gib * GIB)], timeout=_TIMEOUT)
 
 
 async def allocated(path: Path) -> int:

@@ -26,7 +26,7 @@ def write_json(path: Path, value: Any, durable: bool = False) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise errors.DiskFull("the host's disk is full") from error
         raise
 
@@ -61,3 +61,21 @@ def require_space(path: Path, needed: int, what: str) -> None:
     free = free_bytes(path)
     if free < needed:
         raise errors.DiskFull(f"{what} needs {needed >> 20} MiB of disk; the host has {free >> 20} MiB free")
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes survive a power cut. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+sync_directory = sync
+"""The same for what a directory's names mean."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the host's disk, or our share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from hutch.host.images.local import LocalImages
-from hutch.host.machines import bring_up
+from hutch.host.machines import identity
 from hutch.host.machines.owner import Owner
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId
@@ -24,8 +24,8 @@ class GuestProcesses:
         """See the interface."""
         owner = self._owner(machine)
         image = self._images.get(owner.journal.spec.image.digest)
-        agent = await owner.agent()
-        pid = await agent.processes.start(process, bring_up.with_defaults(spec, owner.journal, image))
+        async with owner.talking() as agent:
+            pid = await agent.processes.start(process, identity.with_defaults(spec, owner.journal, image))
         return guest.ProcessInfo(process, pid, spec.argv, time.time(), 0, 0)
 
     async def read(
@@ -37,7 +37,8 @@ class GuestProcesses:
 
     async def write(self, machine: MachineId, process: str, data: bytes, end: bool = False) -> None:
         """See the interface."""
-        await (await self._owner(machine).agent()).processes.write(process, data, end)
+        async with self._owner(machine).talking() as agent:
+            await agent.processes.write(process, data, end)
 
     async def signal(self, machine: MachineId, process: str, number: int) -> None:
         """See the interface."""
@@ -69,7 +70,8 @@ class GuestFiles:
 
     async def write(self, machine: MachineId, path: str, chunks: AsyncIterator[bytes], mode: int | None = None) -> None:
         """See the interface."""
-        await (await self._owner(machine).agent()).files.write(path, chunks, mode)
+        async with self._owner(machine).talking() as agent:
+            await agent.files.write(path, chunks, mode)
 
     async def stat(self, machine: MachineId, path: str) -> guest.FileStat:
         """See the interface."""

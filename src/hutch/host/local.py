@@ -13,24 +13,27 @@ from hutch import settings
 from hutch.host import boot_files, commands, disks, files, firewall
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
-from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, ignore_progress
-from hutch.host.machines import journal as journals
-from hutch.host.machines.bring_up import MAIN
+from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, SavedState, ignore_progress
+from hutch.host.layers import Layers
+from hutch.host.machines import adoption, shape
 from hutch.host.machines.context import Context, Engine
+from hutch.host.machines.identity import MAIN
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
+from hutch.host.machines.spares import Spares
 from hutch.host.paths import Paths
-from hutch.host.qemu import accelerator, process, tsc, vm
+from hutch.host.qemu import accelerator, tsc, vm
+from hutch.host.saved import memory
+from hutch.host.saved.states import States
 from hutch.host.templates.templates import TEMPLATE_IDS, Templates
 from hutch.model import errors, guest
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import MachineSpec
 
 log = structlog.get_logger(__name__)
 
 MIB = 2**20
 LOG_LIMIT = 64 * 1024
-ADOPTED_AT_ONCE = 8
 QEMU_LOG_LIMIT = MIB
 SWEEP_INTERVAL = 30.0
 AGENT_BINARY = Path(__file__).parent.parent / "_guest" / "hutch-agent"
@@ -47,6 +50,10 @@ class LocalHost:
         self._died: asyncio.Queue[Died] = asyncio.Queue()
         self._verdict: accelerator.Verdict | None = None
         self._context: Context | None = None
+        self._layers = Layers(paths)
+        self._states = States(paths, self._layers)
+        self._spares = Spares(paths, wanted.host.spare_processes, self._free_uid)
+        self._reserved: set[int | None] = set()  # user ids of machines that are just being made
         self._sweeping: asyncio.Task[None] | None = None
         self._root = os.geteuid() == 0
         self._agent_version = "unknown"
@@ -59,7 +66,8 @@ class LocalHost:
 
     async def open(self) -> list[HostMachine]:
         """Fetch the kernel if need be, choose the accelerator, adopt what runs. Raises `Unsupported`, `DiskFull`."""
-        for directory in (self._paths.home, self._paths.machines, self._paths.templates):
+        paths = self._paths
+        for directory in (paths.home, paths.machines, paths.templates, paths.layers, paths.states, paths.runs):
             directory.mkdir(parents=True, exist_ok=True)
         await self._local_images.open()
         self._context = await self._make_context()
@@ -67,9 +75,8 @@ class LocalHost:
         if self._root:
             base = self._settings.uid_base
             await firewall.protect(self._paths.tag, base, base + self._settings.uid_count + TEMPLATE_IDS)
-        await self._end_strays()
-        at_once = asyncio.Semaphore(ADOPTED_AT_ONCE)
-        await asyncio.gather(*(self._take_up_safely(entry, at_once) for entry in self._paths.machines.iterdir()))
+        self._states.open()
+        await adoption.take_up(self._context, self._settings, self._owners)
         self._collect()
         self._sweeping = asyncio.create_task(self._sweep())
         return [owner.state for owner in self._owners.values()]
@@ -78,6 +85,7 @@ class LocalHost:
         """Let go; running machines run on."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        await self._spares.close()
         running = any(owner.state.pid for owner in self._owners.values())
         await asyncio.gather(*(owner.close() for owner in self._owners.values()))
         self._owners.clear()
@@ -108,20 +116,34 @@ class LocalHost:
             disk_free_gib=max(0, disk.free // MIB - self._settings.disk_reserve_mib) // 1024,
         )
 
-    async def create(self, machine: MachineId, spec: MachineSpec) -> None:
-        """A directory and a journal entry."""
+    async def create(self, machine: MachineId, spec: MachineSpec, snapshot: SnapshotId | None = None) -> None:
+        """A directory and a journal entry; of a snapshot also a disk layer of its own."""
         if machine in self._owners:
             return
         files.require_space(self._paths.machines, self._settings.disk_reserve_mib * MIB, "a machine")
         entry = Journal(machine, spec, self._free_uid())
-        where = self._paths.machine(machine)
+        if snapshot is None:
+            self._begin(entry)
+            return
+        manifest = self._states.get(snapshot)
+        shape.check(spec, manifest)
+        self._reserved.add(entry.uid)
+        try:
+            async with shape.standing_on(self._opened(), entry, manifest) as journal:
+                self._states.get(snapshot)  # it may have been removed meanwhile
+                self._begin(journal)
+        finally:
+            self._reserved.discard(entry.uid)
+
+    def _begin(self, entry: Journal) -> None:
+        where = self._paths.machine(entry.id)
         where.root.mkdir(mode=0o700, exist_ok=True)
         try:
             entry.write(where.journal)
         except errors.DiskFull:
             shutil.rmtree(where.root, ignore_errors=True)
             raise
-        self._owners[machine] = Owner(self._opened(), entry)
+        self._owners[entry.id] = Owner(self._opened(), entry)
 
     async def start(self, machine: MachineId, on_progress: OnProgress = ignore_progress) -> None:
         """See the interface."""
@@ -137,6 +159,61 @@ class LocalHost:
         if owner is not None:
             await owner.destroy()
             self._owners.pop(machine, None)
+            self._collect_unused()
+
+    async def pause(self, machine: MachineId) -> None:
+        """See the interface."""
+        await self._owner(machine).pause()
+
+    async def resume(self, machine: MachineId) -> None:
+        """See the interface."""
+        await self._owner(machine).resume()
+
+    async def suspend(self, machine: MachineId) -> None:
+        """See the interface."""
+        await self._owner(machine).suspend()
+
+    async def snapshot(self, machine: MachineId, snapshot: SnapshotId, transient: bool = False) -> SavedState:
+        """See the interface."""
+        return await self._owner(machine).snapshot(snapshot, transient)
+
+    async def rollback(self, machine: MachineId, snapshot: SnapshotId) -> None:
+        """See the interface."""
+        await self._owner(machine).rollback(snapshot)
+
+    async def claim(self, machine: MachineId, spare: MachineId) -> None:
+        """See the interface."""
+        mine, theirs = self._owner(machine), self._owner(spare)
+        try:
+            await mine.claim(theirs)
+        finally:
+            if theirs.gone:
+                self._owners.pop(spare, None)
+                shutil.rmtree(self._paths.machine(spare).root, ignore_errors=True)
+                self._collect_unused()
+
+    async def resize(self, machine: MachineId, disk_gib: int) -> None:
+        """See the interface."""
+        await self._owner(machine).resize(disk_gib)
+
+    def snapshots(self) -> list[SavedState]:
+        """See the interface."""
+        return self._states.kept()
+
+    async def verify(self, snapshot: SnapshotId) -> list[str]:
+        """See the interface."""
+        return await self._states.verify(snapshot)
+
+    async def remove_snapshot(self, snapshot: SnapshotId) -> None:
+        """See the interface."""
+        self._states.remove(snapshot)
+        self._collect_unused()
+
+    async def storage(self, machine: MachineId) -> int:
+        """See the interface."""
+        journal = self._owner(machine).journal
+        saved = [state.runs for state in self._states.all() if state.id == journal.saved]
+        return self._layers.size(journal.layers[-1]) * bool(journal.layers) + sum(map(memory.size, saved))
 
     def get(self, machine: MachineId) -> HostMachine | None:
         """See the interface."""
@@ -189,106 +266,67 @@ class LocalHost:
         )
         templates = Templates(self._paths, self._settings, launcher, self._root)
         engine = Engine(launcher, templates, self._verdict.accelerator, version)
-        return Context(self._paths, self._settings, self._local_images, engine, self._died.put_nowait)
+        return Context(
+            self._paths,
+            self._settings,
+            self._local_images,
+            self._layers,
+            self._states,
+            self._spares,
+            engine,
+            self._died.put_nowait,
+            self._collect_unused,
+        )
 
     async def _sweep(self) -> None:
-        """Keep QEMU's own logs short: a hostile guest can make it complain for ever."""
+        """Keep QEMU's own logs short (a hostile guest can make it complain for ever), and spares few."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
-            for machine in self._owners:
-                path = self._paths.machine(machine).qemu_log
+            for run in self._paths.runs.iterdir():
+                path = self._paths.run(run.name).qemu_log
                 with contextlib.suppress(OSError):
                     if path.stat().st_size > QEMU_LOG_LIMIT:
                         os.truncate(path, 0)
+            await self._spares.trim(is_memory_short=(await self.capacity()).memory_free_mib == 0)
 
     def _collect(self) -> None:
         """Remove what a newer kernel, agent or QEMU has replaced, unless a machine's disk stands on it."""
         engine = self._opened().engine
-        engine.templates.collect({owner.journal.template for owner in self._owners.values() if owner.journal.template})
+        journals = [owner.journal for owner in self._owners.values()]
+        used = {journal.template for journal in journals} | {state.template for state in self._states.all()}
+        engine.templates.collect({key for key in used if key is not None})
+        self._collect_unused()
+        if not self._layers.is_frozen:
+            runs = {journal.run for journal in journals}
+            for run in self._paths.runs.iterdir():
+                if run.name not in runs:
+                    shutil.rmtree(run, ignore_errors=True)
         for directory in self._paths.boot.iterdir():
             is_build = (directory / "initramfs.cpio").exists()
             if is_build and directory != engine.launcher.boot.kernel.parent:
                 shutil.rmtree(directory, ignore_errors=True)
 
-    async def _end_strays(self) -> None:
-        """End processes of ours that no journal tells of: a service died between starting one and writing it down."""
-        known, readable = set(), set()
-        for entry in self._paths.machines.iterdir():
-            journal = journals.read(entry / "machine.json")
-            if journal is not None:
-                readable.add(f"{self._paths.tag}/{journal.id}")
-                known.add(journal.process)
-        for name, identity in process.processes_named(f"{self._paths.tag}/", self._runs_ours):
-            unread = self._paths.machine(MachineId(name.partition("/")[2])).root.exists() and name not in readable
-            if identity in known or unread:
-                continue
-            log.warning("ending a stray process", name=name, pid=identity.pid)
-            with contextlib.suppress(errors.MachineFailed):  # then it has ended at the latest when the host is rebooted
-                await process.end(identity)
-
-    def _runs_ours(self, uid: int) -> bool:
-        """Whether a process of this user may be one of ours: any user can give a program our name."""
-        base = self._settings.uid_base
-        return uid == os.geteuid() or (self._root and base <= uid < base + self._settings.uid_count + TEMPLATE_IDS)
-
-    async def _take_up_safely(self, entry: Path, at_once: asyncio.Semaphore) -> None:
-        """One machine that cannot be taken up must not keep the others."""
-        async with at_once:
-            try:
-                await self._take_up(entry)
-            except (errors.HutchError, OSError) as error:
-                log.error("a machine cannot be taken up", directory=entry.name, error=str(error))
-
-    async def _take_up(self, entry: Path) -> None:
-        """Adopt, finish or undo one machine found on disk."""
-        journal = journals.read(entry / "machine.json")
-        if journal is None or journal.id != entry.name:
-            if entry.name.startswith(".gone-") or not (entry / "disk.qcow2").exists():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                log.error("a machine's journal cannot be read: its disk is left as it is", directory=str(entry))
-            return
-        identity = journal.process
-        running = identity is not None and process.is_alive(identity)
-        owner = Owner(self._opened(), journal)
-        self._owners[journal.id] = owner
-        match journal.phase:
-            case Phase.RUNNING if running:
-                await self._adopt(owner)
-            case Phase.RUNNING:
-                words = vm.last_words(self._paths.machine(journal.id), owner.console)
-                owner.settle(Phase.FAILED, f"it died while the service was away: {words}")
-            case Phase.STARTING | Phase.STOPPING:
-                if identity is not None and running:
-                    await process.end(identity)
-                owner.settle(Phase.STOPPED)
-            case Phase.DESTROYING:
-                if identity is not None and running:
-                    await process.end(identity)
-                await self.destroy(journal.id)
-            case Phase.STOPPED | Phase.FAILED:
-                pass
-
-    async def _adopt(self, owner: Owner) -> None:
-        try:
-            await owner.adopt()
-        except (errors.HutchError, OSError) as error:
-            log.warning("cannot adopt", machine=owner.journal.id, error=str(error))
-            assert owner.journal.process is not None
-            await process.end(owner.journal.process)
-            owner.settle(Phase.FAILED, f"it could not be reached after a restart of the service: {error}")
+    def _collect_unused(self) -> None:
+        """Remove the saved states and disk layers that nothing needs any more."""
+        journals = [*(owner.journal for owner in self._owners.values()), *self._spares.journals]
+        self._states.collect({journal.saved for journal in journals if journal.saved is not None})
+        of_machines = {layer for journal in journals for layer in journal.layers}
+        self._layers.collect(of_machines | {layer for state in self._states.all() for layer in state.layers})
 
     def _free_uid(self) -> int | None:
         if not self._root:
             return None
-        used = {owner.journal.uid for owner in self._owners.values()}
+        used = {owner.journal.uid for owner in self._owners.values()} | self._reserved
+        used |= {journal.uid for journal in self._spares.journals}
         for uid in range(self._settings.uid_base, self._settings.uid_base + self._settings.uid_count):
             if uid not in used:
                 return uid
         raise errors.NoCapacity(f"all {self._settings.uid_count} user ids of this host's machines are taken")
 
     def _machines_of(self, digest: str) -> list[str]:
-        return [owner.journal.id for owner in self._owners.values() if owner.journal.spec.image.digest == digest]
+        """What stands on an image."""
+        machines = [owner.journal.id for owner in self._owners.values() if owner.journal.spec.image.digest == digest]
+        return machines + [state.id for state in self._states.all() if state.kept and state.spec.image.digest == digest]
 
     def _drop_templates(self, digest: str) -> None:
         self._opened().engine.templates.remove_of_image(digest)

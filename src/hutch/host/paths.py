@@ -9,20 +9,10 @@ from hutch.model.ids import MachineId
 
 
 @dataclass(frozen=True, slots=True)
-class MachinePaths:
-    """One machine's own directory."""
+class RunPaths:
+    """What one QEMU process has on disk while it runs, and what is left of it until the next one."""
 
     root: Path
-
-    @property
-    def journal(self) -> Path:
-        """What the host knows of it, rewritten whole at every step."""
-        return self.root / "machine.json"
-
-    @property
-    def disk(self) -> Path:
-        """Its own disk layer (qcow2)."""
-        return self.root / "disk.qcow2"
 
     @property
     def memory(self) -> Path:
@@ -53,6 +43,40 @@ class MachinePaths:
     def qemu_log(self) -> Path:
         """QEMU's own standard error."""
         return self.root / "qemu.log"
+
+
+@dataclass(frozen=True, slots=True)
+class MachinePaths:
+    """One machine's own directory. Its disk layers are in `Paths.layers`: a layer may come to be shared."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """What the host knows of it, rewritten whole at every step."""
+        return self.root / "machine.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """One saved state, immutable once the manifest is there."""
+
+    root: Path
+
+    @property
+    def pages(self) -> Path:
+        """The pages of memory that differ from the template's, one after the other."""
+        return self.root / "pages"
+
+    @property
+    def devices(self) -> Path:
+        """The device state."""
+        return self.root / "devices"
+
+    @property
+    def manifest(self) -> Path:
+        """What it consists of and what must match to load it; written last."""
+        return self.root / "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,21 @@ class Paths:
         return self.home / "machines"
 
     @property
+    def layers(self) -> Path:
+        """The machines' disk layers, ID.qcow2."""
+        return self.home / "layers"
+
+    @property
+    def states(self) -> Path:
+        """Saved states, one directory each."""
+        return self.home / "states"
+
+    @property
+    def runs(self) -> Path:
+        """What running QEMU processes have on disk, one directory each."""
+        return self.home / "runs"
+
+    @property
     def accelerator(self) -> Path:
         """The remembered verdict about KVM."""
         return self.home / "accelerator.json"
@@ -140,3 +179,15 @@ class Paths:
     def template(self, key: str) -> TemplatePaths:
         """A template's own directory."""
         return TemplatePaths(self.templates / key)
+
+    def layer(self, layer: str) -> Path:
+        """A disk layer."""
+        return self.layers / f"{layer}.qcow2"
+
+    def state(self, state: str) -> StatePaths:
+        """A saved state's own directory."""
+        return StatePaths(self.states / state)
+
+    def run(self, run: str) -> RunPaths:
+        """A QEMU process's own directory."""
+        return RunPaths(self.runs / run)

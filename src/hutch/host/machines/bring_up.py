@@ -1,162 +1,196 @@
-"""From a machine at rest to one whose agent has answered: out of its template, or from its own disk."""
+"""From a machine at rest to one whose agent has answered.
 
-import functools
-import hashlib
+Three ways: out of its template (the first time), from its own disk, or out of the saved state it is suspended in. The
+first and the last are one mechanism: map a memory file privately, put back the pages that were written, load the
+device state, go on.
+"""
+
+import asyncio
 import os
-import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
 from hutch.host import disks, files
-from hutch.host.agent.client import Agent
 from hutch.host.interface import Image, OnProgress, Progress
+from hutch.host.machines import hardware, identity
 from hutch.host.machines.context import Context
-from hutch.host.machines.journal import Journal
-from hutch.host.qemu import argv, guest_network, process, vm
+from hutch.host.machines.journal import Journal, Phase
+from hutch.host.qemu import guest_network, process, vm
+from hutch.host.saved import memory
 from hutch.host.templates.templates import Template
-from hutch.model import errors, guest
-from hutch.model.machine import NetworkMode
+from hutch.model import errors, ids
 
 MIB = 2**20
-ENTROPY_BYTES = 64
-MAIN = "main"
-"""The id of the process that runs a machine's own command."""
 
 Record = Callable[[Journal], None]
+Hold = Callable[[vm.Vm], None]
 
 
-def template_disk_gib(context: Context, disk_gib: int, default: int = 20) -> int:
+def template_disk_gib(disk_gib: int, default: int = 20) -> int:
     """How large the template's disk is: disks can grow after a restore but not shrink."""
     return min(disk_gib, default)
 
 
-def board(context: Context, journal: Journal) -> argv.Board:
-    """The board of a machine."""
-    return argv.Board(context.engine.accelerator, journal.spec.resources.cpus, journal.spec.resources.memory_mib)
+async def bring_up(context: Context, journal: Journal, record: Record, hold: Hold, on_progress: OnProgress) -> None:
+    """Start it; `hold` is given what runs, and the journal tells `RUNNING`.
 
-
-async def bring_up(context: Context, journal: Journal, record: Record, on_progress: OnProgress) -> vm.Vm:
-    """Start it. `record` gets each new journal entry before the step it tells of. On an error no process is left."""
+    `record` gets each new journal entry before the step it tells of. On an error no process is left. Once a restored
+    guest goes on the start is finished even if we are cancelled: its saved memory is of the past then.
+    """
     on_progress(Progress("preparing the image"))
     image = await context.images.ensure(journal.spec.image, on_progress)
-    if journal.booted:
-        return await _boot(context, journal, image, record, on_progress)
-    return await _restore(context, journal, image, record, on_progress)
+    if journal.saved is not None:
+        machine, journal = await _wake(context, journal, record, on_progress)
+    elif journal.booted:
+        await _boot(context, journal, image, record, hold, on_progress)
+        return
+    else:
+        machine, journal = await _restore(context, journal, image, record, on_progress)
+    try:
+        journal = await _grow(machine, journal)
+        # The disk goes on without the saved memory from the next step on.
+        record(replace(journal, phase=Phase.WAKING, process=machine.watch.process, booted=True, saved=None))
+    except BaseException:
+        await machine.kill()
+        raise
+    await process.to_the_end(go_on(context, journal, machine, record, hold))
 
 
-async def _restore(context: Context, journal: Journal, image: Image, record: Record, on_progress: OnProgress) -> vm.Vm:
-    engine, where = context.engine, context.paths.machine(journal.id)
-    shape = board(context, journal)
-    disk_gib = template_disk_gib(context, journal.spec.resources.disk_gib)
-    recipe = engine.templates.recipe(image, shape, disk_gib, engine.vmm)
-    root_image = context.images.root_image(image.ref.digest)
-    template = engine.templates.get(recipe)
-    if template is None:
-        template = await engine.templates.ensure(recipe, root_image, on_progress)
+async def go_on(context: Context, journal: Journal, machine: vm.Vm, record: Record, hold: Hold) -> None:
+    """Let a guest that was restored run, as itself. On an error no process is left."""
+    journal = replace(journal, process=machine.watch.process, booted=True, saved=None, reason=None)
+    image = context.images.get(journal.spec.image.digest)
+    try:
+        await machine.monitor.execute("cont")
+        agent = await machine.connect_agent(context.settings.restore_timeout)
+        await vm.while_alive(machine.watch, identity.introduce(agent, journal, image), machine.last_words)
+        record(replace(journal, phase=Phase.RUNNING, grow=False))
+    except BaseException:
+        await machine.kill()
+        raise
+    hold(machine)
+
+
+async def _restore(
+    context: Context, journal: Journal, image: Image, record: Record, on_progress: OnProgress
+) -> tuple[vm.Vm, Journal]:
+    """Out of its template, stopped."""
+    template = await template_of(context, journal, image, on_progress)
     on_progress(Progress("restoring"))
-    disks.copy_blank(template.paths.blank, where.disk)
-    layers = (root_image, template.paths.disk, where.disk)
-    hardware = vm.Hardware(
-        shape,
-        template.paths.memory,
-        layers,
-        reach_network=_reaches(journal),
-        incoming=True,
-        owner=_owner(journal, template),
+    if spare := context.spares.take(template.key, journal):
+        journal = replace(spare.journal, id=journal.id, spec=journal.spec, phase=journal.phase)
+        try:
+            record(journal)
+        except BaseException:
+            await spare.machine.kill()
+            raise
+        return spare.machine, journal
+    async with context.layers.fresh(template.paths.disk, template.disk_gib, template.paths.blank) as layer:
+        journal = out_of(template, journal, layer)
+        record(journal)
+    return await restore(context, journal, template, record), journal
+
+
+def out_of(template: Template, journal: Journal, layer: str) -> Journal:
+    """A machine that is to be restored out of a template, with its own disk layer."""
+    return replace(
+        journal,
+        template=template.key,
+        on_template=True,
+        layers=(layer,),
+        disk_gib=template.disk_gib,
+        run=ids.random_id(),
     )
-    journal = replace(journal, template=recipe.key)
-    machine = await _launch(context, journal, hardware, record)
+
+
+async def template_of(context: Context, journal: Journal, image: Image, on_progress: OnProgress) -> Template:
+    """The template of its image and shape; made now if it is not there."""
+    templates = context.engine.templates
+    disk_gib = template_disk_gib(journal.spec.resources.disk_gib)
+    recipe = templates.recipe(image, hardware.board(context, journal), disk_gib, context.engine.vmm)
+    found = templates.get(recipe)
+    return found or await templates.ensure(recipe, context.images.root_image(image.ref.digest), on_progress)
+
+
+async def restore(context: Context, journal: Journal, template: Template, record: Record) -> vm.Vm:
+    """A process that has loaded a template, stopped."""
+    machine = await _launch(context, journal, record, incoming=True)
     try:
         loading = machine.monitor.load_devices(template.paths.devices, context.settings.restore_timeout)
         await vm.while_alive(machine.watch, loading, machine.last_words)
-        if grow := journal.spec.resources.disk_gib > disk_gib:
-            await machine.monitor.execute(
-                "block_resize", node_name="d2", size=journal.spec.resources.disk_gib * disks.GIB
-            )
-        record(replace(journal, process=machine.watch.process, booted=True))
-        await machine.monitor.execute("cont")
-        agent = await machine.connect_agent(context.settings.restore_timeout)
-        await vm.while_alive(machine.watch, _introduce(agent, journal, image, grow), machine.last_words)
     except BaseException:
         await machine.kill()
         raise
     return machine
 
 
-async def _boot(context: Context, journal: Journal, image: Image, record: Record, on_progress: OnProgress) -> vm.Vm:
-    where = context.paths.machine(journal.id)
-    assert journal.template is not None
-    template_disk = context.paths.template(journal.template).disk
-    layers = (context.images.root_image(image.ref.digest), template_disk, where.disk)
-    files.require_space(where.root, 2**20, "a start")
-    with where.memory.open("wb") as memory:
-        memory.truncate(journal.spec.resources.memory_mib * MIB)
-    if journal.uid is not None:
-        os.chown(where.memory, journal.uid, journal.uid)
-    hardware = vm.Hardware(
-        board(context, journal), where.memory, layers, reach_network=_reaches(journal), grow=True, owner=_owner(journal)
-    )
+async def _wake(context: Context, journal: Journal, record: Record, on_progress: OnProgress) -> tuple[vm.Vm, Journal]:
+    """Out of the state it is suspended in, stopped."""
+    assert journal.saved is not None
+    on_progress(Progress("restoring"))
+    state = context.states.load(journal.saved, hardware.fit(context, journal))
+    saved = context.paths.state(journal.saved)
+    journal = replace(journal, run=ids.random_id(), on_template=state.on_template)
+    machine = await _launch(context, journal, record, incoming=True)
+    try:
+        mapping = memory.find(machine.watch.process.pid, hardware.memory_file(context, journal))
+        try:
+            await asyncio.to_thread(memory.load, mapping, state.runs, saved.pages)
+        except OSError as error:
+            raise errors.MachineFailed(f"the saved memory cannot be put back: {error.strerror or error}") from error
+        loading = machine.monitor.load_devices(saved.devices, context.settings.restore_timeout)
+        await vm.while_alive(machine.watch, loading, machine.last_words)
+    except BaseException:
+        await machine.kill()
+        raise
+    return machine, journal
+
+
+async def _boot(
+    context: Context, journal: Journal, image: Image, record: Record, hold: Hold, on_progress: OnProgress
+) -> None:
+    files.require_space(context.paths.runs, MIB, "a start")
+    journal = replace(journal, run=ids.random_id(), on_template=False)
     on_progress(Progress("booting"))
-    machine = await _launch(context, journal, hardware, record)
+    if (wanted := journal.spec.resources.disk_gib) > journal.disk_gib:
+        await disks.grow(context.paths.layer(journal.layers[-1]), wanted)
+        journal = replace(journal, disk_gib=wanted)
+    machine = await _launch(context, journal, record, grow=True)
+    journal = replace(journal, process=machine.watch.process)
     try:
         agent = await machine.connect_agent(context.settings.boot_timeout)
         await guest_network.configure(agent)
-        await vm.while_alive(machine.watch, _introduce(agent, journal, image, False), machine.last_words)
+        await vm.while_alive(machine.watch, identity.introduce(agent, journal, image), machine.last_words)
+        record(replace(journal, phase=Phase.RUNNING, grow=False, reason=None))
     except BaseException:
         await machine.kill()
         raise
-    return machine
+    hold(machine)
 
 
-async def _launch(context: Context, journal: Journal, hardware: vm.Hardware, record: Record) -> vm.Vm:
-    where = context.paths.machine(journal.id)
-    tell = functools.partial(_record_process, journal, record)
-    return await vm.Vm.start(context.engine.launcher, journal.id, where, hardware, tell)
+async def _launch(
+    context: Context, journal: Journal, record: Record, *, incoming: bool = False, grow: bool = False
+) -> vm.Vm:
+    assert journal.run is not None
+    where = context.paths.run(journal.run)
+    where.root.mkdir(mode=0o700)
+    if not journal.on_template:
+        with where.memory.open("xb") as file:
+            file.truncate(journal.spec.resources.memory_mib * MIB)
+        if journal.uid is not None:
+            os.chown(where.memory, journal.uid, journal.uid)
+    wanted = hardware.of(context, journal, incoming=incoming, grow=grow)
+
+    def tell(started: process.Identity) -> None:
+        record(replace(journal, process=started))
+
+    return await vm.Vm.start(context.engine.launcher, journal.id, where, wanted, tell)
 
 
-def _record_process(journal: Journal, record: Record, identity: process.Identity) -> None:
-    record(replace(journal, process=identity))
-
-
-async def _introduce(agent: Agent, journal: Journal, image: Image, grow: bool) -> None:
-    """Tell the guest who it is now, before anything else runs in it: fresh randomness, time, names, environment."""
-    spec = journal.spec
-    env = {**(image.config.env or {}), **spec.env, "HUTCH_MACHINE_ID": journal.id}
-    await agent.restore(
-        entropy=os.urandom(ENTROPY_BYTES),
-        time_ns=time.time_ns(),
-        machine_id=hashlib.sha256(f"machine-id {journal.id}".encode()).hexdigest()[:32],
-        hostname=spec.hostname,
-        instance_id=str(uuid.uuid4()),
-        env=env,
-    )
-    if grow:
-        await agent.grow()
-    if spec.workdir:
-        await agent.files.make_directory(spec.workdir, 0o755)
-    if spec.command:
-        await agent.processes.start(
-            MAIN, with_defaults(guest.ProcessSpec(spec.command, overflow=guest.Overflow.DROP), journal, image)
-        )
-
-
-def with_defaults(spec: guest.ProcessSpec, journal: Journal, image: Image | None) -> guest.ProcessSpec:
-    """A process's cwd and user, where it names none: the machine's workdir, then the image's."""
-    config = image.config if image else None
-    cwd = spec.cwd or journal.spec.workdir or (config.workdir if config else None) or "/"
-    user = spec.user or (config.user if config else None) or "root"
-    return replace(spec, cwd=cwd, user=user)
-
-
-def _reaches(journal: Journal) -> bool:
-    if journal.spec.network.mode is NetworkMode.ALLOW:
-        raise errors.Unsupported("allow lists need network slots, which this host does not have: use open or blocked")
-    return journal.spec.network.mode is NetworkMode.OPEN
-
-
-def _owner(journal: Journal, template: Template | None = None) -> process.Owner | None:
-    if journal.uid is None:
-        return None
-    groups = (template.gid,) if template is not None and template.gid is not None else ()
-    return process.Owner(journal.uid, groups)
+async def _grow(machine: vm.Vm, journal: Journal) -> Journal:
+    """Give the disk the size it is to have; the guest is told when it goes on."""
+    wanted = journal.spec.resources.disk_gib
+    if wanted <= journal.disk_gib:
+        return journal
+    await machine.monitor.execute("block_resize", node_name=hardware.node(journal.layers[-1]), size=wanted * disks.GIB)
+    return replace(journal, disk_gib=wanted, grow=True)

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hutch import settings
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Died
+from hutch.host.layers import Layers
 from hutch.host.paths import Paths
 from hutch.host.qemu import vm
+from hutch.host.saved.states import States
 from hutch.host.templates.templates import Templates
+
+if TYPE_CHECKING:
+    from hutch.host.machines.spares import Spares
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +34,9 @@ class Context:
     paths: Paths
     settings: settings.Host
     images: LocalImages
+    layers: Layers
+    states: States
+    spares: "Spares"
     engine: Engine
     on_death: Callable[[Died], None]
+    collect: Callable[[], None]  # remove the layers and states that no machine needs any more

@@ -7,15 +7,16 @@ import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from hutch.host import files
 from hutch.host.interface import Life
 from hutch.host.qemu.process import Identity
-from hutch.model.ids import MachineId
-from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Resources
+from hutch.model.ids import MachineId, SnapshotId
+from hutch.model.machine import MachineSpec
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Phase(StrEnum):
@@ -23,13 +24,24 @@ class Phase(StrEnum):
 
     STOPPED = "stopped"
     STARTING = "starting"  # undone by a restart: the process is ended
+    WAKING = "waking"  # its guest goes on and is being told who it is: finished by a restart
     RUNNING = "running"  # adopted by a restart
+    PAUSED = "paused"  # adopted by a restart, and left paused
+    SUSPENDING = "suspending"  # undone by a restart while its process lives, finished if the state is whole
+    SUSPENDED = "suspended"  # its memory is in `saved`
     STOPPING = "stopping"  # finished by a restart
     FAILED = "failed"
     DESTROYING = "destroying"  # finished by a restart
 
 
-LIVES = {Phase.RUNNING: Life.RUNNING, Phase.STOPPING: Life.RUNNING, Phase.FAILED: Life.FAILED}
+LIVES = {
+    Phase.RUNNING: Life.RUNNING,
+    Phase.PAUSED: Life.PAUSED,
+    Phase.SUSPENDING: Life.RUNNING,
+    Phase.SUSPENDED: Life.SUSPENDED,
+    Phase.STOPPING: Life.RUNNING,
+    Phase.FAILED: Life.FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +54,14 @@ class Journal:
     phase: Phase = Phase.STOPPED
     reason: str | None = None
     process: Identity | None = None
-    template: str | None = None  # whose disk layer its own stands on, once it has one
+    run: str | None = None  # the directory of its last process
+    template: str | None = None  # whose disk layer its own stand on, once it has any
+    layers: tuple[str, ...] = ()  # its disk layers over the template's, base first; only the last is written
+    disk_gib: int = 0  # the size its disk has
+    grow: bool = False  # its file system has to be grown to that
     booted: bool = False  # its guest has run: from now on it boots from its own disk
+    on_template: bool = False  # what runs maps the template's memory; else an empty file of its own
+    saved: SnapshotId | None = None  # the state it is suspended in, or is being
 
     @property
     def life(self) -> Life:
@@ -57,30 +75,13 @@ class Journal:
         files.write_json(path, {"format": FORMAT, **fields}, durable=not nothing_yet)
 
 
+_adapter = TypeAdapter(Journal)
+
+
 def read(path: Path) -> Journal | None:
     """The entry in a file; None if there is none that can be understood."""
     raw = files.read_json(path)
     try:
-        return _parse(raw) if raw is not None and raw.pop("format") == FORMAT else None
-    except (AttributeError, KeyError, TypeError, ValueError):
+        return _adapter.validate_python(raw) if raw is not None and raw.pop("format", None) == FORMAT else None
+    except ValidationError:
         return None
-
-
-def _parse(raw: dict[str, Any]) -> Journal:
-    spec = raw.pop("spec")
-    network = spec.pop("network")
-    command = spec.pop("command")
-    return Journal(
-        spec=MachineSpec(
-            image=ImageRef(**spec.pop("image")),
-            resources=Resources(**spec.pop("resources")),
-            network=NetworkPolicy(
-                NetworkMode(network["mode"]), tuple(network.get("cidrs", ())), tuple(network.get("hosts", ()))
-            ),
-            command=None if command is None else tuple(command),
-            **spec,
-        ),
-        phase=Phase(raw.pop("phase")),
-        process=Identity(**identity) if (identity := raw.pop("process")) else None,
-        **raw,
-    )

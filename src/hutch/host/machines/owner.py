@@ -1,8 +1,10 @@
 """The one task that owns a machine: everything that changes it goes through its queue, one after the other.
 
-    stopped ──start──▶ starting ──▶ running ──stop──▶ stopping ──▶ stopped
-                          │            │died                 destroy, from anywhere ──▶ gone
-                          └──failed────┴──▶ stopped (powered itself off) or failed
+    stopped ──start──▶ starting ──▶ waking ──▶ running ──stop──▶ stopping ──▶ stopped
+       ▲                  ▲ │                  │  ▲ │died              destroy, from anywhere ──▶ gone
+       │                  │ └──failed──────────┼──┼─┴──▶ stopped (powered itself off) or failed
+       └──stop── suspended ◀── suspending ◀────┤  └─resume─ paused
+                                               └──pause────────▲
 
 Only the owner writes the journal and only it starts or ends the process, so no two requests can ever meet in the middle
 of a change. What a request means in which phase is decided by `policy`. Conversations with the guest (processes,
@@ -13,32 +15,39 @@ import asyncio
 import contextlib
 import shutil
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
+from hutch.host import disks
 from hutch.host.agent.client import Agent
-from hutch.host.interface import Died, HostMachine, OnProgress, ignore_progress
-from hutch.host.machines import bring_up, policy
+from hutch.host.interface import Died, HostMachine, OnProgress, SavedState
+from hutch.host.machines import bring_up, flatten, freeze, hardware, identity, policy, shape
 from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal, Phase
-from hutch.host.machines.policy import Verb
+from hutch.host.machines.policy import Decision, Verb
 from hutch.host.qemu import process, vm
 from hutch.host.qemu.process import Identity
-from hutch.model import errors
+from hutch.host.saved.manifest import Manifest
+from hutch.model import errors, ids
+from hutch.model.ids import SnapshotId
 
 log = structlog.get_logger(__name__)
 
 AGENT_WAIT = 10.0
 """Seconds a guest whose conversation broke has to answer again, before it is given up."""
 
+QUIET = 1.0
+"""Seconds that calls under way have to end before a machine is paused or suspended."""
+
 
 @dataclass(eq=False)
 class _Request:
     verb: Verb
-    grace: float = 0.0
-    on_progress: OnProgress = ignore_progress
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    work: Callable[[], Awaitable[Any]]
+    done: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Owner:
@@ -50,8 +59,9 @@ class Owner:
         self._where = context.paths.machine(journal.id)
         self._vm: vm.Vm | None = None
         self._answering = asyncio.Event()
+        self._calls = 0  # in the guest at this moment, but for reads
         self._queue: asyncio.Queue[_Request] = asyncio.Queue()
-        self._current: tuple[_Request, asyncio.Task[None]] | None = None
+        self._current: tuple[_Request, asyncio.Task[Any]] | None = None
         self._guard: asyncio.Task[None] | None = None
         self._loop = asyncio.create_task(self._serve(), name=f"owner {journal.id}")
         self.gone = False
@@ -70,21 +80,51 @@ class Owner:
         """The end of the console."""
         if self._vm is not None:
             return self._vm.console.text
-        with contextlib.suppress(OSError):
-            return self._where.console_log.read_bytes()
+        if self.journal.run is not None:
+            with contextlib.suppress(OSError):
+                return self._context.paths.run(self.journal.run).console_log.read_bytes()
         return b""
 
     async def start(self, on_progress: OnProgress) -> None:
         """Returns when the agent has answered. A caller that is cancelled ends the start."""
-        await self._ask(_Request(Verb.START, on_progress=on_progress))
+        await self._ask(Verb.START, lambda: self._start(on_progress))
 
     async def stop(self, grace: float) -> None:
         """Returns when the process has ended."""
-        await self._ask(_Request(Verb.STOP, grace=grace))
+        await self._ask(Verb.STOP, lambda: self._stop(grace))
 
     async def destroy(self) -> None:
         """Returns when nothing is left."""
-        await self._ask(_Request(Verb.DESTROY))
+        await self._ask(Verb.DESTROY, self._destroy)
+
+    async def pause(self) -> None:
+        """Returns when the guest stands still."""
+        await self._ask(Verb.PAUSE, self._pause)
+
+    async def resume(self) -> None:
+        """Returns when the agent has answered."""
+        await self._ask(Verb.RESUME, self._resume)
+
+    async def suspend(self) -> None:
+        """Returns when the process has ended and the state is on the platters."""
+        await self._ask(Verb.SUSPEND, self._suspend)
+
+    async def snapshot(self, state: SnapshotId, transient: bool) -> SavedState:
+        """Returns when the state is whole; the guest goes on long before."""
+        manifest: Manifest = await self._ask(Verb.SNAPSHOT, lambda: self._snapshot(state, transient))
+        return self._context.states.describe(manifest)
+
+    async def rollback(self, state: SnapshotId) -> None:
+        """Returns when it is suspended in the state."""
+        await self._ask(Verb.ROLLBACK, lambda: self._rollback(state))
+
+    async def resize(self, disk_gib: int) -> None:
+        """Returns when the disk is as large, or will be at the next start."""
+        await self._ask(Verb.RESIZE, lambda: self._resize(disk_gib))
+
+    async def claim(self, spare: "Owner") -> None:
+        """Go on with what runs under another owner, who has nothing then."""
+        await self._ask(Verb.CLAIM, lambda: self._claim(spare))
 
     async def agent(self) -> Agent:
         """The agent of a running machine; waits a little while a broken conversation is taken up again."""
@@ -98,20 +138,49 @@ class Owner:
             raise errors.AgentUnavailable(f"the agent of machine {self.journal.id} does not answer")
         return machine.agent
 
+    @contextlib.asynccontextmanager
+    async def talking(self) -> AsyncIterator[Agent]:
+        """The agent, for a call that should end before the machine is paused or suspended."""
+        agent = await self.agent()
+        self._calls += 1
+        try:
+            yield agent
+        finally:
+            self._calls -= 1
+
     async def adopt(self) -> None:
         """Take up a process that a former service left running. Raises if it cannot be reached."""
         assert self.journal.process is not None
-        machine = await vm.Vm.attach(self._where, self.journal.process)
+        assert self.journal.run is not None
+        machine = await vm.Vm.attach(self._context.paths.run(self.journal.run), self.journal.process)
         try:
-            await machine.connect_agent(AGENT_WAIT)
+            await self._find_layers(machine)
+            if self.journal.phase is Phase.WAKING:
+                await bring_up.go_on(self._context, self.journal, machine, self._record, self._hold)
+                return
+            if self.journal.phase is not Phase.PAUSED:
+                # A guest that stands still was in the middle of being frozen: it goes on without that.
+                self._note(replace(self.journal, phase=Phase.RUNNING, saved=None))
+                if not await machine.monitor.is_running():
+                    await machine.monitor.execute("cont")
+                await machine.connect_agent(AGENT_WAIT)
         except BaseException:
             await machine.close()
             raise
         self._hold(machine)
 
+    async def _find_layers(self, machine: vm.Vm) -> None:
+        """Take a layer off the journal that its process was not told of any more."""
+        *below, top = self.journal.layers
+        if below and await machine.monitor.top_layer() == hardware.node(below[-1]):
+            self._note(replace(self.journal, layers=tuple(below)))
+            with contextlib.suppress(errors.MachineFailed):
+                await machine.monitor.drop_layer(hardware.node(top))
+
     def settle(self, phase: Phase, reason: str | None = None) -> None:
         """Write down what a restart found out about a machine without a process."""
-        self._note(replace(self.journal, phase=phase, reason=reason, process=None))
+        saved = self.journal.saved if phase is Phase.SUSPENDED else None
+        self._note(replace(self.journal, phase=phase, reason=reason, process=None, saved=saved))
 
     async def close(self) -> None:
         """Let go; a running machine runs on."""
@@ -122,18 +191,19 @@ class Owner:
         await self._release()
         await asyncio.gather(self._loop, return_exceptions=True)
 
-    async def _ask(self, request: _Request) -> None:
+    async def _ask(self, verb: Verb, work: Callable[[], Awaitable[Any]]) -> Any:
         if self.gone:
-            if request.verb is Verb.DESTROY:
-                return
+            if verb is Verb.DESTROY:
+                return None
             raise errors.NotFound("machine not found")
-        if self._current is not None and policy.interrupts(self._current[0].verb, request.verb):
+        request = _Request(verb, work)
+        if self._current is not None and policy.interrupts(self._current[0].verb, verb):
             self._current[1].cancel()
         self._queue.put_nowait(request)
         try:
-            await asyncio.shield(request.done)
+            return await asyncio.shield(request.done)
         except asyncio.CancelledError:
-            if request.verb is Verb.START:
+            if verb is Verb.START:
                 request.done.cancel()
                 if self._current is not None and self._current[0] is request:
                     self._current[1].cancel()
@@ -151,11 +221,15 @@ class Owner:
             self._current = None
             self._answer(request, task)
         while not self._queue.empty():
-            left = self._queue.get_nowait().done
-            if not left.done():
-                left.set_exception(errors.NotFound("machine not found"))
+            left = self._queue.get_nowait()
+            if left.done.done():
+                continue
+            if left.verb is Verb.DESTROY:
+                left.done.set_result(None)
+            else:
+                left.done.set_exception(errors.NotFound("machine not found"))
 
-    def _answer(self, request: _Request, task: asyncio.Task[None]) -> None:
+    def _answer(self, request: _Request, task: asyncio.Task[Any]) -> None:
         if request.done.done():
             if not task.cancelled():
                 task.exception()
@@ -166,20 +240,15 @@ class Owner:
             request.done.set_exception(error)
             request.done.exception()  # the caller may have gone away: then nobody else reads it
         else:
-            request.done.set_result(None)
+            request.done.set_result(task.result())
 
-    async def _act(self, request: _Request) -> None:
-        if policy.decide(self.journal.phase, request.verb) is policy.Decision.NOTHING:
-            return
-        match request.verb:
-            case Verb.START:
-                await self._start(request.on_progress)
-            case Verb.STOP:
-                await self._stop(request.grace)
-            case Verb.DESTROY:
-                await self._destroy()
-            case Verb.DIED:
-                await self._died()
+    async def _act(self, request: _Request) -> Any:
+        match policy.decide(self.journal.phase, request.verb):
+            case Decision.ACT:
+                return await request.work()
+            case Decision.REFUSE:
+                phase = self.journal.phase
+                raise errors.NotRunning(f"machine {self.journal.id} is {phase}: there is no memory of it")
 
     def _record(self, journal: Journal) -> None:
         """Write down a step before it is taken; an error means that it must not be."""
@@ -200,33 +269,190 @@ class Owner:
         return identity if identity is not None and process.is_alive(identity) else None
 
     async def _start(self, on_progress: OnProgress) -> None:
+        if self.journal.phase is Phase.PAUSED:
+            await self._resume()
+            return
         if (former := self._living()) is not None:
             await process.end(former)  # could not be ended when its time had come
+        former_run = self.journal.run
         self._record(replace(self.journal, phase=Phase.STARTING, reason=None, process=None))
         try:
-            machine = await bring_up.bring_up(self._context, self.journal, self._record, on_progress)
-            try:
-                self._record(replace(self.journal, phase=Phase.RUNNING))
-            except BaseException:
-                await machine.kill()
-                raise
+            await bring_up.bring_up(self._context, self.journal, self._record, self._hold, on_progress)
         except asyncio.CancelledError:
-            self._note(replace(self.journal, phase=Phase.STOPPED, process=self._living()))
+            if self._vm is None:
+                self._rest(Phase.STOPPED)
             raise
         except Exception as error:
-            reason = error.message if isinstance(error, errors.HutchError) else repr(error)
-            self._note(replace(self.journal, phase=Phase.FAILED, reason=reason, process=self._living()))
+            self._rest(Phase.FAILED, error.message if isinstance(error, errors.HutchError) else repr(error))
             raise
-        self._hold(machine)
+        self._drop_run(former_run)
+        self._context.collect()
+        if self.journal.on_template:
+            self._context.spares.refill(self._context, self.journal)
+        self._flatten_if_deep()
+
+    def _rest(self, phase: Phase, reason: str | None = None) -> None:
+        """Note that a start came to nothing; what was suspended still is."""
+        if self.journal.saved is not None:
+            phase, reason = Phase.SUSPENDED, None
+        self._note(replace(self.journal, phase=phase, reason=reason, process=self._living()))
 
     async def _stop(self, grace: float) -> None:
+        if self.journal.phase is Phase.PAUSED and grace > 0:
+            with contextlib.suppress(errors.HutchError):
+                await self._resume()  # to write what it has not written yet
         self._note(replace(self.journal, phase=Phase.STOPPING))
         machine = self._vm
         if machine is not None:
             self._end_guard()
             await self._shut_down(machine, grace)
             self._vm = None
-        self._note(replace(self.journal, phase=Phase.STOPPED, process=None, reason=None))
+        self._note(replace(self.journal, phase=Phase.STOPPED, process=None, reason=None, saved=None))
+        self._context.collect()
+
+    async def _pause(self) -> None:
+        machine = self._running()
+        await self._quiet()
+        self._end_guard()
+        await machine.disconnect_agent()
+        await machine.monitor.execute("stop")
+        self._note(replace(self.journal, phase=Phase.PAUSED))
+        self._hold(machine)
+
+    async def _resume(self) -> None:
+        machine = self._running()
+        self._end_guard()
+        try:
+            await machine.monitor.execute("cont")
+            agent = await machine.connect_agent(AGENT_WAIT)
+            await identity.set_clock(agent)
+            if self.journal.grow:
+                await agent.grow()
+        except BaseException:
+            self._hold(machine)
+            raise
+        self._note(replace(self.journal, phase=Phase.RUNNING, grow=False))
+        self._hold(machine)
+
+    async def _suspend(self) -> None:
+        machine, before = self._running(), self.journal
+        state = SnapshotId(ids.random_id())
+        self._record(replace(before, phase=Phase.SUSPENDING, saved=state))
+        try:
+            await self._quiet()
+            await freeze.suspend(self._context, self.journal, machine, state)
+        except BaseException:
+            self._note(replace(before, saved=None))
+            raise
+        self._end_guard()
+        self._vm = None
+        await process.to_the_end(self._put_away(machine))
+
+    async def _put_away(self, machine: vm.Vm) -> None:
+        """End the process of a machine whose state is saved."""
+        await machine.end()
+        self._note(replace(self.journal, phase=Phase.SUSPENDED, process=None))
+
+    async def _snapshot(self, state: SnapshotId, transient: bool) -> Manifest:
+        context = self._context
+        if context.states.is_there(state):
+            raise errors.Conflict(f"there is already a snapshot {state}")
+        if transient:
+            context.states.hold(state)
+        if self.journal.phase is Phase.SUSPENDED:
+            made = await freeze.of_suspended(context, self.journal, state, self._record, transient)
+        else:
+            made = await freeze.snapshot(context, self.journal, self._running(), state, self._record, transient)
+        self._flatten_if_deep()
+        return made
+
+    async def _rollback(self, state: SnapshotId) -> None:
+        manifest = self._context.states.get(state)
+        shape.check(self.journal.spec, manifest)
+        async with shape.standing_on(self._context, self.journal, manifest) as journal:
+            machine, self._vm = self._vm, None
+            if machine is not None:
+                self._end_guard()
+                await machine.kill()
+            if (former := self._living()) is not None:
+                await process.end(former)
+            self._record(journal)
+        self._context.collect()
+
+    async def _resize(self, disk_gib: int) -> None:
+        had = self.journal.spec.resources.disk_gib
+        if disk_gib < had:
+            raise errors.InvalidRequest(f"a disk of {had} GiB cannot be made smaller: {disk_gib} GiB asked for")
+        spec = replace(self.journal.spec, resources=replace(self.journal.spec.resources, disk_gib=disk_gib))
+        machine = self._vm
+        if machine is None:
+            self._record(replace(self.journal, spec=spec))
+            return
+        top = hardware.node(self.journal.layers[-1])
+        await machine.monitor.execute("block_resize", node_name=top, size=disk_gib * disks.GIB)
+        self._record(replace(self.journal, spec=spec, disk_gib=disk_gib, grow=True))
+        if self.journal.phase is Phase.RUNNING:
+            await (await self.agent()).grow()
+            self._note(replace(self.journal, grow=False))
+
+    async def _claim(self, spare: "Owner") -> None:
+        mine = self.journal
+        if mine.booted or mine.phase is not Phase.STOPPED:
+            raise errors.Conflict(f"machine {mine.id} was started before: only a new one can take over another")
+        shape.check_same(mine.spec, spare.journal.spec)
+        machine = await spare.give()
+        try:
+            theirs = replace(spare.journal, id=mine.id, spec=mine.spec)
+            self._record(replace(theirs, phase=Phase.WAKING, process=machine.watch.process))
+        except BaseException:
+            await machine.kill()
+            raise
+        try:
+            await process.to_the_end(bring_up.go_on(self._context, self.journal, machine, self._record, self._hold))
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._note(replace(mine, uid=theirs.uid))
+            raise
+
+    async def give(self) -> vm.Vm:
+        """Let another owner have what runs; this one is gone then, but for its directory, which a restart removes."""
+        machine: vm.Vm = await self._ask(Verb.YIELD, self._yield)
+        return machine
+
+    async def _yield(self) -> vm.Vm:
+        machine = self._running()
+        self._record(replace(self.journal, phase=Phase.DESTROYING, process=None))
+        self._end_guard()
+        await machine.disconnect_agent()
+        self._vm = None
+        self.gone = True
+        return machine
+
+    def _flatten_if_deep(self) -> None:
+        if len(self.journal.layers) >= flatten.DEPTH:
+            self._queue.put_nowait(_Request(Verb.FLATTEN, self._flatten))
+
+    async def _flatten(self) -> None:
+        await flatten.flatten(self._running(), self.journal)
+        self._record(replace(self.journal, layers=self.journal.layers[-1:]))
+        self._context.collect()
+
+    def _running(self) -> vm.Vm:
+        if self._vm is None:
+            raise errors.NotRunning(f"machine {self.journal.id} is not running")
+        return self._vm
+
+    async def _quiet(self) -> None:
+        """Let calls that are under way in the guest end, for a while."""
+        end = time.monotonic() + QUIET
+        while self._calls and time.monotonic() < end:
+            await asyncio.sleep(0.005)
+
+    def _drop_run(self, run: str | None) -> None:
+        """Remove what a former process left."""
+        if run is not None and run != self.journal.run:
+            shutil.rmtree(self._context.paths.run(run).root, ignore_errors=True)
 
     async def _shut_down(self, machine: vm.Vm, grace: float) -> None:
         began = time.monotonic()
@@ -255,6 +481,8 @@ class Owner:
         with contextlib.suppress(FileNotFoundError):
             self._where.root.rename(gone)
         self.gone = True
+        if self.journal.run is not None:
+            shutil.rmtree(self._context.paths.run(self.journal.run).root, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
 
     async def _died(self) -> None:
@@ -292,10 +520,12 @@ class Owner:
         except Exception:
             log.exception("looking after a machine failed", machine=self.journal.id)
             await machine.give_up("the service could not look after it; its log has the details")
-        self._queue.put_nowait(_Request(Verb.DIED))
+        self._queue.put_nowait(_Request(Verb.DIED, self._died))
 
     async def _keep_talking(self, machine: vm.Vm) -> None:
-        """Take up a broken conversation again; end a guest that no longer answers."""
+        """Take up a broken conversation again; end a guest that no longer answers. A paused one need not answer."""
+        if self.journal.phase is Phase.PAUSED:
+            await machine.watch.ended.wait()
         while not machine.watch.ended.is_set():
             agent = machine.agent
             assert agent is not None

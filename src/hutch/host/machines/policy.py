@@ -15,6 +15,15 @@ class Verb(Enum):
     STOP = auto()
     DESTROY = auto()
     DIED = auto()  # its process has ended
+    PAUSE = auto()
+    RESUME = auto()
+    SUSPEND = auto()
+    SNAPSHOT = auto()
+    ROLLBACK = auto()
+    RESIZE = auto()
+    CLAIM = auto()  # go on with the process of another
+    YIELD = auto()  # give its process to another
+    FLATTEN = auto()  # copy the disk layers below into its own
 
 
 class Decision(Enum):
@@ -22,27 +31,45 @@ class Decision(Enum):
 
     ACT = auto()
     NOTHING = auto()  # it is so already
+    REFUSE = auto()  # it has no memory that could be kept
+
+
+_P, _D = Phase, Decision
+_AT_REST = {_P.STOPPED, _P.FAILED}
+
+_NOTHING: dict[Verb, set[Phase]] = {
+    Verb.START: {_P.RUNNING},
+    Verb.STOP: _AT_REST,
+    Verb.DIED: {*_AT_REST, _P.SUSPENDED, _P.DESTROYING},
+    Verb.PAUSE: {_P.PAUSED},
+    Verb.RESUME: {_P.RUNNING},
+    Verb.SUSPEND: {_P.SUSPENDED},
+    Verb.FLATTEN: {phase for phase in Phase if phase is not _P.RUNNING},
+}
+_REFUSE: dict[Verb, set[Phase]] = {
+    Verb.PAUSE: {*_AT_REST, _P.SUSPENDED},
+    Verb.RESUME: {*_AT_REST, _P.SUSPENDED},
+    Verb.SUSPEND: _AT_REST,
+    Verb.SNAPSHOT: _AT_REST,
+    Verb.YIELD: {*_AT_REST, _P.SUSPENDED},
+}
 
 
 def decide(phase: Phase, verb: Verb) -> Decision:
     """What to do with a request whose turn has come."""
-    match verb, phase:
-        case Verb.START, Phase.RUNNING:
-            return Decision.NOTHING
-        case Verb.STOP, Phase.STOPPED | Phase.FAILED:
-            return Decision.NOTHING
-        case Verb.DIED, Phase.STOPPED | Phase.FAILED | Phase.DESTROYING:
-            return Decision.NOTHING
-        case _:
-            return Decision.ACT
+    if phase in _NOTHING.get(verb, ()):
+        return Decision.NOTHING
+    return Decision.REFUSE if phase in _REFUSE.get(verb, ()) else Decision.ACT
 
 
 def interrupts(current: Verb, arriving: Verb) -> bool:
     """Whether what is under way is broken off for what has just arrived."""
     match arriving:
         case Verb.DESTROY:
-            return current in (Verb.START, Verb.STOP)
+            return current in (Verb.START, Verb.STOP, Verb.SUSPEND, Verb.FLATTEN)
         case Verb.STOP:
-            return current is Verb.START
-        case _:
+            return current in (Verb.START, Verb.SUSPEND, Verb.FLATTEN)
+        case Verb.START | Verb.DIED:
             return False
+        case _:
+            return current is Verb.FLATTEN

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from hutch.host import commands, files
-from hutch.host.paths import MachinePaths
+from hutch.host.paths import RunPaths
 from hutch.host.qemu import argv, process, vm
 from hutch.model import errors
 
@@ -115,7 +115,7 @@ async def kvm_trial(launcher: vm.Launcher, scratch: Path, uid: int | None) -> No
             owner = process.Owner(uid)
             os.chown(memory, uid, uid)
         hardware = vm.Hardware(argv.Board("kvm", 1, 256), memory, (root, layer), owner=owner)
-        where = MachinePaths(scratch)
+        where = RunPaths(scratch)
         machine = await vm.Vm.start(launcher, "kvm-trial", where, hardware)
         try:
             await machine.connect_agent(TRIAL_LIMIT)

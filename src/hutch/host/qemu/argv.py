@@ -14,6 +14,9 @@ BOARD_VERSION = 1
 AGENT_PORT = "hutch.agent"
 """The virtio-serial port's name, which the agent looks for."""
 
+DISK = "disk"
+"""The id of the disk's device."""
+
 CPU_MODELS = {
     "kvm": "host,migratable=on",
     # x86-64-v2 and a random instruction: boots a quarter faster than `max` and is what distributions expect.
@@ -30,6 +33,12 @@ class Disk:
 
     base: int
     layers: tuple[int, ...]
+    names: tuple[str, ...] = ()  # of all of them, the base included, by which QEMU is told of them later; d0, d1, …
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """What QEMU calls them."""
+        return self.names or tuple(f"d{index}" for index in range(1 + len(self.layers)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +90,20 @@ def kernel_command_line(launch: Launch) -> str:
 
 
 def disk_arguments(disk: Disk) -> list[str]:
-    """A raw base and qcow2 layers over it, each opened from its fdset; node names are d0, d1, …"""
+    """A raw base and qcow2 layers over it, each opened from its fdset."""
     argv: list[str] = []
+    nodes = disk.nodes
     for index, descriptor in enumerate((disk.base, *disk.layers)):
         top = index == len(disk.layers)
         read_only = "off" if top and disk.layers else "on"
-        driver, backing = ("raw", "") if index == 0 else ("qcow2", f",backing=d{index - 1}")
+        driver, backing = ("raw", "") if index == 0 else ("qcow2", f",backing={nodes[index - 1]}")
         argv += ["-add-fd", f"fd={descriptor},set={index + 1}"]
         options = f"read-only={read_only},discard=unmap"
-        argv += ["-blockdev", f"driver=file,node-name=f{index},filename=/dev/fdset/{index + 1},locking=off,{options}"]
-        argv += ["-blockdev", f"driver={driver},node-name=d{index},file=f{index},{options}{backing}"]
+        argv += [
+            "-blockdev",
+            f"driver=file,node-name={nodes[index]}-file,filename=/dev/fdset/{index + 1},locking=off,{options}",
+        ]
+        argv += ["-blockdev", f"driver={driver},node-name={nodes[index]},file={nodes[index]}-file,{options}{backing}"]
     return argv
 
 
@@ -114,7 +127,7 @@ def build(qemu: str, launch: Launch) -> list[str]:
     argv += ["-kernel", f"/proc/self/fd/{launch.kernel}", "-initrd", f"/proc/self/fd/{launch.initramfs}"]
     argv += ["-append", kernel_command_line(launch)]
     argv += disk_arguments(launch.disk)
-    argv += ["-device", f"virtio-blk-device,drive=d{len(launch.disk.layers)},id=disk"]
+    argv += ["-device", f"virtio-blk-device,drive={launch.disk.nodes[-1]},id={DISK}"]
     for name, descriptor in (("qmp", sockets.qmp), ("agent", sockets.agent), ("console", sockets.console)):
         argv += ["-chardev", f"socket,id={name},fd={descriptor},server=on,wait=off"]
     argv += ["-mon", "chardev=qmp,mode=control", "-serial", "chardev:console"]

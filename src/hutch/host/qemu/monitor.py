@@ -3,6 +3,7 @@
 import array
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import time
@@ -14,10 +15,12 @@ from qemu.qmp.error import QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
 from hutch.host import sockets
+from hutch.host.qemu import argv
 from hutch.model import errors
 
 COMMAND_TIMEOUT = 30.0
 _STATE_FDSET = 1000
+_LAYER_FDSETS = 2000  # and up
 
 
 class Monitor:
@@ -29,6 +32,7 @@ class Monitor:
         self.disk_failed = asyncio.Event()  # the host could not carry out a write; the guest is stopped
         # Noted as they come and never accepted: a listener keeps what it accepts, and a guest can provoke events.
         client.events.event_filter = self._note
+        self._fdsets = itertools.count(_LAYER_FDSETS + int(time.monotonic()) * 16)  # not those of a former service
         self._descriptors = descriptors  # the same connection, kept to send file descriptors over
 
     @classmethod
@@ -94,6 +98,35 @@ class Monitor:
                 raise errors.MachineFailed(f"QEMU did not load the device state within {timeout:g} s")
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.02)
+
+    async def is_running(self) -> bool:
+        """Whether the guest's vCPUs run."""
+        return bool((await self.execute("query-status"))["running"])
+
+    async def top_layer(self) -> str:
+        """The name of the disk layer that is written."""
+        for device in await self.execute("query-block"):
+            if argv.DISK in device.get("qdev", "").split("/"):
+                return str(device["inserted"]["node-name"])
+        raise errors.MachineFailed("QEMU knows nothing of the machine's disk")
+
+    async def add_layer(self, name: str, path: Path) -> None:
+        """Open an empty layer that can be put on the disk. On an error nothing is opened."""
+        number = next(self._fdsets)
+        for flags in (os.O_RDWR, os.O_RDONLY):  # the second for when it is written no more
+            descriptor = os.open(path, flags | os.O_CLOEXEC)
+            try:
+                self._send_descriptor(descriptor)
+                await self.execute("add-fd", fdset_id=number)
+            finally:
+                os.close(descriptor)
+        file = {"driver": "file", "node-name": f"{name}-file", "filename": f"/dev/fdset/{number}", "locking": "off"}
+        file["discard"] = "unmap"
+        await self.execute("blockdev-add", driver="qcow2", node_name=name, backing=None, discard="unmap", file=file)
+
+    async def drop_layer(self, name: str) -> None:
+        """Close a layer that was not put on the disk."""
+        await self.execute("blockdev-del", node_name=name)
 
     def _note(self, event: Message) -> bool:
         match event.get("event"):

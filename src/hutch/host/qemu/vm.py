@@ -16,7 +16,7 @@ from hutch import settings
 from hutch.host import sockets
 from hutch.host.agent.client import Agent
 from hutch.host.boot_files import BootFiles
-from hutch.host.paths import MachinePaths
+from hutch.host.paths import RunPaths
 from hutch.host.qemu import argv, console, process, tsc
 from hutch.host.qemu.monitor import Monitor
 from hutch.model import errors
@@ -37,6 +37,7 @@ class Hardware:
     board: argv.Board
     memory: Path
     layers: Sequence[Path]
+    names: tuple[str, ...] = ()  # of the layers
     shared_memory: bool = False
     reach_network: bool = True
     incoming: bool = False
@@ -66,7 +67,7 @@ class Launcher:
         self.boot = boot
         self.tag = tag  # tells our processes from those of another HUTCH_HOME
 
-    def launch(self, name: str, where: MachinePaths, hardware: Hardware) -> process.Identity:
+    def launch(self, name: str, where: RunPaths, hardware: Hardware) -> process.Identity:
         """Start a process whose sockets and logs are in `where`. `MachineFailed` if it cannot be started."""
         owner = hardware.owner
         if owner is not None and hardware.board.accelerator == "kvm":
@@ -82,7 +83,7 @@ class Launcher:
                 initramfs=fds[1],
                 memory=fds[2],
                 shared_memory=hardware.shared_memory,
-                disk=argv.Disk(fds[3], tuple(fds[4:])),
+                disk=argv.Disk(fds[3], tuple(fds[4:]), hardware.names),
                 sockets=argv.Sockets(qmp.fileno(), agent.fileno(), console_socket.fileno()),
                 reach_network=hardware.reach_network,
                 tsc_khz=tsc.khz(),
@@ -92,7 +93,7 @@ class Launcher:
             return process.spawn(self._qemu, spec, owner, where.qemu_log)
 
 
-def last_words(where: MachinePaths, console_text: bytes) -> str:
+def last_words(where: RunPaths, console_text: bytes) -> str:
     """Why a process died, from QEMU's standard error and the end of the guest's console."""
     for line in console_text.decode(errors="replace").splitlines():
         if "Kernel panic" in line or "hutch-agent:" in line:
@@ -108,7 +109,7 @@ def last_words(where: MachinePaths, console_text: bytes) -> str:
 class Vm:
     """A process we hold. `attach` works for one just started and for one that a former service left running."""
 
-    def __init__(self, where: MachinePaths, watch: process.Watch, monitor: Monitor, tail: console.Tail) -> None:
+    def __init__(self, where: RunPaths, watch: process.Watch, monitor: Monitor, tail: console.Tail) -> None:
         self.where = where
         self.watch = watch
         self.monitor = monitor
@@ -121,7 +122,7 @@ class Vm:
 
     @classmethod
     async def start(
-        cls, launcher: Launcher, name: str, where: MachinePaths, hardware: Hardware, record: Record = lambda _: None
+        cls, launcher: Launcher, name: str, where: RunPaths, hardware: Hardware, record: Record = lambda _: None
     ) -> "Vm":
         """Launch a process and attach to it; `record` is told which it is before anything else happens.
 
@@ -136,7 +137,7 @@ class Vm:
             raise
 
     @classmethod
-    async def attach(cls, where: MachinePaths, identity: process.Identity) -> "Vm":
+    async def attach(cls, where: RunPaths, identity: process.Identity) -> "Vm":
         """Connect to a process's control socket and console. The process is left as it is if that fails."""
         watch = process.Watch(identity)
         try:

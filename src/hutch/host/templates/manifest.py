@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hutch.host.qemu import argv
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ from hutch import settings
 from hutch.host import disks, files
 from hutch.host.agent.client import Agent
 from hutch.host.interface import Image, OnProgress, Progress
-from hutch.host.paths import MachinePaths, Paths, TemplatePaths
+from hutch.host.paths import Paths, RunPaths, TemplatePaths
 from hutch.host.qemu import argv, guest_network, process, vm
-from hutch.host.templates.manifest import Recipe
+from hutch.host.saved import memory
+from hutch.host.templates.manifest import FORMAT, Recipe
 from hutch.model import errors, guest
 
 log = structlog.get_logger(__name__)
@@ -39,9 +40,9 @@ WARM_UP = (("sh", "-lc", "true"), ("python3", "-c", "pass"), ("node", "-e", "0")
 class Template:
     """A template that may be loaded."""
 
-    recipe: Recipe
+    key: str
+    disk_gib: int
     paths: TemplatePaths
-    gid: int | None  # the group that may map the memory file
 
 
 class Templates:
@@ -72,8 +73,8 @@ class Templates:
         for entry in self._paths.templates.iterdir():
             manifest = files.read_json(TemplatePaths(entry).manifest) or {}
             recipe = manifest.get("recipe", {})
-            made_with = recipe.get("boot"), recipe.get("board_version")
-            if made_with != (self._launcher.boot.digest, argv.BOARD_VERSION) and entry.name not in used:
+            made_with = recipe.get("boot"), recipe.get("board_version"), recipe.get("format")
+            if made_with != (self._launcher.boot.digest, argv.BOARD_VERSION, FORMAT) and entry.name not in used:
                 log.info("removing a template that nothing can use", template=entry.name)
                 shutil.rmtree(entry, ignore_errors=True)
 
@@ -86,7 +87,22 @@ class Templates:
         if differences := recipe.differences(manifest.get("recipe", {})):
             log.warning("template refused", template=recipe.key, differences=differences)
             return None
-        return Template(recipe, where, self._gid(where))
+        if memory.checksum(where.devices) != manifest.get("checksums", {}).get("devices"):
+            log.warning("template refused: its device state is not what was saved", template=recipe.key)
+            return None
+        return Template(recipe.key, recipe.disk_gib, where)
+
+    def read(self, key: str) -> Template | None:
+        """A template by its key, whatever it was made with."""
+        manifest = files.read_json(self._paths.template(key).manifest)
+        if manifest is None:
+            return None
+        recipe = manifest["recipe"]
+        return Template(key, recipe["disk_gib"], self._paths.template(key))
+
+    def group(self, key: str) -> int | None:
+        """The group that may map a template's memory; None if we are not root."""
+        return self._gid(self._paths.template(key))
 
     async def ensure(self, recipe: Recipe, root_image: Path, on_progress: OnProgress) -> Template:
         """The template, booted now if it is not there; callers at once boot it once. `MachineFailed`, `DiskFull`.
@@ -145,7 +161,12 @@ class Templates:
             self._make_memory(building, recipe)
             await self._boot_and_freeze(recipe, building, root_image, tell)
             await disks.make_layer(building.blank, building.disk, recipe.disk_gib)
-            manifest = {"recipe": recipe, "made_at": time.time(), "boot_seconds": time.monotonic() - began}
+            sums = {
+                what: await asyncio.to_thread(memory.checksum, path)
+                for what, path in (("memory", building.memory), ("devices", building.devices), ("disk", building.disk))
+            }
+            seconds = time.monotonic() - began
+            manifest = {"recipe": recipe, "made_at": time.time(), "boot_seconds": seconds, "checksums": sums}
             files.write_json(building.manifest, manifest, durable=True)
             shutil.rmtree(final.root, ignore_errors=True)
             building.root.rename(final.root)
@@ -157,8 +178,8 @@ class Templates:
         return template
 
     def _make_memory(self, building: TemplatePaths, recipe: Recipe) -> None:
-        with building.memory.open("wb") as memory:
-            memory.truncate(recipe.board.memory_mib * MIB)
+        with building.memory.open("wb") as file:
+            file.truncate(recipe.board.memory_mib * MIB)
         if self._root:
             # QEMU 7.2 can map a memory file only if it may write it: so only this template's machines may, by a group.
             gid = self._settings.uid_base + self._settings.uid_count + int(recipe.key, 16) % TEMPLATE_IDS
@@ -168,7 +189,7 @@ class Templates:
     async def _boot_and_freeze(
         self, recipe: Recipe, building: TemplatePaths, root_image: Path, tell: OnProgress
     ) -> None:
-        where = MachinePaths(building.root)
+        where = RunPaths(building.root)
         gid = self._gid(building)
         hardware = vm.Hardware(
             board=recipe.board,

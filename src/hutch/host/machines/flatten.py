@@ -1,0 +1,42 @@
+"""Shortening a chain of disk layers: what the layers below hold is copied into the machine's own, while it runs."""
+
+import asyncio
+
+from hutch.host.machines import hardware
+from hutch.host.machines.journal import Journal
+from hutch.host.qemu import vm
+from hutch.model import errors
+
+DEPTH = 10
+"""So many layers over the template's are flattened to one."""
+
+SPEED = 256 * 2**20
+"""Bytes a second at most: the machine's own reads and writes go first."""
+
+LOOK = 0.1
+_JOB = "flatten"
+
+
+async def flatten(machine: vm.Vm, journal: Journal) -> None:
+    """Returns when the top layer stands on the template's. Cancelling it leaves a chain that is as good as before."""
+    top = hardware.node(journal.layers[-1])
+    await machine.monitor.execute(
+        "block-stream", job_id=_JOB, device=top, base_node=hardware.TEMPLATE, speed=SPEED, auto_dismiss=False
+    )
+    try:
+        while (job := await _job(machine)) is not None and job["status"] != "concluded":
+            await asyncio.sleep(LOOK)
+    except BaseException:
+        await machine.monitor.execute("block-job-cancel", device=_JOB)
+        while (job := await _job(machine)) is not None and job["status"] != "concluded":
+            await asyncio.sleep(LOOK)
+        await machine.monitor.execute("job-dismiss", id=_JOB)
+        raise
+    await machine.monitor.execute("job-dismiss", id=_JOB)
+    if job is not None and job.get("error"):
+        raise errors.MachineFailed(f"the machine's disk layers could not be joined: {job['error']}")
+
+
+async def _job(machine: vm.Vm) -> dict[str, str] | None:
+    jobs = await machine.monitor.execute("query-jobs")
+    return next((job for job in jobs if job["id"] == _JOB), None)

@@ -1,0 +1,147 @@
+"""Spare processes: a few that have loaded a recently used template already, and wait to become a machine.
+
+Starting QEMU is a good part of a restore; a machine that finds a spare saves it. Spares are known to nobody else: they
+are in no journal, end with the service, and are ended as strays if that died. They hold little memory, since nothing
+has run in them, and are the first to go when memory is short.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from hutch.host.machines import bring_up, hardware
+from hutch.host.machines.context import Context
+from hutch.host.machines.journal import Journal
+from hutch.host.paths import Paths
+from hutch.host.qemu import vm
+from hutch.model import errors, ids
+from hutch.model.ids import MachineId
+
+log = structlog.get_logger(__name__)
+
+KINDS = 3
+"""So many kinds are kept: the last used ones."""
+
+UNUSED = 600.0
+"""Seconds after which a kind that nobody asked for is given up."""
+
+DELAY = 0.3
+"""Seconds between a start and the making of the next spare: the start's own commands go first."""
+
+
+@dataclass(eq=False)
+class Spare:
+    """One process and what it stands on."""
+
+    journal: Journal
+    machine: vm.Vm
+
+
+@dataclass(eq=False)
+class _Kind:
+    model: Journal  # of the last machine of this kind
+    used_at: float = field(default_factory=time.monotonic)
+    ready: list[Spare] = field(default_factory=list)
+
+
+Key = tuple[str, bool]
+
+
+class Spares:
+    """The spare processes of one host."""
+
+    def __init__(self, paths: Paths, wanted: int, free_uid: Callable[[], int | None]) -> None:
+        self._paths = paths
+        self._wanted = wanted
+        self._free_uid = free_uid
+        self._kinds: dict[Key, _Kind] = {}
+        self._refilling: asyncio.Task[None] | None = None
+
+    @property
+    def journals(self) -> list[Journal]:
+        """What they stand on."""
+        return [spare.journal for kind in self._kinds.values() for spare in kind.ready]
+
+    def take(self, template: str, journal: Journal) -> Spare | None:
+        """One that can become this machine; it is the caller's then."""
+        kind = self._kinds.get(_key(template, journal))
+        while kind is not None and kind.ready:
+            spare = kind.ready.pop(0)
+            if not spare.machine.watch.ended.is_set():
+                return spare
+        return None
+
+    def refill(self, context: Context, journal: Journal) -> None:
+        """Note that a machine of this kind was started, and make what is missing in the background."""
+        if not self._wanted or journal.template is None:
+            return
+        key = _key(journal.template, journal)
+        kind = self._kinds.pop(key, None) or _Kind(journal)
+        kind.used_at, self._kinds[key] = time.monotonic(), kind  # the last used one last
+        if self._refilling is None or self._refilling.done():
+            self._refilling = asyncio.create_task(self._refill(context), name="spares")
+
+    async def _refill(self, context: Context) -> None:
+        while True:
+            await asyncio.sleep(DELAY)
+            for key in [*self._kinds][:-KINDS]:
+                await self._end(self._kinds.pop(key))
+            kind = next((kind for kind in reversed(self._kinds.values()) if len(kind.ready) < self._wanted), None)
+            if kind is None:
+                return
+            try:
+                kind.ready.append(await self._make(context, kind.model))
+            except (errors.HutchError, OSError) as error:
+                log.info("no spare process could be made", error=str(error))
+                return
+
+    async def _make(self, context: Context, model: Journal) -> Spare:
+        assert model.template is not None
+        template = context.engine.templates.read(model.template)
+        if template is None:
+            raise errors.NotFound("its template is gone")
+        name = MachineId(f"spare-{ids.random_id(8)}")
+        async with context.layers.fresh(template.paths.disk, template.disk_gib, template.paths.blank) as layer:
+            blank = Journal(name, model.spec, self._free_uid())
+            journal = bring_up.out_of(template, blank, layer)
+            machine = await bring_up.restore(context, journal, template, lambda _: None)
+            return Spare(journal, machine)
+
+    async def trim(self, is_memory_short: bool) -> None:
+        """End those that nobody asked for in a while; all, when memory is short."""
+        for key, kind in [*self._kinds.items()]:
+            if is_memory_short or time.monotonic() - kind.used_at > UNUSED:
+                del self._kinds[key]
+                await self._end(kind)
+
+    async def drop(self, image: str) -> None:
+        """End those of an image that is removed."""
+        for key, kind in [*self._kinds.items()]:
+            if kind.model.spec.image.digest == image:
+                del self._kinds[key]
+                await self._end(kind)
+
+    async def close(self) -> None:
+        """End all."""
+        if self._refilling is not None:
+            self._refilling.cancel()
+            await asyncio.gather(self._refilling, return_exceptions=True)
+        await self.trim(is_memory_short=True)
+
+    async def _end(self, kind: _Kind) -> None:
+        while kind.ready:
+            spare = kind.ready.pop()
+            try:
+                await spare.machine.kill()
+            except errors.HutchError as error:
+                log.warning("a spare process cannot be ended", error=error.message)
+            assert spare.journal.run is not None
+            shutil.rmtree(self._paths.run(spare.journal.run).root, ignore_errors=True)
+
+
+def _key(template: str, journal: Journal) -> Key:
+    return template, hardware.reaches(journal.spec.network.mode)

@@ -1,0 +1,169 @@
+"""The saved states of one host: kept, verified, and collected when no machine and no snapshot needs them.
+
+A state is begun in a directory whose name starts with a dot; its manifest is written last, and the renaming makes it
+one. Snapshots are those that are `kept`; the others belong to machines that are suspended in them.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from hutch.host import files
+from hutch.host.interface import SavedState
+from hutch.host.layers import Layers
+from hutch.host.paths import Paths, StatePaths, TemplatePaths
+from hutch.host.saved import manifest as manifests
+from hutch.host.saved import memory
+from hutch.host.saved.manifest import Manifest
+from hutch.model import errors
+from hutch.model.ids import SnapshotId
+
+log = structlog.get_logger(__name__)
+
+
+class States:
+    """The saved states of one host."""
+
+    def __init__(self, paths: Paths, layers: Layers) -> None:
+        self._paths = paths
+        self._layers = layers
+        self._manifests: dict[SnapshotId, Manifest] = {}
+        self._transient: set[SnapshotId] = set()  # of forks that are under way
+
+    def open(self) -> None:
+        """Take up what is there; what is unfinished is removed."""
+        for entry in self._paths.states.iterdir():
+            if entry.name.startswith("."):
+                shutil.rmtree(entry, ignore_errors=True)
+                continue
+            try:
+                manifest = manifests.read(StatePaths(entry).manifest)
+            except errors.HutchError as error:
+                log.error("a saved state cannot be read: it is left as it is", state=entry.name, error=error.message)
+                self._layers.is_frozen = True
+            else:
+                self._manifests[manifest.id] = manifest
+
+    def all(self) -> list[Manifest]:
+        """Oldest first."""
+        return sorted(self._manifests.values(), key=lambda manifest: manifest.created_at)
+
+    def kept(self) -> list[SavedState]:
+        """The snapshots."""
+        return [self.describe(manifest) for manifest in self.all() if manifest.kept]
+
+    def describe(self, manifest: Manifest) -> SavedState:
+        """As the interface tells of it."""
+        own = self._layers.size(manifest.layers[-1]) if manifest.layers else 0
+        return SavedState(manifest.id, manifest.machine, manifest.created_at, memory.size(manifest.runs) + own)
+
+    def is_there(self, state: SnapshotId) -> bool:
+        """Whether the id is taken."""
+        return state in self._manifests or self._paths.state(state).root.exists()
+
+    def get(self, state: SnapshotId) -> Manifest:
+        """`NotFound`."""
+        try:
+            return self._manifests[state]
+        except KeyError:
+            raise errors.NotFound("snapshot not found") from None
+
+    def load(self, state: SnapshotId, here: manifests.Fit) -> Manifest:
+        """The state, to be loaded now: manifest and devices are verified. `NotFound`, `Damaged`, `Incompatible`."""
+        where = self._paths.state(state)
+        manifest = manifests.read(where.manifest)
+        manifests.check(manifest, here)
+        if _differs(where.devices, manifest.checksums["devices"]):
+            raise errors.Damaged(f"the device state of saved state {state} is damaged")
+        expected, there = memory.size(manifest.runs), where.pages.stat().st_size if where.pages.exists() else -1
+        if expected != there:
+            raise errors.Damaged(f"the memory of saved state {state} has {there} bytes, not the {expected} saved")
+        return manifest
+
+    @contextlib.contextmanager
+    def making(self, state: SnapshotId) -> Iterator[StatePaths]:
+        """A directory to make a state in; whatever was not `publish`ed is removed."""
+        building = StatePaths(self._paths.states / f".{state}")
+        shutil.rmtree(building.root, ignore_errors=True)
+        building.root.mkdir(mode=0o700)
+        try:
+            yield building
+        finally:
+            shutil.rmtree(building.root, ignore_errors=True)
+
+    def publish(self, building: StatePaths, manifest: Manifest, durable: bool = True) -> None:
+        """It is a state from now on. Raises `DiskFull`."""
+        manifests.write(building.manifest, manifest, durable)
+        building.root.rename(self._paths.state(manifest.id).root)
+        if durable:
+            files.sync_directory(self._paths.states)
+        self._manifests[manifest.id] = manifest
+
+    def hold(self, state: SnapshotId) -> None:
+        """Keep a transient one until `remove`."""
+        self._transient.add(state)
+
+    def remove(self, state: SnapshotId) -> None:
+        """It is no snapshot any more; it is gone when no machine is suspended in it."""
+        self._transient.discard(state)
+        manifest = self._manifests.get(state)
+        if manifest is not None and manifest.kept:
+            released = dataclasses.replace(manifest, kept=False)
+            manifests.write(self._paths.state(state).manifest, released, durable=True)
+            self._manifests[state] = released
+
+    def collect(self, used: set[SnapshotId]) -> None:
+        """Remove what is neither kept nor used."""
+        for manifest in self.all():
+            if not (manifest.kept or manifest.id in used or manifest.id in self._transient):
+                self._drop(manifest.id)
+
+    def _drop(self, state: SnapshotId) -> None:
+        del self._manifests[state]
+        gone = self._paths.states / f".gone-{state}"
+        with contextlib.suppress(FileNotFoundError):
+            self._paths.state(state).root.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    async def verify(self, state: SnapshotId) -> list[str]:
+        """See `Host.verify`."""
+        self.get(state)
+        where = self._paths.state(state)
+        try:
+            manifest = manifests.read(where.manifest)
+        except errors.Damaged as error:
+            return [error.message]
+        looked_at: dict[str, tuple[Path, str | None]] = {
+            "device state": (where.devices, manifest.checksums.get("devices")),
+            "memory": (where.pages, manifest.checksums.get("pages")),
+        }
+        for layer in manifest.layers:
+            looked_at[f"disk layer {layer}"] = (self._paths.layer(layer), manifest.checksums.get(f"layer {layer}"))
+        template = self._paths.template(manifest.template)
+        sums = template_checksums(template)
+        looked_at["template's disk"] = (template.disk, sums.get("disk"))
+        if manifest.on_template:
+            looked_at["template's memory"] = (template.memory, sums.get("memory"))
+        return [
+            f"{what} {'is missing' if not path.exists() else 'is not what was saved'}"
+            for what, (path, expected) in looked_at.items()
+            if await asyncio.to_thread(_differs, path, expected)
+        ]
+
+
+def template_checksums(template: TemplatePaths) -> dict[str, str]:
+    """SHA-256 of a template's files, as noted when it was made."""
+    sums = (files.read_json(template.manifest) or {}).get("checksums")
+    return sums if isinstance(sums, dict) else {}
+
+
+def _differs(path: Path, expected: str | None) -> bool:
+    try:
+        return expected is None or memory.checksum(path) != expected
+    except OSError:
+        return True
