@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import floor, service
+from bench import floor, freezing, service
 from bench.live import live_service
 from hutch.host import files
 from hutch.host.qemu.argv import Board
@@ -27,13 +27,13 @@ FILE_MIB = 64
 RESULTS = Path(__file__).parent / "results.json"
 
 
-def template_of(home: Path) -> floor.Template:
+def template_of(home: Path, shape: dict[str, int]) -> floor.Template:
     """The newest template of the shape that is measured."""
     found = sorted((home / "templates").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found:
         recipe = (files.read_json(path) or {})["recipe"]
         board = Board(**recipe["board"])
-        if board.memory_mib == service.SHAPE["memoryMb"] and board.cpus == service.SHAPE["cpus"]:
+        if board.memory_mib == shape["memoryMb"] and board.cpus == shape["cpus"]:
             boot = next(p for p in (home / "boot").iterdir() if recipe["boot"].split(":")[-1] in p.name)
             image = next(p for p in (home / "images").iterdir() if recipe["image"].split(":")[-1] in p.name)
             return floor.Template(boot / "vmlinux", boot / "initramfs.cpio", image / "root.ext4", path.parent, board)
@@ -112,11 +112,14 @@ def main() -> int:
             hutch = service.Service(url, key)
             _, name = hutch.new_machine_ms()  # makes the template if there is none
             hutch.delete(name)
-            measured = side_by_side(hutch, template_of(home), work)
+            freezing.make_template(hutch)
+            measured = side_by_side(hutch, template_of(home, service.SHAPE), work)
+            frozen = freezing.side_by_side(hutch, template_of(home, freezing.SHAPE), work, home / "service.log")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     results = {
-        side: {k: round(statistics.median(v), 2) for k, v in values.items()} for side, values in measured.items()
+        side: {k: round(statistics.median(v), 2) for k, v in (values | frozen[side]).items()}
+        for side, values in measured.items()
     }
     pairs = results["floor"].items()
     results["ratio"] = {key: round(results["hutch"][key] / value, 2) for key, value in pairs}

@@ -7,12 +7,15 @@ left between the two is what Hutch itself costs. Not used by the product.
 
 import itertools
 import json
+import mmap
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,27 +147,56 @@ class Qmp:
                 raise RuntimeError(reply["error"])
 
 
+Runs = Sequence[tuple[int, int]]
+"""Pages that follow one another: the first one's number, and how many."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a machine is restored from: devices, disk layers, and pages to be written over the template's memory."""
+
+    devices: Path
+    layers: tuple[Path, ...]  # over the image, none of them to be written
+    pages: Path | None = None
+    runs: Runs = ()
+
+
 class Template:
     """Files of a template and of what it was booted with, wherever they are."""
 
     def __init__(self, kernel: Path, initramfs: Path, root_image: Path, directory: Path, board: argv.Board) -> None:
         self.kernel, self.initramfs, self.root_image, self.board = kernel, initramfs, root_image, board
-        self.memory, self.devices = directory / "memory", directory / "devices"
-        self.disk, self.blank = directory / "disk.qcow2", directory / "blank.qcow2"
+        self.memory, self.blank = directory / "memory", directory / "blank.qcow2"
+        self.state = State(directory / "devices", (directory / "disk.qcow2",))
 
 
 class Machine:
-    """One restored machine, as bare as can be."""
+    """One restored machine, as bare as can be; of the template's own state unless told otherwise."""
 
-    def __init__(self, template: Template, work: Path) -> None:
+    def __init__(self, template: Template, work: Path, state: State | None = None) -> None:
+        self.template, self.state = template, state or template.state
         self.work = Path(tempfile.mkdtemp(dir=work))
-        shutil.copyfile(template.blank, self.work / "disk.qcow2")
-        state = os.open(template.devices, os.O_RDONLY)
-        paths = [template.kernel, template.initramfs, template.memory, template.root_image, template.disk]
-        fds = [os.open(path, os.O_RDWR if path == template.memory else os.O_RDONLY) for path in paths]
-        fds.append(os.open(self.work / "disk.qcow2", os.O_RDWR))
-        qmp, agent, console = (self.work / name for name in ("qmp", "agent", "console"))
-        with sockets.listening(qmp, agent, console) as opened:
+        self.top = self.work / "disk.qcow2"
+        shutil.copyfile(template.blank, self.top)
+        self._spawn()
+        self.qmp = Qmp(self.work / "qmp")
+        if self.state.pages is not None:
+            self._write_pages(self.state.pages)
+        self.qmp("migrate-incoming", uri=f"fd:{self._devices}")
+        while (status := self.qmp("query-migrate").get("status")) != "completed":
+            if status == "failed":
+                raise RuntimeError("the device state was refused")
+            time.sleep(0.0005)
+        self.qmp("cont")
+        self.port = Port(self.work / "agent")
+
+    def _spawn(self) -> None:
+        template, layers = self.template, self.state.layers
+        self._devices = os.open(self.state.devices, os.O_RDONLY)
+        fds = [os.open(path, os.O_RDONLY) for path in (template.kernel, template.initramfs)]
+        fds.append(os.open(template.memory, os.O_RDWR))
+        fds += [os.open(path, os.O_RDONLY) for path in (template.root_image, *layers)] + [os.open(self.top, os.O_RDWR)]
+        with sockets.listening(*(self.work / name for name in ("qmp", "agent", "console"))) as opened:
             launch = argv.Launch(
                 name="hutch-floor/machine",
                 board=template.board,
@@ -172,34 +204,49 @@ class Machine:
                 initramfs=fds[1],
                 memory=fds[2],
                 shared_memory=False,
-                disk=argv.Disk(fds[3], (fds[4], fds[5])),
+                disk=argv.Disk(fds[3], tuple(fds[4:])),
                 sockets=argv.Sockets(*(sock.fileno() for sock in opened)),
                 reach_network=True,
                 tsc_khz=tsc.khz(),
                 incoming=True,
             )
             command = argv.build("qemu-system-x86_64", launch)
-            self._process = subprocess.Popen(command, pass_fds=(*argv.inherited(launch), state))
-        for descriptor in (*fds, state):
+            self.process = subprocess.Popen(command, pass_fds=(*argv.inherited(launch), self._devices))
+        self.top_node = launch.disk.nodes[-1]
+        for descriptor in (*fds, self._devices):
             os.close(descriptor)
-        self._qmp = Qmp(qmp)
-        self._qmp("migrate-incoming", uri=f"fd:{state}")
-        while (status := self._qmp("query-migrate").get("status")) != "completed":
-            if status == "failed":
-                raise RuntimeError("the device state was refused")
-            time.sleep(0.0005)
-        self._qmp("cont")
-        self.port = Port(agent)
+
+    def memory_at(self) -> int:
+        """Where QEMU has the guest's memory."""
+        inode = str(self.template.memory.stat().st_ino)
+        for line in Path(f"/proc/{self.process.pid}/maps").read_text().splitlines():
+            span, _, _, _, of, *_ = line.split()
+            if of == inode:
+                return int(span.split("-")[0], 16)
+        raise RuntimeError("the memory file is not mapped")
+
+    def _write_pages(self, saved: Path) -> None:
+        base, at = self.memory_at(), 0
+        with (
+            Path(f"/proc/{self.process.pid}/mem").open("r+b", buffering=0) as memory,
+            saved.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
+            memoryview(pages) as view,
+        ):
+            for first, count in self.state.runs:
+                memory.seek(base + first * mmap.PAGESIZE)
+                memory.write(view[at : at + count * mmap.PAGESIZE])
+                at += count * mmap.PAGESIZE
 
     def private_mib(self) -> float:
         """What this machine alone holds in memory."""
-        return private_mib(self._process.pid)
+        return private_mib(self.process.pid)
 
     def kill(self) -> None:
         """End it and remove what it has."""
         self.port.close()
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
         shutil.rmtree(self.work)
 
 

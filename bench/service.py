@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -13,6 +14,7 @@ from bench import floor
 from hutch.host.qemu import process
 
 MIB = 2**20
+IMAGE = "debian"
 SHAPE = {"cpus": 1, "memoryMb": 256}
 
 
@@ -23,17 +25,17 @@ class Service:
         self.url, self.key = url, key
         self.http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=600)
 
-    def post(self, path: str, **body: object) -> dict[str, object]:
+    def post(self, path: str, **body: object) -> dict[str, Any]:
         """The answer to a POST that succeeded."""
         response = self.http.post(path, json=body) if body else self.http.post(path)
         response.raise_for_status()
-        answer: dict[str, object] = response.json()
+        answer: dict[str, Any] = response.json()
         return answer
 
-    def create(self) -> str:
+    def create(self, shape: dict[str, int] = SHAPE) -> str:
         """A new machine's id, without its prefix."""
-        answer = self.post("/v1/machines", source={"type": "image", "reference": "debian"}, resources=SHAPE)
-        return str(answer["id"]).removeprefix("mach-")
+        answer = self.post("/v1/machines", source={"type": "image", "reference": IMAGE}, resources=shape)
+        return id_of(answer)
 
     def start(self, machine: str) -> None:
         """Start it."""
@@ -99,6 +101,11 @@ class Service:
         words = [host, port, f"/v1/machines/{machine}", self.key, "8", str(seconds)]
         done = subprocess.run([sys.executable, "-m", "bench.load", *words], check=True, capture_output=True, text=True)
         return float(done.stdout)
+
+
+def id_of(answer: dict[str, Any]) -> str:
+    """A machine's id, without its prefix."""
+    return str(answer["id"]).removeprefix("mach-")
 
 
 def private_mib(machine: str) -> float:
