@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
-from smol import ConnectOptions, ExecOptions, Machine, MachineConfig, ResourceSpec, SmolError
+from smol import ConnectOptions, ExecOptions, Machine, MachineConfig, PortSpec, ResourceSpec, SmolError
 from smol.errors import NotSupportedError
 
 MIB = 2**20
@@ -85,7 +85,7 @@ def test_a_listed_machine_is_told_as_the_client_reads_it(machine: Machine, cloud
     assert (listed.name, listed.state, listed.image, listed.persistent) == (machine.name, "started", "debian", True)
     assert listed.resources is not None
     assert (listed.resources.cpus, listed.resources.memory_mib) == (1, 256)
-    assert (listed.ports, listed.labels, listed.branchable) == ([], {}, False)
+    assert (listed.ports, listed.labels, listed.branchable) == ([], {}, True)
     assert listed.created_at
 
 
@@ -226,8 +226,8 @@ def test_an_image_that_cannot_be_had_is_422_and_leaves_nothing(cloud: ConnectOpt
 
 
 def test_what_the_service_cannot_do_yet_is_refused_by_name(cloud: ConnectOptions) -> None:
-    with pytest.raises(SmolError, match="forkable: this service cannot branch machines yet"):
-        Machine.create(config(branchable=True), cloud)
+    with pytest.raises(SmolError, match="ports: this service cannot publish ports yet"):
+        Machine.create(config(ports=[PortSpec(host=0, guest=80)]), cloud)
     with pytest.raises(SmolError, match=r"network\.mode: this service cannot enforce allowCidrs yet"):
         Machine.create(config(resources=ResourceSpec(allow_cidrs=["10.0.0.0/8"])), cloud)
 

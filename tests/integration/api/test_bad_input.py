@@ -15,12 +15,30 @@ JSON_ROUTES = (
     "/v1/machines/{}/exec",
     "/v1/machines/{}/exec/stream",
     "/v1/machines/{}/code",
+    "/v1/machines/{}/rollback",
+    "/v1/machines/{}/resize",
+    "/v1/pools",
     "/v1/apikeys",
+)
+OPTIONAL_JSON_ROUTES = (
+    "/v1/machines/{}/pause",
+    "/v1/machines/{}/branches",
+    "/v1/machines/{}/branches/batch",
+    "/v1/machines/{}/fork",
+    "/v1/machines/{}/fork-batch",
+    "/v1/machines/{}/checkpoints",
+    "/v1/checkpoints/none/restore",
+    "/v1/pools/none/claim",
 )
 
 
-@pytest.mark.parametrize("route", JSON_ROUTES)
-@pytest.mark.parametrize("body", ["", "{", "nonsense", "{'a': 1}", '{"a": 1,}'])
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        *((route, body) for route in JSON_ROUTES for body in ("", "{", "nonsense", "{'a': 1}", '{"a": 1,}')),
+        *((route, body) for route in OPTIONAL_JSON_ROUTES for body in ("{", "nonsense", "{'a': 1}", '{"a": 1,}')),
+    ],
+)
 def test_what_is_not_json_is_400(machine: Machine, route: str, body: str) -> None:
     answer = machine.http.post(route.format(machine.id), content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
@@ -129,7 +147,7 @@ def test_a_value_that_makes_no_sense_is_400_and_named(http: httpx.Client, fields
     [
         ({"mounts": [{"volume": "v", "mountPath": "/v"}]}, "mounts"),
         ({"ports": [{"port": 80}]}, "ports"),
-        ({"forkable": True}, "forkable"),
+        ({"cacheDisk": {"name": "c"}}, "cacheDisk"),
         ({"network": {"mode": "allowCidrs", "cidrs": ["10.0.0.0/8"]}}, "network.mode"),
     ],
 )

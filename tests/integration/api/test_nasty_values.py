@@ -40,9 +40,35 @@ BODIES: dict[str, dict[str, Any]] = {
         "labels": {},
         "autoStopSeconds": 5,
         "ttlSeconds": 5,
+        "idleAction": "suspend",
+        "lifetimeAction": "destroy",
+        "deleteAfterSuspendedSeconds": 5,
         "ephemeral": False,
+        "persistence": {"type": "persistent", "priority": None},
         "mounts": [],
     },
+    "{machine}/pause": {"keepMemory": True},
+    "{machine}/resize": {"cpus": None, "memoryMb": None, "diskGb": 20},
+    "{machine}/rollback": {"checkpoint": "none"},
+    "{machine}/branches": {"name": "", "freezeSource": False, "branchable": False, "ports": []},
+    "{machine}/branches/batch": {"count": 0, "names": [], "namePrefix": "x", "freezeSource": False, "ports": []},
+    "{machine}/checkpoints": {"name": ""},
+    "/v1/checkpoints/none/restore": {"name": None, "network": {"mode": "open"}, "cacheDisk": None},
+    "/v1/pools": {
+        "image": "",
+        "cpus": 1,
+        "memoryMb": 64,
+        "diskGb": 1,
+        "network": True,
+        "targetSize": None,
+        "maxIdleSecs": None,
+        "tenantId": None,
+        "name": None,
+        "min": 0,
+        "max": 0,
+        "warmUp": None,
+    },
+    "/v1/pools/none/claim": {"name": None, "env": {}, "ttlSeconds": 5},
     "{machine}/exec": {
         "command": "true",
         "env": {},
@@ -97,7 +123,21 @@ def test_no_value_of_any_query_is_a_server_error(machine: Machine, value: str) -
 
 @pytest.mark.parametrize("part", ["%00", "%FF", "a%2Fb", "%2e%2e", "%0a", "x" * 5000, "%25", "mach-", "mach-%00"])
 def test_no_part_of_a_path_is_a_server_error(machine: Machine, part: str) -> None:
-    urls = [f"/v1/machines/{part}{rest}" for rest in ("", "/start", "/exec", "/events", "/files/x", "/processes")]
+    rests = (
+        "",
+        "/start",
+        "/exec",
+        "/events",
+        "/files/x",
+        "/processes",
+        "/suspend",
+        "/branches",
+        "/checkpoints",
+        "/wait",
+    )
+    urls = [f"/v1/machines/{part}{rest}" for rest in rests]
+    urls += [f"/v1/checkpoints/{part}{rest}" for rest in ("", "/restore", "/verify")]
+    urls += [f"/v1/pools/{part}{rest}" for rest in ("", "/claim")]
     urls += [
         f"/v1/images/{part}",
         f"/v1/apikeys/{part}",

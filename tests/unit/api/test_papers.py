@@ -32,9 +32,10 @@ def test_every_operation_is_in_the_dialects_page_and_no_other() -> None:
     assert written == set(operations())
 
 
-def test_every_field_of_a_new_machine_is_in_the_dialects_page() -> None:
-    for field in requests.CreateMachine.model_json_schema()["properties"]:
-        assert f"`{field}`" in SMOL, field
+def test_every_field_of_a_new_machine_and_of_a_new_pool_is_in_the_dialects_page() -> None:
+    for model in (requests.CreateMachine, requests.CreatePool):
+        for field in model.model_json_schema()["properties"]:
+            assert f"`{field}`" in SMOL, field
 
 
 def test_every_command_and_exit_code_is_in_the_clis_page() -> None:
