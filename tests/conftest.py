@@ -48,7 +48,9 @@ def tools(registry: Registry) -> str:
 
 @pytest.fixture
 def wanted(home: Path, registry: Registry) -> settings.Settings:
-    return settings.load({"HUTCH_HOME": str(home), "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host, "HUTCH_HOST_SPARE_PROCESSES": "0"})
+    given = {"HUTCH_HOME": str(home), "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host}
+    # Spare processes come in the background: only tests about them have any.
+    return settings.load({**given, "HUTCH_HOST_SPARE_PROCESSES": "0"})
 
 
 @pytest.fixture

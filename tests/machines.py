@@ -71,7 +71,7 @@ class Launcher:
 
     async def create(self, image: str | None = None, memory: int = 128, cpus: int = 1, **spec: object) -> Machine:
         """A machine at rest."""
-        disk = spec.pop("disk", 20)
+        disk, snapshot = spec.pop("disk", 20), spec.pop("snapshot", None)
         id = ids.new_machine_id()
         self.made.append(id)
         await self.host.create(
@@ -83,6 +83,7 @@ class Launcher:
                 network=spec.pop("network", NetworkPolicy()),  # type: ignore[arg-type]
                 **spec,  # type: ignore[arg-type]
             ),
+            snapshot,  # type: ignore[arg-type]
         )
         return Machine(self.host, id)
 
@@ -95,6 +96,8 @@ class Launcher:
     async def destroy_all(self) -> None:
         for id in self.made:
             await self.host.destroy(id)
+        for snapshot in self.host.snapshots():
+            await self.host.remove_snapshot(snapshot.id)
 
 
 def traces(home: Path) -> dict[str, object]:
@@ -110,6 +113,9 @@ def traces(home: Path) -> dict[str, object]:
         "rules": [table for table in told("nft", "list", "tables").splitlines() if " hutch-" not in table],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line],
         "machines": sorted(path.name for path in (home / "machines").glob("*")),
+        "layers": sorted(path.name for path in (home / "layers").glob("*")),
+        "states": sorted(path.name for path in (home / "states").glob("*")),
+        "runs": sorted(path.name for path in (home / "runs").glob("*")),
         "unfinished": sorted(str(path) for path in home.glob("*/.*")),
     }
 

@@ -12,7 +12,7 @@ from hutch import settings
 from hutch.host.interface import Life
 from hutch.host.local import LocalHost
 from hutch.host.paths import Paths
-from hutch.model import errors, guest
+from hutch.model import errors, guest, ids
 from machines import Launcher, launching
 from registry import Registry
 from vm.test_deaths import death_of
@@ -38,6 +38,7 @@ async def full(small: Path, registry: Registry, tools: str) -> AsyncIterator[Lau
         "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host,
         "HUTCH_HOST_DISK_RESERVE_MIB": "16",
         "HUTCH_HOST_ACCELERATOR": "tcg",
+        "HUTCH_HOST_SPARE_PROCESSES": "0",
     }
     host = LocalHost(settings.load(environment), Paths(small))
     await host.open()
@@ -84,3 +85,25 @@ async def test_a_machine_that_writes_to_a_full_host_fails_with_that_reason_and_o
     (small / "filler").unlink()
     await full.host.start(writer.id)
     assert (await asyncio.wait_for(writer.run("echo up"), 20)).text == "up"
+
+
+@pytest.mark.parametrize("is_checked", [True, False], ids=["before", "in-the-middle"])
+async def test_a_machine_that_cannot_be_saved_runs_on_and_says_why(
+    full: Launcher, small: Path, is_checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await full.launch(memory=144)
+    await machine.run("mkdir /m && mount -t tmpfs none /m && head -c 40000000 /dev/urandom > /m/x")
+    before = (await machine.run("md5sum /m/x")).text
+    if not is_checked:  # somebody else takes the space after it was looked at
+        monkeypatch.setattr("hutch.host.machines.freeze.SLACK", -1024 * MIB)
+    fill(small, 32 * MIB)
+    for save in (full.host.suspend(machine.id), full.host.snapshot(machine.id, ids.new_snapshot_id())):
+        with pytest.raises(errors.DiskFull, match=r"MiB free" if is_checked else "was not saved"):
+            await save
+    assert (await machine.run("md5sum /m/x")).text == before
+    assert full.host.get(machine.id).life is Life.RUNNING  # type: ignore[union-attr]
+    assert not [*(small / "states").iterdir()]
+    (small / "filler").unlink()
+    await full.host.suspend(machine.id)
+    await full.host.start(machine.id)
+    assert (await machine.run("md5sum /m/x")).text == before

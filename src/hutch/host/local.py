@@ -125,12 +125,12 @@ class LocalHost:
         if snapshot is None:
             self._begin(entry)
             return
-        manifest = self._states.get(snapshot)
+        manifest = self._states.snapshot(snapshot)
         shape.check(spec, manifest)
         self._reserved.add(entry.uid)
         try:
             async with shape.standing_on(self._opened(), entry, manifest) as journal:
-                self._states.get(snapshot)  # it may have been removed meanwhile
+                self._states.snapshot(snapshot)  # it may have been removed meanwhile
                 self._begin(journal)
         finally:
             self._reserved.discard(entry.uid)

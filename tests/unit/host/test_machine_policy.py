@@ -7,27 +7,42 @@ import pytest
 from hutch.host.machines.journal import Phase
 from hutch.host.machines.policy import Decision, Verb, decide, interrupts
 
+P, V = Phase, Verb
+AT_REST = (P.STOPPED, P.FAILED)
+
 NOTHING = {
-    (Phase.RUNNING, Verb.START),
-    (Phase.STOPPED, Verb.STOP),
-    (Phase.FAILED, Verb.STOP),
-    (Phase.STOPPED, Verb.DIED),
-    (Phase.FAILED, Verb.DIED),
-    (Phase.DESTROYING, Verb.DIED),
+    (P.RUNNING, V.START),
+    (P.RUNNING, V.RESUME),
+    (P.PAUSED, V.PAUSE),
+    (P.SUSPENDED, V.SUSPEND),
+    *((phase, V.STOP) for phase in AT_REST),
+    *((phase, V.DIED) for phase in (*AT_REST, P.SUSPENDED, P.DESTROYING)),
+    *((phase, V.FLATTEN) for phase in Phase if phase is not P.RUNNING),
+}
+REFUSED = {
+    *((phase, verb) for phase in AT_REST for verb in (V.PAUSE, V.RESUME, V.SUSPEND, V.SNAPSHOT, V.YIELD)),
+    *((P.SUSPENDED, verb) for verb in (V.PAUSE, V.RESUME, V.YIELD)),
 }
 
 
 @pytest.mark.parametrize(("phase", "verb"), [*itertools.product(Phase, Verb)])
-def test_a_request_that_is_fulfilled_already_does_nothing(phase: Phase, verb: Verb) -> None:
-    wanted = Decision.NOTHING if (phase, verb) in NOTHING else Decision.ACT
+def test_a_request_is_done_unless_it_is_so_already_or_there_is_no_memory_to_keep(phase: Phase, verb: Verb) -> None:
+    wanted = Decision.ACT
+    if (phase, verb) in NOTHING:
+        wanted = Decision.NOTHING
+    elif (phase, verb) in REFUSED:
+        wanted = Decision.REFUSE
     assert decide(phase, verb) is wanted
 
 
 @pytest.mark.parametrize(("current", "arriving"), [*itertools.product(Verb, Verb)])
-def test_only_what_ends_a_machine_interrupts(current: Verb, arriving: Verb) -> None:
-    wanted = (current, arriving) in {
-        (Verb.START, Verb.STOP),
-        (Verb.START, Verb.DESTROY),
-        (Verb.STOP, Verb.DESTROY),
+def test_only_what_ends_a_machine_interrupts_and_background_work_gives_way(current: Verb, arriving: Verb) -> None:
+    ends = {
+        (V.START, V.STOP),
+        (V.START, V.DESTROY),
+        (V.STOP, V.DESTROY),
+        (V.SUSPEND, V.STOP),
+        (V.SUSPEND, V.DESTROY),
     }
-    assert interrupts(current, arriving) is wanted
+    gives_way = current is V.FLATTEN and arriving not in (V.START, V.DIED)
+    assert interrupts(current, arriving) is ((current, arriving) in ends or gives_way)

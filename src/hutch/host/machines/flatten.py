@@ -4,7 +4,7 @@ import asyncio
 
 from hutch.host.machines import hardware
 from hutch.host.machines.journal import Journal
-from hutch.host.qemu import vm
+from hutch.host.qemu import process, vm
 from hutch.model import errors
 
 DEPTH = 10
@@ -13,28 +13,42 @@ DEPTH = 10
 SPEED = 256 * 2**20
 """Bytes a second at most: the machine's own reads and writes go first."""
 
-LOOK = 0.1
-_JOB = "flatten"
+LOOK = 0.05
+_JOB, _ENDED = "flatten", "concluded"
 
 
 async def flatten(machine: vm.Vm, journal: Journal) -> None:
     """Returns when the top layer stands on the template's. Cancelling it leaves a chain that is as good as before."""
     top = hardware.node(journal.layers[-1])
-    await machine.monitor.execute(
-        "block-stream", job_id=_JOB, device=top, base_node=hardware.TEMPLATE, speed=SPEED, auto_dismiss=False
-    )
     try:
-        while (job := await _job(machine)) is not None and job["status"] != "concluded":
+        await machine.monitor.execute(
+            "block-stream", job_id=_JOB, device=top, base_node=hardware.TEMPLATE, speed=SPEED, auto_dismiss=False
+        )
+        job = await _job(machine)
+        while job is not None and job["status"] != _ENDED:
             await asyncio.sleep(LOOK)
+            job = await _job(machine)
     except BaseException:
-        await machine.monitor.execute("block-job-cancel", device=_JOB)
-        while (job := await _job(machine)) is not None and job["status"] != "concluded":
-            await asyncio.sleep(LOOK)
-        await machine.monitor.execute("job-dismiss", id=_JOB)
+        await process.to_the_end(cancel(machine))
         raise
     await machine.monitor.execute("job-dismiss", id=_JOB)
-    if job is not None and job.get("error"):
+    if job is not None and "error" in job:
         raise errors.MachineFailed(f"the machine's disk layers could not be joined: {job['error']}")
+
+
+async def cancel(machine: vm.Vm) -> None:
+    """Give up what is under way, also of a former service; nothing if there is none."""
+    if machine.watch.ended.is_set():
+        return
+    is_cancelled = False
+    while (job := await _job(machine)) is not None:
+        if job["status"] == _ENDED:
+            await machine.monitor.execute("job-dismiss", id=_JOB)
+        elif not is_cancelled:
+            await machine.monitor.execute("block-job-cancel", device=_JOB)
+            is_cancelled = True
+        else:
+            await asyncio.sleep(LOOK)
 
 
 async def _job(machine: vm.Vm) -> dict[str, str] | None:

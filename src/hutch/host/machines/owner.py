@@ -59,6 +59,7 @@ class Owner:
         self._where = context.paths.machine(journal.id)
         self._vm: vm.Vm | None = None
         self._answering = asyncio.Event()
+        self._quiet = asyncio.Event()
         self._calls = 0  # in the guest at this moment, but for reads
         self._queue: asyncio.Queue[_Request] = asyncio.Queue()
         self._current: tuple[_Request, asyncio.Task[Any]] | None = None
@@ -147,6 +148,8 @@ class Owner:
             yield agent
         finally:
             self._calls -= 1
+            if not self._calls:
+                self._quiet.set()
 
     async def adopt(self) -> None:
         """Take up a process that a former service left running. Raises if it cannot be reached."""
@@ -154,6 +157,7 @@ class Owner:
         assert self.journal.run is not None
         machine = await vm.Vm.attach(self._context.paths.run(self.journal.run), self.journal.process)
         try:
+            await flatten.cancel(machine)
             await self._find_layers(machine)
             if self.journal.phase is Phase.WAKING:
                 await bring_up.go_on(self._context, self.journal, machine, self._record, self._hold)
@@ -285,7 +289,8 @@ class Owner:
         except Exception as error:
             self._rest(Phase.FAILED, error.message if isinstance(error, errors.HutchError) else repr(error))
             raise
-        self._drop_run(former_run)
+        finally:
+            self._drop_run(former_run)
         self._context.collect()
         if self.journal.on_template:
             self._context.spares.refill(self._context, self.journal)
@@ -312,7 +317,7 @@ class Owner:
 
     async def _pause(self) -> None:
         machine = self._running()
-        await self._quiet()
+        await self._let_calls_end()
         self._end_guard()
         await machine.disconnect_agent()
         await machine.monitor.execute("stop")
@@ -339,7 +344,7 @@ class Owner:
         state = SnapshotId(ids.random_id())
         self._record(replace(before, phase=Phase.SUSPENDING, saved=state))
         try:
-            await self._quiet()
+            await self._let_calls_end()
             await freeze.suspend(self._context, self.journal, machine, state)
         except BaseException:
             self._note(replace(before, saved=None))
@@ -367,7 +372,7 @@ class Owner:
         return made
 
     async def _rollback(self, state: SnapshotId) -> None:
-        manifest = self._context.states.get(state)
+        manifest = self._context.states.snapshot(state)
         shape.check(self.journal.spec, manifest)
         async with shape.standing_on(self._context, self.journal, manifest) as journal:
             machine, self._vm = self._vm, None
@@ -443,11 +448,12 @@ class Owner:
             raise errors.NotRunning(f"machine {self.journal.id} is not running")
         return self._vm
 
-    async def _quiet(self) -> None:
+    async def _let_calls_end(self) -> None:
         """Let calls that are under way in the guest end, for a while."""
-        end = time.monotonic() + QUIET
-        while self._calls and time.monotonic() < end:
-            await asyncio.sleep(0.005)
+        if self._calls:
+            self._quiet.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._quiet.wait(), QUIET)
 
     def _drop_run(self, run: str | None) -> None:
         """Remove what a former process left."""

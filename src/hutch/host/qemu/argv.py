@@ -97,13 +97,10 @@ def disk_arguments(disk: Disk) -> list[str]:
         top = index == len(disk.layers)
         read_only = "off" if top and disk.layers else "on"
         driver, backing = ("raw", "") if index == 0 else ("qcow2", f",backing={nodes[index - 1]}")
-        argv += ["-add-fd", f"fd={descriptor},set={index + 1}"]
-        options = f"read-only={read_only},discard=unmap"
-        argv += [
-            "-blockdev",
-            f"driver=file,node-name={nodes[index]}-file,filename=/dev/fdset/{index + 1},locking=off,{options}",
-        ]
-        argv += ["-blockdev", f"driver={driver},node-name={nodes[index]},file={nodes[index]}-file,{options}{backing}"]
+        node, access = nodes[index], f"read-only={read_only},discard=unmap"
+        file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{index + 1},locking=off,{access}"
+        layer = f"driver={driver},node-name={node},file={node}-file,{access}{backing}"
+        argv += ["-add-fd", f"fd={descriptor},set={index + 1}", "-blockdev", file, "-blockdev", layer]
     return argv
 
 

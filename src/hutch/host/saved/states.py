@@ -73,6 +73,13 @@ class States:
         except KeyError:
             raise errors.NotFound("snapshot not found") from None
 
+    def snapshot(self, state: SnapshotId) -> Manifest:
+        """One that machines may be made of: not what is only left because a machine is suspended in it. `NotFound`."""
+        manifest = self.get(state)
+        if not manifest.kept and state not in self._transient:
+            raise errors.NotFound("snapshot not found")
+        return manifest
+
     def load(self, state: SnapshotId, here: manifests.Fit) -> Manifest:
         """The state, to be loaded now: manifest and devices are verified. `NotFound`, `Damaged`, `Incompatible`."""
         where = self._paths.state(state)
@@ -132,7 +139,7 @@ class States:
 
     async def verify(self, state: SnapshotId) -> list[str]:
         """See `Host.verify`."""
-        self.get(state)
+        self.snapshot(state)
         where = self._paths.state(state)
         try:
             manifest = manifests.read(where.manifest)

@@ -1,0 +1,218 @@
+"""Frozen, woken and copied for real: memory whole to the byte, no tick lost, no clone like another, damage found."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hutch.host.interface import Life
+from hutch.host.local import LocalHost
+from hutch.host.machines import flatten
+from hutch.host.paths import Paths
+from hutch.model import errors, guest, ids
+from hutch.model.ids import SnapshotId
+from machines import Launcher, Machine
+
+FILL = "mkdir -p /m && mount -t tmpfs -o size=90m none /m && head -c 67108864 /dev/urandom > /m/x"
+COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"
+
+
+async def snapshot_of(machine: Machine, transient: bool = False) -> SnapshotId:
+    id = ids.new_snapshot_id()
+    await machine.host.snapshot(machine.id, id, transient)
+    return id
+
+
+async def copies(vms: Launcher, machine: Machine, snapshot: SnapshotId, count: int, **changes: object) -> list[Machine]:
+    made = [await vms.create(snapshot=snapshot, **changes) for _ in range(count)]
+    await asyncio.gather(*(vms.host.start(copy.id) for copy in made))
+    return made
+
+
+async def test_memory_is_the_same_to_the_byte_after_a_suspend(vms: Launcher) -> None:
+    machine = await vms.launch(memory=256)
+    await machine.run(FILL)
+    before = (await machine.run("md5sum /m/x")).text
+    await vms.host.suspend(machine.id)
+    assert vms.host.get(machine.id).pid is None  # type: ignore[union-attr]
+    await vms.host.start(machine.id)
+    assert (await machine.run("md5sum /m/x")).text == before
+
+
+async def test_memory_is_the_same_to_the_byte_in_a_copy(vms: Launcher) -> None:
+    machine = await vms.launch(memory=256)
+    await machine.run(FILL)
+    before = (await machine.run("md5sum /m/x")).text
+    snapshot = await snapshot_of(machine)
+    await machine.run("head -c 1048576 /dev/urandom > /m/x")
+    (copy,) = await copies(vms, machine, snapshot, 1, memory=256)
+    assert (await copy.run("md5sum /m/x")).text == before
+    await vms.host.remove_snapshot(snapshot)
+
+
+async def test_no_clone_is_like_another(vms: Launcher) -> None:
+    machine = await vms.launch()
+    snapshot = await snapshot_of(machine)
+    clones = [machine]
+    for _ in range(4):  # a few at a time: what counts is that they differ
+        clones += await copies(vms, machine, snapshot, 5)
+    ask = (
+        "head -c 16 /dev/urandom | md5sum; cat /etc/machine-id; hostname; cat /run/hutch/instance-id; "
+        "echo $HUTCH_MACHINE_ID; cat /proc/sys/kernel/random/uuid; date +%s.%N"
+    )
+    now = time.time()
+    told = [(await clone.run(ask)).text.splitlines() for clone in clones]
+    took = time.time() - now
+    for column in range(6):
+        assert len({lines[column] for lines in told}) == len(clones), ask.split("; ")[column]
+    for lines in told:
+        assert -1 < float(re.sub(r"[^0-9.]", "", lines[6])) - now < took + 1
+    await vms.host.remove_snapshot(snapshot)
+
+
+async def test_a_counting_process_loses_no_tick_over_ten_forks(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await machine.host.processes.start(machine.id, "count", guest.ProcessSpec(("sh", "-c", COUNT)))
+    reading = asyncio.ensure_future(read_for(machine, "count", 60))
+    for _ in range(10):
+        snapshot = await snapshot_of(machine, transient=True)
+        copy = await vms.create(snapshot=snapshot)
+        await vms.host.start(copy.id)
+        assert [info.id for info in await vms.host.processes.list(copy.id)] == ["count"]
+        await vms.host.remove_snapshot(snapshot)
+        await vms.host.destroy(copy.id)
+    await vms.host.processes.signal(machine.id, "count", 9)
+    numbers = [int(line) for line in (await reading).split()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 20
+
+
+async def read_for(machine: Machine, name: str, limit: float) -> bytes:
+    """All output of a process until its end; one conversation all the while."""
+    return (await asyncio.wait_for(machine.finish(name), limit)).stdout
+
+
+async def test_a_chain_of_ten_layers_is_flattened_while_the_machine_runs(vms: Launcher, home: Path) -> None:
+    machine = await vms.launch()
+    kept = []
+    for turn in range(flatten.DEPTH):
+        await machine.run(f"echo {turn} > /file-{turn}; sync")
+        snapshot = await snapshot_of(machine)
+        kept.append(snapshot)
+    async with asyncio.timeout(30):
+        while len(layers_of(home, machine)) > 1:
+            await asyncio.sleep(0.1)
+    assert (await machine.run("cat /file-*")).text.split() == [str(turn) for turn in range(flatten.DEPTH)]
+    await vms.host.stop(machine.id, grace=5)
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /file-*")).text.split() == [str(turn) for turn in range(flatten.DEPTH)]
+    (old,) = await copies(vms, machine, kept[3], 1)
+    assert (await old.run("ls / | grep -c file-")).text == "4"
+    for snapshot in kept:
+        assert await vms.host.verify(snapshot) == []
+        await vms.host.remove_snapshot(snapshot)
+
+
+def layers_of(home: Path, machine: Machine) -> list[str]:
+    return json.loads(Paths(home).machine(machine.id).journal.read_text())["layers"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def flip() -> Iterator[object]:
+    """Turns one bit of a file around; turned back at the end if the file is still there."""
+    done: list[tuple[Path, int]] = []
+
+    def turn(path: Path, at: int) -> None:
+        with path.open("r+b") as file:
+            file.seek(at)
+            (byte,) = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte ^ 1]))
+
+    def flip(path: Path, at: int = 1000) -> None:
+        turn(path, at)
+        done.append((path, at))
+
+    yield flip
+    for path, at in done:
+        if path.exists():
+            turn(path, at)
+
+
+@pytest.mark.parametrize("part", ["manifest", "devices"])
+async def test_a_damaged_manifest_or_device_state_is_refused(vms: Launcher, home: Path, flip, part: str) -> None:  # type: ignore[no-untyped-def]
+    machine = await vms.launch()
+    await machine.run("echo kept > /run/kept")
+    await vms.host.suspend(machine.id)
+    state = Paths(home).state(json.loads(Paths(home).machine(machine.id).journal.read_text())["saved"])
+    path = getattr(state, part)
+    flip(path, path.stat().st_size // 2)
+    with pytest.raises(errors.Damaged, match="damaged"):
+        await vms.host.start(machine.id)
+    assert vms.host.get(machine.id).life is Life.SUSPENDED  # type: ignore[union-attr]
+    flip(path, path.stat().st_size // 2)  # as it was
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /run/kept")).text == "kept"
+
+
+async def test_a_state_of_another_qemu_is_refused_and_its_disk_can_be_had(
+    vms: Launcher, host: LocalHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /kept; sync")
+    await vms.host.suspend(machine.id)
+    engine = host._opened().engine
+    original = engine.vmm
+    object.__setattr__(engine, "vmm", "99.0")
+    with pytest.raises(errors.Incompatible, match=r"vmm '7.*here '99.0'"):
+        await vms.host.start(machine.id)
+    assert vms.host.get(machine.id).life is Life.SUSPENDED  # type: ignore[union-attr]
+    await vms.host.stop(machine.id, grace=1)
+    await vms.host.start(machine.id)
+    object.__setattr__(engine, "vmm", original)
+    assert (await machine.run("cat /kept")).text == "kept"
+
+
+@pytest.mark.parametrize("what", ["memory", "disk", "template's memory", "template's disk"])
+async def test_a_flipped_byte_is_found_by_verify(vms: Launcher, home: Path, flip, what: str) -> None:  # type: ignore[no-untyped-def]
+    machine = await vms.launch()
+    await machine.run("head -c 100000 /dev/urandom > /file; sync")
+    snapshot = await snapshot_of(machine)
+    assert await vms.host.verify(snapshot) == []
+    entry = json.loads(Paths(home).machine(machine.id).journal.read_text())
+    paths = Paths(home)
+    flip(
+        {
+            "memory": paths.state(snapshot).pages,
+            "disk": paths.layer(entry["layers"][0]),
+            "template's memory": paths.template(entry["template"]).memory,
+            "template's disk": paths.template(entry["template"]).disk,
+        }[what],
+        200_000,
+    )
+    (found,) = await vms.host.verify(snapshot)
+    assert what in found
+    await vms.host.remove_snapshot(snapshot)
+
+
+async def test_two_wakes_a_copy_and_a_delete_at_once(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await vms.host.suspend(machine.id)
+    snapshot = ids.new_snapshot_id()
+    results = await asyncio.wait_for(
+        asyncio.gather(
+            vms.host.start(machine.id),
+            vms.host.start(machine.id),
+            vms.host.snapshot(machine.id, snapshot),
+            vms.host.destroy(machine.id),
+            return_exceptions=True,
+        ),
+        30,
+    )
+    assert all(not isinstance(result, Exception) or isinstance(result, errors.HutchError) for result in results)
+    assert vms.host.get(machine.id) is None
+    await vms.host.remove_snapshot(snapshot)
