@@ -65,6 +65,12 @@ class Machines:
     sweep_interval: float = 1.0
     """Seconds between looks at the idle and lifetime timers."""
 
+    storage_quota_gib: int = 0
+    """GiB that machines and snapshots may take in all before sticky machines are destroyed; 0: no quota."""
+
+    verify_interval: float = 86400.0
+    """Seconds after which a snapshot is read and verified again, one at a time, in the background; 0: never."""
+
 
 @dataclass(frozen=True)
 class Host:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -10,19 +10,33 @@ from hutch.model import errors
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 
 class Background:
     """Keeps such work alive, and waits for it at the end."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def go_on(self, what: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it. An error is logged under this name: nobody is left to be told."""
-        task = asyncio.create_task(_quietly(what, work))
+        return self._keep(_quietly(what, work))
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it and tell how it ended. A caller that goes away leaves something whole, not half of it."""
+        return await asyncio.shield(self._keep(work))
+
+    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._drop)
         return task
+
+    def _drop(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have gone: then it is nobody's news
 
     async def close(self, limit: float) -> None:
         """Wait until all is done; what is not within `limit` seconds is dropped."""

@@ -1,6 +1,6 @@
 """What runs behind the public nouns: opened in one order, closed in the other.
 
-the home's lock → store → what it has recorded → host → reconciled → deaths, timers → (serving)
+the home's lock → store → what it has recorded → host → reconciled → pools → deaths, timers → (serving)
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from hutch.control.fleet import Fleet
 from hutch.control.keeper import Keeper
 from hutch.control.keys import Keys
 from hutch.control.records import Records
+from hutch.control.shelf import Shelf
 from hutch.host.interface import Host
 from hutch.model import errors
 from hutch.store.interface import Store
@@ -24,6 +25,9 @@ from hutch.store.interface import Store
 log = structlog.get_logger(__name__)
 
 Lock = contextlib.AbstractContextManager[object]
+
+SPARES_GRACE = 10.0
+"""Seconds that the members of warm pools may take to end; what is left then, the next service destroys."""
 
 DEATHS_RETRY = 1.0
 """Seconds before the host is asked again when telling of deaths has failed."""
@@ -37,9 +41,10 @@ class Core:
         self.host = host
         self.clock = clock
         self.keys = Keys(store, clock)
-        self.fleet = Fleet(Records(store, clock), host, clock, limits.stop_grace)
-        self.keeper = Keeper(self.fleet, self.keys, store, clock, limits.sweep_interval)
         self.background = Background()
+        self.shelf = Shelf(store, host, clock, limits.verify_interval)
+        self.fleet = Fleet(Records(store, clock), host, clock, self.background, limits)
+        self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.sweep_interval)
         self.cluster = ""
         self.opened_at = 0.0
         self._lock = lock
@@ -55,12 +60,19 @@ class Core:
             self.cluster = recorded.cluster
             await self.keys.load(recorded.tenants, recorded.keys)
             self.fleet.records.load(recorded.machines)
+            self.shelf.load(recorded.snapshots)
             stack.push_async_callback(self.host.close)
             found = await self.host.open()
             stack.push_async_callback(self.keeper.flush)
             stack.push_async_callback(self.background.close, follower.END_GRACE + 1)
+            stack.push_async_callback(self.fleet.spares.close, SPARES_GRACE)
             stack.push_async_callback(self.fleet.close)
             await self.fleet.reconcile(found, recorded.is_new)
+            await self.shelf.reconcile()
+            stack.push_async_callback(self.shelf.close)
+            stack.push_async_callback(self.keeper.close)
+            for pool in recorded.pools:
+                self.fleet.spares.add(pool)
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch_deaths()))
             stack.push_async_callback(_cancel, asyncio.create_task(self.keeper.run()))
             self.opened_at = time.monotonic()

@@ -9,14 +9,20 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import structlog
 
+from hutch import settings
+from hutch.control import policy
 from hutch.control.admission import Admission
+from hutch.control.background import Background
 from hutch.control.clock import Clock
+from hutch.control.eviction import Eviction
 from hutch.control.keys import Principal
-from hutch.control.lifecycle import Death, Lifecycle
-from hutch.control.operation import Operation
+from hutch.control.lifecycle import Lifecycle
+from hutch.control.operation import Death, Operation
 from hutch.control.owner import Owner
 from hutch.control.policy import Verb
 from hutch.control.records import Entry, Records
+from hutch.control.spares import Spares
+from hutch.control.steps import Steps
 from hutch.host.interface import Host, HostMachine
 from hutch.model import errors
 from hutch.model.ids import MachineId
@@ -31,13 +37,20 @@ _STARTS = frozenset({Verb.CREATE, Verb.START, Verb.WAKE})
 class Fleet:
     """The living machines, and the only way to change one."""
 
-    def __init__(self, records: Records, host: Host, clock: Clock, stop_grace: float) -> None:
+    def __init__(
+        self, records: Records, host: Host, clock: Clock, background: Background, limits: settings.Machines
+    ) -> None:
         self.records = records
         self.host = host
         self.admission = Admission(host)
-        self._lifecycle = Lifecycle(records, host, self.admission, clock, stop_grace)
+        self.spares = Spares(host, self.admission, clock, background)
+        self.eviction = Eviction(records, host, self._destroy_idle, limits.storage_quota_gib)
+        make_room = self.eviction.make_room
+        self._lifecycle = Lifecycle(
+            Steps(records, host, self.admission, clock, self.spares, make_room, limits.stop_grace)
+        )
         self._owners: dict[MachineId, Owner] = {}
-        self._stop_grace = stop_grace
+        self._stop_grace = limits.stop_grace
         self._is_closed = False
 
     def entry(self, principal: Principal, id: str, scope: str) -> Entry:
@@ -67,8 +80,23 @@ class Fleet:
 
     async def do(self, entry: Entry, verb: Verb, cause: str = "asked for") -> Machine:
         """Have it done, and wait for it. If the caller goes away it is done all the same."""
-        operation = self.submit(entry, Operation(verb, cause))
-        return entry.machine if operation is None else await asyncio.shield(operation.done)
+        return await self.carry_out(entry, Operation(verb, cause))
+
+    async def carry_out(self, entry: Entry, operation: Operation) -> Machine:
+        """The same for an operation that says more than its verb."""
+        accepted = self.submit(entry, operation)
+        return entry.machine if accepted is None else await asyncio.shield(accepted.done)
+
+    async def _destroy_idle(self, entry: Entry, cause: str) -> bool:
+        """Delete it, unless somebody works on it or it cannot be done."""
+        if not self.is_idle(entry):
+            return False
+        try:
+            await self.do(entry, Verb.DELETE, cause)
+        except errors.HutchError as error:
+            log.warning("it could not be destroyed", machine=entry.machine.id, error=error.message)
+            return False
+        return True
 
     def is_idle(self, entry: Entry) -> bool:
         """Whether nobody works on it."""
@@ -77,20 +105,26 @@ class Fleet:
 
     @contextlib.asynccontextmanager
     async def awake(self, entry: Entry) -> AsyncIterator[MachineId]:
-        """Use it: started if it is stopped, and never idle while in here."""
+        """Use it: started if it is stopped, woken if it is paused or suspended, and never idle while in here."""
         with self._busy(entry):
-            if entry.machine.state is not State.RUNNING or not self.is_idle(entry):
+            if not self._is_usable(entry):
                 await self.do(entry, Verb.WAKE, "it is being used")
             yield entry.machine.id
 
-    @contextlib.contextmanager
-    def used(self, entry: Entry) -> Iterator[MachineId]:
-        """Use it if it runs: `NotRunning` if not. It is never idle while in here."""
-        machine = entry.machine
-        if machine.state is not State.RUNNING:
-            raise errors.NotRunning(f"machine {machine.id} is {machine.state}: start it first")
+    @contextlib.asynccontextmanager
+    async def used(self, entry: Entry) -> AsyncIterator[MachineId]:
+        """Use what runs in it: woken if it is paused or suspended, `NotRunning` if nothing can run in it."""
+        if not entry.keeps_processes:
+            raise errors.NotRunning(f"machine {entry.machine.id} is {entry.machine.state}: start it first")
         with self._busy(entry):
-            yield machine.id
+            if entry.machine.state is not State.RUNNING:
+                await self.do(entry, Verb.WAKE, "it is being used")
+            yield entry.machine.id
+
+    def _is_usable(self, entry: Entry) -> bool:
+        """Whether it runs, and nothing is under way that changes that."""
+        owner = self._owners.get(entry.machine.id)
+        return entry.machine.state is State.RUNNING and (owner is None or owner.is_only(policy.UNDISTURBING))
 
     @contextlib.contextmanager
     def busy(self, machine: MachineId) -> Iterator[None]:
@@ -114,9 +148,11 @@ class Fleet:
 
         `Conflict` if a new database meets a host with machines: it is the wrong one, and would have them all destroyed.
         """
-        if is_new and found:
+        snapshots = len(self.host.snapshots())
+        if is_new and (found or snapshots):
+            held = f"{len(found)} machines" + (f" and {snapshots} snapshots" if snapshots else "")
             raise errors.Conflict(
-                f"the database is new, but this home holds {len(found)} machines: check HUTCH_DATABASE and HUTCH_HOME, "
+                f"the database is new, but this home holds {held}: check HUTCH_DATABASE and HUTCH_HOME, "
                 "or remove the home's machines directory"
             )
         real = {machine.id: machine for machine in found}
@@ -135,7 +171,9 @@ class Fleet:
         """Take every unasked end of a machine to its owner, for ever."""
         async for died in self.host.deaths():
             entry = self.records.get(died.machine)
-            if entry is not None:
+            if entry is None:
+                self.spares.note_death(died.machine, died.reason)
+            else:
                 with contextlib.suppress(errors.HutchError):
                     self.submit(entry, Death(died))
 

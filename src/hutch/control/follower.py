@@ -2,18 +2,25 @@
 
 However it is left, nothing stays behind in the guest: a command that has ended is forgotten, one that runs is ended
 first (TERM to its group, KILL after a grace). Both happen after the caller has been answered.
+
+A machine may be paused or suspended meanwhile. The command is then followed on, at the offset that was reached, when
+somebody else has woken it; the time until then does not count.
 """
 
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
 
 from hutch.control.background import Background
 from hutch.control.commands import Chunk, Stream
+from hutch.control.records import Entry
 from hutch.host.interface import Processes
 from hutch.model import errors, guest, ids
 from hutch.model.guest import Exit
-from hutch.model.ids import MachineId, ProcessId
+from hutch.model.ids import ProcessId
+from hutch.model.machine import Machine
+from hutch.model.states import State
 
 READ_WAIT = 20.0
 """Seconds one read of a running command's output waits for any."""
@@ -31,15 +38,36 @@ END_GRACE = 5.0
 """Seconds between TERM and KILL for a command whose caller has gone away."""
 
 
+async def read_on(
+    entry: Entry, rollbacks: int, read: Callable[[], Awaitable[guest.Output]], until: float | None = None
+) -> guest.Output:
+    """Read; if that is cut short because the machine is paused or suspended, again as soon as it is back.
+
+    `TimeoutError` if it is not back by `until` (monotonic), `NotRunning` if it lost its processes.
+    """
+    while True:
+        before = entry.interruptions
+        try:
+            return await read()
+        except (errors.NotRunning, errors.AgentUnavailable):
+            if not entry.was_interrupted(before):
+                raise
+        async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+            await entry.wait_back(rollbacks)
+
+
 class Follower:
     """Use as a context manager: leaving it tidies up, unless `keep` was called."""
 
-    def __init__(self, host: Processes, background: Background, machine: MachineId) -> None:
+    def __init__(self, host: Processes, background: Background, entry: Entry) -> None:
         self.process = ProcessId(ids.random_id())
         self.exit: Exit | None = None
         self._host = host
         self._background = background
-        self._machine = machine
+        self._entry = entry
+        self._machine = entry.machine.id
+        self._rollbacks = entry.rollbacks
+        self._away_since: float | None = None
         self._feeding: asyncio.Task[None] | None = None
         self._first: asyncio.Task[guest.Output] | None = None  # the first page, asked for together with the start
         self._is_kept = False
@@ -48,16 +76,47 @@ class Follower:
         self._stderr_at = 0
 
     def __enter__(self) -> "Follower":
+        self._entry.watchers.append(self._note_absence)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._entry.watchers.remove(self._note_absence)
         if self._first is not None:
             self._first.cancel()
         if self._is_kept:
             return
         if self._feeding is not None:
             self._feeding.cancel()
-        self._background.go_on("tidying up a command", self._tidy())
+        if self._is_away:
+            self._entry.watchers.append(self._tidy_when_back)
+        else:
+            self._background.go_on("tidying up a command", self._tidy())
+
+    def _note_absence(self, machine: Machine) -> None:
+        """While it does not run, the command's time stands still."""
+        now = time.monotonic()
+        if machine.state is not State.RUNNING:
+            self._away_since = self._away_since or now
+        elif self._away_since is not None:
+            if self._give_up_at is not None:
+                self._give_up_at += now - self._away_since
+            self._away_since = None
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether it is paused or suspended, and the command with it."""
+        return self._entry.machine.state is not State.RUNNING and self._keeps_command
+
+    @property
+    def _keeps_command(self) -> bool:
+        return self._entry.keeps_processes and self._entry.rollbacks == self._rollbacks
+
+    def _tidy_when_back(self, machine: Machine) -> None:
+        if self._is_away:
+            return
+        self._entry.watchers.remove(self._tidy_when_back)
+        if self._keeps_command:
+            self._background.go_on("tidying up a command", self._tidy())
 
     def read_ahead(self) -> None:
         """Ask for the first page in the same breath as for the start that follows at once.
@@ -98,9 +157,11 @@ class Follower:
         return [Chunk(stream, data, at) for stream, data, at in pages if data]
 
     async def _page(self, wait: float) -> guest.Output:
-        return await self._host.read(
-            self._machine, self.process, self._stdout_at, self._stderr_at, wait=wait, limit=READ_LIMIT
-        )
+        def read() -> Awaitable[guest.Output]:
+            at = (self._stdout_at, self._stderr_at)
+            return self._host.read(self._machine, self.process, *at, wait=wait, limit=READ_LIMIT)
+
+        return await read_on(self._entry, self._rollbacks, read)
 
     async def _first_page(self, wait: float) -> guest.Output:
         assert self._first is not None

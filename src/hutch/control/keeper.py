@@ -1,4 +1,6 @@
-"""What has to be done now and then: timers, machines left in the middle of something, and last uses to be written."""
+"""What has to be done now and then: timers, machines left in the middle of something, last uses to be written, pools
+to be filled, the storage quota, and snapshots to be verified.
+"""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -12,6 +14,7 @@ from hutch.control.keys import Keys
 from hutch.control.operation import Operation
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
+from hutch.control.shelf import Shelf
 from hutch.control.timers import Due
 from hutch.model import errors
 from hutch.model.ids import MachineId
@@ -23,6 +26,9 @@ log = structlog.get_logger(__name__)
 FLUSH_INTERVAL = 5.0
 """Seconds between writes of last uses: what a killed service may forget of them."""
 
+QUOTA_INTERVAL = timedelta(seconds=30)
+"""How often it is counted what machines and snapshots take."""
+
 RETRY_INTERVAL = timedelta(seconds=60)
 """How long after a timer's action has failed it is tried again."""
 
@@ -30,12 +36,15 @@ RETRY_INTERVAL = timedelta(seconds=60)
 class Keeper:
     """The housekeeper of the control plane."""
 
-    def __init__(self, fleet: Fleet, keys: Keys, store: Store, clock: Clock, interval: float) -> None:
+    def __init__(self, fleet: Fleet, shelf: Shelf, keys: Keys, store: Store, clock: Clock, interval: float) -> None:
         self._fleet = fleet
+        self._shelf = shelf
         self._keys = keys
         self._store = store
         self._clock = clock
         self._interval = interval
+        self._enforcing: asyncio.Task[None] | None = None
+        self._enforced_at = clock.now()
         self._failed: dict[MachineId, datetime] = {}  # when a machine's timer last acted in vain
 
     async def run(self) -> None:
@@ -60,9 +69,27 @@ class Keeper:
             if due is not None and entry.machine.id not in self._failed:
                 self._act(entry, due)
         self._fleet.settle_leftovers()
+        self._fleet.spares.tick()
+        self._shelf.tick()
+        if self._enforcing is None and now >= self._enforced_at + QUOTA_INTERVAL:
+            self._enforced_at = now
+            self._enforcing = asyncio.create_task(self._enforce())
+            self._enforcing.add_done_callback(lambda _: setattr(self, "_enforcing", None))
+
+    async def _enforce(self) -> None:
+        try:
+            await self._fleet.eviction.enforce()
+        except Exception:
+            log.exception("the storage quota could not be looked after")
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        if self._enforcing is not None:
+            self._enforcing.cancel()
+            await asyncio.wait([self._enforcing])
 
     def _act(self, entry: Entry, due: Due) -> None:
-        if due.verb is Verb.STOP and not self._fleet.is_idle(entry):
+        if due.verb is not Verb.DELETE and not self._fleet.is_idle(entry):
             return
         try:
             operation = self._fleet.submit(entry, Operation(due.verb, due.cause))

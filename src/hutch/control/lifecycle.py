@@ -6,84 +6,81 @@
                      ▼ undo       └───────────┤            ▼                        ▼
                  destroying                   └──error──► failed              destroying ──► destroyed
 
+`starting.py` draws what a start does, `freezing.py` what keeps a machine's memory.
+
 Only a machine's owner calls these, one at a time. The database is written before the host acts, and after: whatever
 dies in between, `reconcile` says how to go on.
 """
 
-import time
-
-import structlog
-
 from hutch.control import policy, reconcile
-from hutch.control.admission import Admission
-from hutch.control.clock import Clock
-from hutch.control.operation import Ended, Operation
+from hutch.control.brood import Brood
+from hutch.control.freezing import Freezing
+from hutch.control.operation import Copying, Creation, Death, Ended, Operation, Resize, Rollback
 from hutch.control.policy import Verb
-from hutch.control.records import Entry, Records
-from hutch.host.interface import Died, Host, HostMachine, Life, Progress
+from hutch.control.records import Entry
+from hutch.control.starting import Starting
+from hutch.control.steps import HAS_PROCESS, IN_MEMORY, Steps
+from hutch.host.interface import HostMachine
 from hutch.model import errors
 from hutch.model.machine import Level, Persistence
 from hutch.model.states import TRANSIENT, State
-
-log = structlog.get_logger(__name__)
-
-_HAS_PROCESS = (State.RUNNING, State.PAUSED)
-_IN_MEMORY = (Life.RUNNING, Life.PAUSED)
-
-
-class Death(Operation):
-    """What the host told of a machine's end, in its place among the requests."""
-
-    def __init__(self, died: Died) -> None:
-        super().__init__(Verb.DIED, died.reason)
-        self.died = died
 
 
 class Lifecycle:
     """Carries out what `policy` has accepted."""
 
-    def __init__(self, records: Records, host: Host, admission: Admission, clock: Clock, stop_grace: float) -> None:
-        self._records = records
-        self._host = host
-        self._admission = admission
-        self._clock = clock
-        self._stop_grace = stop_grace
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._records = steps.records
+        self._host = steps.host
+        self._starting = Starting(steps)
+        self._freezing = Freezing(steps, self._starting)
 
     async def perform(self, entry: Entry, operation: Operation) -> None:
         """Do it. Raises what its callers are to be told; the machine is then in the state that tells the same."""
         verb = operation.verb
         if verb not in (Verb.CREATE, Verb.DELETE) and entry.machine.state in TRANSIENT:
             await self._settle_first(entry, operation)
-        refused = policy.refusal(
-            policy.decide(verb, entry.machine.state, ()),
-            verb,
-            entry.machine.id,
-            entry.machine.state,
-            entry.machine.reason,
-        )
+        machine = entry.machine
+        answer = policy.decide(verb, machine.state, ())
+        refused = policy.refusal(answer, verb, machine.id, machine.state, machine.reason)
         if refused is not None:
             raise refused
-        match verb:
-            case Verb.CREATE:
+        await self._carry_out(entry, operation)
+
+    async def _carry_out(self, entry: Entry, operation: Operation) -> None:
+        match operation.verb, operation:
+            case Verb.CREATE, Creation():
                 await self._create(entry, operation)
-            case Verb.START | Verb.WAKE:
-                await self._start(entry, operation)
-            case Verb.STOP:
+            case Verb.START | Verb.WAKE, _:
+                await self._starting.start(entry, operation)
+            case Verb.PAUSE, _:
+                await self._freezing.pause(entry, operation)
+            case Verb.SUSPEND, _:
+                await self._freezing.suspend(entry, operation)
+            case Verb.SNAPSHOT, Copying():
+                await self._freezing.copy(entry, operation)
+            case Verb.ROLLBACK, Rollback():
+                await self._freezing.roll_back(entry, operation)
+            case Verb.RESIZE, Resize():
+                await self._freezing.resize(entry, operation)
+            case Verb.STOP, _:
                 await self._stop(entry, operation)
-            case Verb.DELETE:
-                await self._delete(entry, operation)
-            case Verb.DIED:
-                assert isinstance(operation, Death)
+            case Verb.DELETE, _:
+                await self._steps.remove(entry, f"deleting: {operation.cause}")
+            case Verb.DIED, Death():
                 await self._died(entry, operation)
-            case Verb.SETTLE:
+            case Verb.SETTLE, _:
                 pass
+            case _:
+                raise AssertionError(operation)
 
     async def settle(self, entry: Entry, real: HostMachine | None) -> Verb | None:
         """Record what the host says of a machine that nobody works on; what is left to do is returned."""
         while True:
             finding = reconcile.find(entry.machine.state, real)
             if finding.state is not None:
-                changes = {"ready_at": self._clock.now()} if finding.state is State.RUNNING else {}
+                changes = {"ready_at": self._steps.clock.now()} if finding.state is State.RUNNING else {}
                 await self._records.transition(
                     entry, finding.state, finding.message, finding.level, reason=finding.reason, **changes
                 )
@@ -91,129 +88,72 @@ class Lifecycle:
                 await self._records.note(entry, finding.message, finding.level)
             if not finding.again:
                 break
-        self._count(entry, real)
+        self._steps.count(entry, real)
         return finding.then
 
-    def _count(self, entry: Entry, real: HostMachine | None) -> None:
-        """A machine is promised its memory for as long as it really runs."""
-        if real is not None and real.life in _IN_MEMORY:
-            self._admission.hold(entry.machine.id, entry.machine.spec.resources.memory_mib)
-        else:
-            self._admission.release(entry.machine.id)
-
     async def _settle_first(self, entry: Entry, operation: Operation) -> None:
-        match await self.settle(entry, self._host.get(entry.machine.id)):
+        match await self.settle(entry, self._steps.real(entry)):
             case Verb.STOP:
                 await self._stop(entry, operation)
             case Verb.DELETE:
-                await self._delete(entry, operation)
+                await self._steps.remove(entry, f"deleting: {operation.cause}")
 
-    async def _create(self, entry: Entry, operation: Operation) -> None:
-        machine = entry.machine
+    async def _create(self, entry: Entry, operation: Creation) -> None:
+        machine, snapshot = entry.machine, operation.snapshot
         try:
-            await operation.act(self._host.create(machine.id, machine.spec))
+            await self._steps.with_disk_room(
+                lambda: operation.act(self._host.create(machine.id, machine.spec, snapshot))
+            )
+            if operation.brood is not None:
+                await self._run_with(operation.brood, entry, operation)
         except Ended:
             raise  # the deletion that ended it undoes it, or the next start of the service
         except Exception as error:
-            told = self._told(entry, error)
-            await self._remove(entry, f"could not be created: {told.message}", Level.ERROR)
+            told = self._steps.told(entry, error)
+            await self._steps.remove(entry, f"could not be created: {told.message}", Level.ERROR)
             raise told from error
-        await self._records.transition(entry, State.STOPPED, "created")
+        if operation.brood is None:
+            await self._records.transition(entry, State.STOPPED if snapshot is None else State.SUSPENDED, "created")
 
-    async def _start(self, entry: Entry, operation: Operation) -> None:
-        machine = entry.machine
-        if machine.state is State.RUNNING:
-            return
-        try:
-            await self._admission.admit(machine.id, machine.spec.resources.memory_mib)
-        except errors.NoCapacity as error:
-            await self._records.note(entry, f"not started: {error.message}", Level.WARNING)
-            raise
-        try:
-            await self._bring_up(entry, operation)
-        finally:
-            entry.progress = None
-            self._count(entry, self._host.get(machine.id))
+    async def _run_with(self, brood: Brood, entry: Entry, operation: Operation) -> None:
+        """Start it, and wait until all of its brood are recorded as running."""
 
-    async def _bring_up(self, entry: Entry, operation: Operation) -> None:
-        def tell(progress: Progress) -> None:
-            entry.progress = progress
+        async def start() -> None:
+            async with brood.turn:
+                brood.check()
+                await self._host.start(entry.machine.id)
+            brood.note_running()
+            await brood.wait_all_run()
 
-        records, began = self._records, time.monotonic()
-        await records.transition(entry, State.STARTING, f"starting: {operation.cause}", reason=None)
-        try:
-            await operation.act(self._host.start(entry.machine.id, tell))
-        except Ended:
-            await records.transition(entry, State.STOPPED, f"stopped: the start was ended by {operation.ended_by}")
-            raise
-        except Exception as error:
-            told = self._told(entry, error)
-            if isinstance(told, errors.NoCapacity) and not isinstance(told, errors.DiskFull):
-                await records.transition(entry, State.STOPPED, f"not started: {told.message}", Level.WARNING)
-            else:
-                await self._fail(entry, "could not be started", told)
-            raise told from error
-        now, took = self._clock.now(), time.monotonic() - began
-        await records.transition(
-            entry, State.RUNNING, f"running after {took:.2f} s", ready_at=now, last_activity_at=now
-        )
+        await operation.act(start())
+        await brood.wait_recorded()
 
     async def _stop(self, entry: Entry, operation: Operation) -> None:
         machine, records = entry.machine.id, self._records
-        if entry.machine.state in _HAS_PROCESS:
+        if entry.machine.state in HAS_PROCESS:
             await records.transition(entry, State.STOPPING, f"stopping: {operation.cause}")
         try:
-            await operation.act(self._host.stop(machine, self._stop_grace))
+            await operation.act(self._host.stop(machine, self._steps.stop_grace))
         except Ended:
             raise  # only a deletion ends it, and that goes on from here
         except Exception as error:
-            told = self._told(entry, error)
+            told = self._steps.told(entry, error)
             if entry.machine.state is State.STOPPING:
-                await self._fail(entry, "could not be stopped", told)
+                await self._steps.fail(entry, "could not be stopped", told)
             raise told from error
-        self._admission.release(machine)
+        self._steps.admission.release(machine)
         if entry.machine.persistence is Persistence.EPHEMERAL:
-            await self._remove(entry, "deleting: it is ephemeral and has stopped")
+            await self._steps.remove(entry, "deleting: it is ephemeral and has stopped")
         elif entry.machine.state is not State.STOPPED:
             await records.transition(entry, State.STOPPED, "stopped", reason=None)
 
-    async def _delete(self, entry: Entry, operation: Operation) -> None:
-        await self._remove(entry, f"deleting: {operation.cause}")
-
-    async def _remove(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
-        machine = entry.machine.id
-        if entry.machine.state is not State.DESTROYING:
-            await self._records.transition(entry, State.DESTROYING, message, level)
-        try:
-            await self._host.destroy(machine)
-        except Exception as error:
-            told = self._told(entry, error)
-            await self._fail(entry, "could not be deleted", told)
-            raise told from error
-        self._admission.release(machine)
-        await self._records.transition(entry, State.DESTROYED, "deleted")
-
     async def _died(self, entry: Entry, operation: Death) -> None:
-        machine, records = entry.machine, self._records
-        real = self._host.get(machine.id)
-        if machine.state not in _HAS_PROCESS or (real is not None and real.life is Life.RUNNING):
+        real = self._steps.real(entry)
+        if entry.machine.state not in HAS_PROCESS or (real is not None and real.life in IN_MEMORY):
             return  # told late: it has been stopped or started again since
-        self._admission.release(machine.id)
+        self._steps.admission.release(entry.machine.id)
         if operation.died.clean:
-            await records.transition(entry, State.STOPPING, f"it shut itself down: {operation.died.reason}")
+            await self._records.transition(entry, State.STOPPING, f"it shut itself down: {operation.died.reason}")
             await self._stop(entry, operation)
         else:
-            await self._fail(entry, "died", errors.MachineFailed(operation.died.reason))
-
-    async def _fail(self, entry: Entry, what: str, error: errors.HutchError) -> None:
-        self._count(entry, self._host.get(entry.machine.id))
-        await self._records.transition(
-            entry, State.FAILED, f"{what}: {error.message}", Level.ERROR, reason=error.message
-        )
-
-    def _told(self, entry: Entry, error: Exception) -> errors.HutchError:
-        """What a caller may know of it: a typed error as it is, anything else only that it happened."""
-        if isinstance(error, errors.HutchError):
-            return error
-        log.exception("unexpected error of the host", machine=entry.machine.id, exc_info=error)
-        return errors.HutchError()
+            await self._steps.fail(entry, "died", errors.MachineFailed(operation.died.reason))

@@ -9,20 +9,23 @@ import asyncio
 import builtins
 from collections.abc import Collection, Mapping, Sequence
 
-from hutch import settings
-from hutch.control import names, requests
+from hutch.control import requests, timers
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
+from hutch.control.forks import Forks
 from hutch.control.keys import Principal
+from hutch.control.making import Making
+from hutch.control.operation import Resize, Rollback
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.requests import ForkRequest as ForkRequest
 from hutch.control.requests import MachineRequest as MachineRequest
+from hutch.control.shelf import Shelf
 from hutch.control.timers import Remaining as Remaining
 from hutch.host.interface import Progress as Progress
-from hutch.model import errors, guest, ids
+from hutch.model import errors, guest
 from hutch.model.ids import MachineId, SnapshotId
-from hutch.model.machine import Event, Machine, MachineSpec
+from hutch.model.machine import Event, Machine
 from hutch.model.states import State
 from hutch.store.interface import Store
 
@@ -30,57 +33,28 @@ from hutch.store.interface import Store
 class Machines:
     """The machines of all tenants."""
 
-    def __init__(self, fleet: Fleet, store: Store, clock: Clock, limits: settings.Machines) -> None:
+    def __init__(self, fleet: Fleet, making: Making, forks: Forks, shelf: Shelf, store: Store, clock: Clock) -> None:
         self._fleet = fleet
         self._records = fleet.records
         self._host = fleet.host
+        self._making = making
+        self._forks = forks
+        self._shelf = shelf
         self._store = store
         self._clock = clock
-        self._limits = limits
-        self._making: set[asyncio.Task[Machine]] = set()
 
     async def create(self, principal: Principal, request: MachineRequest) -> Machine:
         """Make a machine, stopped; it costs no memory until it is started. Needs `machine:create`.
 
-        The image's name is resolved to a digest now. `InvalidRequest` names the field; `ImageUnavailable` has the
-        registry's words; `Conflict` for a name that a living machine of the tenant has; `NoCapacity` if the box could
-        never run it.
+        One made of a snapshot is suspended there: its first use goes on with the snapshot's processes. Else the
+        image's name is resolved to a digest now.
+
+        `InvalidRequest` names the field; `ImageUnavailable` has the registry's words; `NotFound` or `Damaged` of the
+        snapshot; `Conflict` for a name that a living machine of the tenant has; `NoCapacity` if the box could never
+        run it.
         """
         principal.require("machine:create")
-        requests.check(request, self._limits)
-        tenant = principal.tenant
-        name = request.name or names.make_name(lambda name: self._records.is_taken(tenant, name))
-        with self._records.claim(tenant, name):
-            image = await self._host.images.resolve(request.image)
-            spec = requests.plan(request, name, image, self._limits, await self._host.capacity())
-            # Its own task: a caller that goes away now leaves a machine, not half of one.
-            making = asyncio.create_task(self._make(principal, request, name, spec))
-            self._making.add(making)
-            making.add_done_callback(self._made)
-            return await asyncio.shield(making)
-
-    async def _make(self, principal: Principal, request: MachineRequest, name: str, spec: MachineSpec) -> Machine:
-        now = self._clock.now()
-        machine = Machine(
-            id=ids.new_machine_id(),
-            tenant=principal.tenant,
-            name=name,
-            spec=spec,
-            state=State.CREATING,
-            created_at=now,
-            updated_at=now,
-            labels=dict(request.labels),
-            persistence=request.persistence,
-            priority=request.priority,
-            timers=request.timers,
-        )
-        entry = await self._records.add(machine, f"creating from {spec.image.reference}")
-        return await self._fleet.do(entry, Verb.CREATE)
-
-    def _made(self, making: asyncio.Task[Machine]) -> None:
-        self._making.discard(making)
-        if not making.cancelled():
-            making.exception()  # its caller may have gone: then it is nobody's news
+        return await self._making.make(principal.tenant, request)
 
     def get(self, principal: Principal, id: MachineId) -> Machine:
         """The record as it is now. Needs `machine:read`. `NotFound`."""
@@ -127,11 +101,11 @@ class Machines:
 
         `IllegalTransition` unless it runs. Commands that are being followed wait, and go on after `resume`.
         """
-        raise NotImplementedError
+        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.PAUSE)
 
     async def resume(self, principal: Principal, id: MachineId) -> Machine:
         """Let a paused machine go on, or a suspended one; any other is started. Needs `machine:exec`."""
-        raise NotImplementedError
+        return await self.start(principal, id)
 
     async def suspend(self, principal: Principal, id: MachineId) -> Machine:
         """Memory and disk to the host's disk, no process. Needs `machine:exec`. Nothing if it is suspended.
@@ -139,15 +113,21 @@ class Machines:
         Any use wakes it, and so do `start` and `resume`; its processes go on then. `IllegalTransition` unless it runs
         or is paused; `DiskFull`: it runs on. An ephemeral one is deleted and returned as `destroyed`.
         """
-        raise NotImplementedError
+        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.SUSPEND)
 
     async def rollback(self, principal: Principal, id: MachineId, snapshot: SnapshotId) -> Machine:
         """Back to one of its own snapshots, in place; what it has become since is lost. Needs `machine:exec`.
 
-        It runs when this returns if it ran before, else it is suspended there. `NotFound`; `InvalidRequest` for a
-        snapshot of another machine.
+        It runs when this returns if it ran before, else it is suspended there. `NotFound`, `Damaged`;
+        `InvalidRequest` for a snapshot of another machine.
         """
-        raise NotImplementedError
+        entry = self._fleet.entry(principal, id, "machine:exec")
+        found = self._shelf.whole(principal.tenant, snapshot)
+        if found.machine != entry.machine.id:
+            raise errors.InvalidRequest(
+                f"snapshot {found.name} is not of machine {entry.machine.name}: make a new machine of it instead"
+            )
+        return await self._fleet.carry_out(entry, Rollback(found))
 
     async def fork(self, principal: Principal, id: MachineId, request: ForkRequest) -> builtins.list[Machine]:
         """Running copies of a running, paused or suspended machine, processes and memory included; all or none.
@@ -155,18 +135,24 @@ class Machines:
         The source goes on as it was. Needs `machine:create`. `Conflict` for a name that is taken; `NoCapacity`
         unless all fit at once; `NotRunning` for a source without memory.
         """
-        raise NotImplementedError
+        return await self._forks.fork(self._fleet.entry(principal, id, "machine:create"), request)
 
     async def resize(self, principal: Principal, id: MachineId, disk_gib: int) -> Machine:
         """Grow its disk: at once if it runs, else at its next start. Needs `machine:create`.
 
         `InvalidRequest` for less than it has.
         """
-        raise NotImplementedError
+        entry = self._fleet.entry(principal, id, "machine:create")
+        resources = entry.machine.spec.resources
+        requests.check_disk(disk_gib, resources)
+        if disk_gib == resources.disk_gib:
+            return entry.machine
+        return await self._fleet.carry_out(entry, Resize(disk_gib))
 
     def remaining(self, principal: Principal, id: MachineId) -> Remaining:
         """How long until each of its timers fires, computed now. Needs `machine:read`."""
-        raise NotImplementedError
+        entry = self._entry(principal, id)
+        return timers.find_remaining(entry.machine, self._clock.now(), entry.busy > 0)
 
     async def delete(self, principal: Principal, id: MachineId) -> None:
         """End and remove it, disk and all, in whatever state it is. Needs `machine:delete`."""

@@ -1,7 +1,8 @@
-"""Names for machines that were given none: readable, and easy to tell apart."""
+"""Names for what was given none: readable, and easy to tell apart."""
 
+import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -37,3 +38,12 @@ def make_name(is_taken: Callable[[str], bool]) -> str:
         if not is_taken(name):
             return name
     raise AssertionError("every name is taken")
+
+
+def number(base: str, is_taken: Callable[[str], bool], length: int) -> Iterator[str]:
+    """`base-1`, `base-2`… without those that are taken, none longer than `length`."""
+    for count in itertools.count(1):
+        end = f"-{count}"
+        name = base[: length - len(end)] + end
+        if not is_taken(name):
+            yield name

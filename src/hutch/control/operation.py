@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from hutch.control.brood import Brood
 from hutch.control.policy import Verb
+from hutch.host.interface import Died, SavedState
 from hutch.model import errors
-from hutch.model.machine import Machine
+from hutch.model.ids import SnapshotId
+from hutch.model.machine import Machine, Snapshot
 
 T = TypeVar("T")
 
@@ -54,6 +57,49 @@ class Operation:
     def ended_error(self) -> errors.Conflict:
         """What its callers are told."""
         return errors.Conflict(f"the {self.verb} was ended by {self.ended_by}")
+
+
+class Creation(Operation):
+    """Make it: anew, suspended in a snapshot, or (with a brood) running from one, together with others."""
+
+    def __init__(self, snapshot: SnapshotId | None = None, brood: Brood | None = None) -> None:
+        super().__init__(Verb.CREATE, "asked for")
+        self.snapshot = snapshot
+        self.brood = brood
+
+
+class Copying(Operation):
+    """Keep a copy of it under this id; `saved` tells of it afterwards."""
+
+    def __init__(self, snapshot: SnapshotId, transient: bool) -> None:
+        super().__init__(Verb.SNAPSHOT, "asked for")
+        self.snapshot = snapshot
+        self.transient = transient
+        self.saved: SavedState | None = None
+
+
+class Rollback(Operation):
+    """Put it back to this snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(Verb.ROLLBACK, "asked for")
+        self.snapshot = snapshot
+
+
+class Resize(Operation):
+    """Grow its disk to this size."""
+
+    def __init__(self, disk_gib: int) -> None:
+        super().__init__(Verb.RESIZE, "asked for")
+        self.disk_gib = disk_gib
+
+
+class Death(Operation):
+    """What the host told of a machine's end, in its place among the requests."""
+
+    def __init__(self, died: Died) -> None:
+        super().__init__(Verb.DIED, died.reason)
+        self.died = died
 
 
 def _retrieve(done: asyncio.Future[Machine]) -> None:

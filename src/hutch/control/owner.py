@@ -36,6 +36,10 @@ class Owner:
         """Whether nothing is under way or waiting."""
         return not self._waiting
 
+    def is_only(self, verbs: frozenset[Verb]) -> bool:
+        """Whether nothing but these is under way or waiting."""
+        return all(operation.verb in verbs for operation in self._waiting)
+
     def submit(self, operation: Operation) -> Operation | None:
         """Accept it: the operation to wait for, or None if there is nothing to do. Raises why it is refused."""
         verb, machine = operation.verb, self._entry.machine

@@ -6,11 +6,15 @@ from hutch import settings
 from hutch.control.clock import Clock
 from hutch.control.core import Core, Lock
 from hutch.control.files import Files
+from hutch.control.forks import Forks
 from hutch.control.health import Health
 from hutch.control.images import Images
 from hutch.control.keys import Keys
 from hutch.control.machines import Machines
+from hutch.control.making import Making
+from hutch.control.pools import Pools
 from hutch.control.processes import Processes
+from hutch.control.snapshots import Snapshots
 from hutch.host.interface import Host
 from hutch.store.interface import Store
 
@@ -24,6 +28,8 @@ class ControlPlane:
     processes: Processes
     files: Files
     images: Images
+    snapshots: Snapshots
+    pools: Pools
     health: Health
     core: Core = field(repr=False)  # for the composition root and for tests
 
@@ -52,11 +58,16 @@ class Parts:
 
 def assemble(parts: Parts, limits: settings.Machines) -> ControlPlane:
     """A control plane of these parts; not open yet."""
-    core = Core(parts.store, parts.host, limits, parts.clock, parts.lock)
+    store, clock = parts.store, parts.clock
+    core = Core(store, parts.host, limits, clock, parts.lock)
+    making = Making(core.fleet, core.shelf, core.background, clock, limits)
+    forks = Forks(core.fleet, core.background, clock)
     return ControlPlane(
         keys=core.keys,
-        machines=Machines(core.fleet, parts.store, parts.clock, limits),
+        machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
         processes=Processes(core.fleet, core.background, limits),
+        snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
+        pools=Pools(core.fleet, making, core.background, store, clock, limits),
         files=Files(core.fleet, limits),
         images=Images(parts.host.images),
         health=Health(core, parts.version),

@@ -17,8 +17,13 @@ class Verb(StrEnum):
     """What can be asked of a machine's owner."""
 
     CREATE = "create"
-    START = "start"
+    START = "start"  # from whatever state: boots, goes on from saved memory, or lets a paused one go on
     WAKE = "wake"  # as start, for somebody who only wants to use it: a failed machine stays as it is
+    PAUSE = "pause"
+    SUSPEND = "suspend"
+    SNAPSHOT = "snapshot"  # copy it as it stands; also the first step of a fork
+    ROLLBACK = "rollback"
+    RESIZE = "resize"
     STOP = "stop"
     DELETE = "delete"
     DIED = "died"  # the host says that it ended unasked
@@ -32,20 +37,21 @@ class Answer(StrEnum):
     JOIN = "join"  # the last one waiting asks the same: its end is the answer
     QUEUE = "queue"  # what `ENDS` names is ended; then it is done, behind what is left
     ILLEGAL = "illegal"  # the state does not allow it
+    NO_MEMORY = "no memory"  # only a machine that has its memory can be copied
     FAILED = "failed"  # the machine has failed, and somebody should look at it first
     GONE = "gone"  # there is no machine any more
 
 
-ENDS: dict[Verb, frozenset[Verb]] = {
-    Verb.CREATE: frozenset(),
-    Verb.START: frozenset(),
-    Verb.WAKE: frozenset(),
-    Verb.STOP: frozenset({Verb.START, Verb.WAKE}),
-    Verb.DELETE: frozenset({Verb.CREATE, Verb.START, Verb.WAKE, Verb.STOP}),
-    Verb.DIED: frozenset(),
-    Verb.SETTLE: frozenset(),
+_V = Verb
+
+ENDS: dict[Verb, frozenset[Verb]] = {verb: frozenset() for verb in Verb} | {
+    _V.STOP: frozenset({_V.START, _V.WAKE}),
+    _V.DELETE: frozenset(set(Verb) - {_V.DELETE, _V.DIED, _V.SETTLE}),
 }
 """What a request makes pointless: the running one is interrupted, waiting ones are dropped."""
+
+UNDISTURBING = frozenset({_V.SNAPSHOT, _V.RESIZE})
+"""While these are done to a running machine it is used as ever."""
 
 _A, _S = Answer, State
 
@@ -54,23 +60,24 @@ def _by_state(usual: Answer, **others: Answer) -> dict[State, Answer]:
     return {state: others.get(state, usual) for state in State}
 
 
+def _only_in(refused: Answer, **others: Answer) -> dict[State, Answer]:
+    """Refused, but in these states; one left in the middle of something is settled first."""
+    middle = {state.value: _A.QUEUE for state in TRANSIENT}
+    return _by_state(refused, **(middle | {"lost": _A.ILLEGAL, "destroyed": _A.GONE} | others))
+
+
 IDLE: dict[Verb, dict[State, Answer]] = {
-    Verb.CREATE: _by_state(_A.ILLEGAL, creating=_A.QUEUE),
-    Verb.START: _by_state(
-        _A.QUEUE, running=_A.NOTHING, paused=_A.ILLEGAL, suspended=_A.ILLEGAL, lost=_A.ILLEGAL, destroyed=_A.GONE
-    ),
-    Verb.WAKE: _by_state(
-        _A.QUEUE,
-        running=_A.NOTHING,
-        failed=_A.FAILED,
-        paused=_A.ILLEGAL,
-        suspended=_A.ILLEGAL,
-        lost=_A.ILLEGAL,
-        destroyed=_A.GONE,
-    ),
-    Verb.STOP: _by_state(_A.QUEUE, stopped=_A.NOTHING, suspended=_A.ILLEGAL, lost=_A.ILLEGAL, destroyed=_A.GONE),
-    Verb.DELETE: _by_state(_A.QUEUE, destroyed=_A.GONE),
-    Verb.DIED: _by_state(
+    _V.CREATE: _by_state(_A.ILLEGAL, creating=_A.QUEUE),
+    _V.START: _by_state(_A.QUEUE, running=_A.NOTHING, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.WAKE: _by_state(_A.QUEUE, running=_A.NOTHING, failed=_A.FAILED, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.PAUSE: _only_in(_A.ILLEGAL, running=_A.QUEUE, paused=_A.NOTHING),
+    _V.SUSPEND: _only_in(_A.ILLEGAL, running=_A.QUEUE, paused=_A.QUEUE, suspended=_A.NOTHING),
+    _V.SNAPSHOT: _only_in(_A.NO_MEMORY, running=_A.QUEUE, paused=_A.QUEUE, suspended=_A.QUEUE),
+    _V.ROLLBACK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.RESIZE: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.STOP: _by_state(_A.QUEUE, stopped=_A.NOTHING, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.DELETE: _by_state(_A.QUEUE, destroyed=_A.GONE),
+    _V.DIED: _by_state(
         _A.QUEUE,
         stopped=_A.NOTHING,
         suspended=_A.NOTHING,
@@ -78,7 +85,7 @@ IDLE: dict[Verb, dict[State, Answer]] = {
         lost=_A.NOTHING,
         destroyed=_A.NOTHING,
     ),
-    Verb.SETTLE: {state: _A.QUEUE if state in TRANSIENT else _A.NOTHING for state in State},
+    _V.SETTLE: {state: _A.QUEUE if state in TRANSIENT else _A.NOTHING for state in State},
 }
 """What a request means to a machine that nobody works on."""
 
@@ -88,13 +95,18 @@ def _behind(usual: Answer, **others: Answer) -> dict[Verb, Answer]:
 
 
 BEHIND: dict[Verb, dict[Verb, Answer]] = {
-    Verb.CREATE: _behind(_A.ILLEGAL),
-    Verb.START: _behind(_A.QUEUE, start=_A.JOIN, delete=_A.ILLEGAL),
-    Verb.WAKE: _behind(_A.QUEUE, start=_A.JOIN, wake=_A.JOIN, delete=_A.ILLEGAL),
-    Verb.STOP: _behind(_A.QUEUE, stop=_A.JOIN, delete=_A.ILLEGAL),
-    Verb.DELETE: _behind(_A.QUEUE, delete=_A.JOIN),
-    Verb.DIED: _behind(_A.QUEUE, create=_A.NOTHING, delete=_A.NOTHING),
-    Verb.SETTLE: _behind(_A.NOTHING),
+    _V.CREATE: _behind(_A.ILLEGAL),
+    _V.START: _behind(_A.QUEUE, start=_A.JOIN, delete=_A.ILLEGAL),
+    _V.WAKE: _behind(_A.QUEUE, start=_A.JOIN, wake=_A.JOIN, delete=_A.ILLEGAL),
+    _V.PAUSE: _behind(_A.QUEUE, pause=_A.JOIN, delete=_A.ILLEGAL),
+    _V.SUSPEND: _behind(_A.QUEUE, suspend=_A.JOIN, delete=_A.ILLEGAL),
+    _V.SNAPSHOT: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.ROLLBACK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.RESIZE: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.STOP: _behind(_A.QUEUE, stop=_A.JOIN, delete=_A.ILLEGAL),
+    _V.DELETE: _behind(_A.QUEUE, delete=_A.JOIN),
+    _V.DIED: _behind(_A.QUEUE, delete=_A.NOTHING),
+    _V.SETTLE: _behind(_A.NOTHING),
 }
 """What a request means behind the last one that is not yet done."""
 
@@ -114,6 +126,8 @@ def refusal(answer: Answer, verb: Verb, machine: str, state: State, reason: str 
             return errors.MachineFailed(why)
         case Answer.ILLEGAL:
             return errors.IllegalTransition(f"machine {machine} is {state} and cannot {_WORDS[verb]}")
+        case Answer.NO_MEMORY:
+            return errors.NotRunning(f"machine {machine} is {state} and cannot {_WORDS[verb]}: start it first")
         case _:
             return None
 
@@ -122,6 +136,11 @@ _WORDS: dict[Verb, str] = {
     Verb.CREATE: "be created",
     Verb.START: "be started",
     Verb.WAKE: "be used",
+    Verb.PAUSE: "be paused",
+    Verb.SUSPEND: "be suspended",
+    Verb.SNAPSHOT: "be copied",
+    Verb.ROLLBACK: "be put back",
+    Verb.RESIZE: "be resized",
     Verb.STOP: "be stopped",
     Verb.DELETE: "be deleted",
     Verb.DIED: "die",

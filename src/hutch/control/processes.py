@@ -1,15 +1,15 @@
 """Running commands in machines: buffered, streamed, or left running and read by offset.
 
 All are one thing, a process the guest's agent keeps (`hutch.host.interface.Processes`). Every call needs
-`machine:exec` and feeds the idle timer; those that run something start a stopped machine first. A command that cannot
-be started (no such program, cwd or user) is not an error of ours: it ends with code 255 and the agent's words on
-stderr, as under a container runtime.
+`machine:exec`, feeds the idle timer and wakes a paused or suspended machine; those that run something start a stopped
+one too. A command that cannot be started (no such program, cwd or user) is not an error of ours: it ends with code
+255 and the agent's words on stderr, as under a container runtime.
 """
 
 import builtins
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 
 from hutch import settings
 from hutch.control import commands, follower
@@ -113,8 +113,9 @@ class Processes:
 
     @contextlib.asynccontextmanager
     async def _following(self, principal: Principal, machine: MachineId) -> AsyncIterator[Follower]:
-        async with self._fleet.awake(self._entry(principal, machine)) as id:
-            with Follower(self._host, self._background, id) as process:
+        entry = self._entry(principal, machine)
+        async with self._fleet.awake(entry):
+            with Follower(self._host, self._background, entry) as process:
                 try:
                     yield process
                 finally:
@@ -140,38 +141,48 @@ class Processes:
     ) -> guest.Output:
         """A page of its output from `(stdout, stderr)` offsets on, at most `limit` bytes of each.
 
-        Waits up to `wait` seconds for any. Works on after a restart of the service. Does not start a
-        machine: `NotRunning`.
+        Waits up to `wait` seconds for any. Works on after a restart of the service. Wakes a paused or suspended
+        machine, but does not start a stopped one: `NotRunning`.
         """
         if min(*offsets, limit, wait) < 0:
             raise errors.InvalidRequest("offsets, limit and wait are 0 or more")
         wait, limit = min(wait, follower.READ_WAIT), min(limit, follower.READ_LIMIT)
-        with self._fleet.used(self._entry(principal, machine)) as id:
-            return await self._host.read(id, process, *offsets, wait=wait, limit=limit)
+        entry = self._entry(principal, machine)
+        async with self._fleet.used(entry) as id:
+            until = time.monotonic() + wait
+
+            def read() -> Awaitable[guest.Output]:
+                left = max(0.0, until - time.monotonic())
+                return self._host.read(id, process, *offsets, wait=left, limit=limit)
+
+            try:
+                return await follower.read_on(entry, entry.rollbacks, read, until)
+            except TimeoutError:
+                return guest.Output(b"", offsets[0], b"", offsets[1])
 
     async def write(
         self, principal: Principal, machine: MachineId, process: str, data: bytes, end: bool = False
     ) -> None:
         """Write all of `data` to its stdin, waiting as a pipe would; `end` closes it."""
-        with self._fleet.used(self._entry(principal, machine)) as id:
+        async with self._fleet.used(self._entry(principal, machine)) as id:
             await self._host.write(id, process, data, end)
 
     async def signal(self, principal: Principal, machine: MachineId, process: str, number: int) -> None:
         """Send a signal to its whole process group; no error if it has ended."""
         if not 1 <= number <= 64:
             raise errors.InvalidRequest(f"signal {number}: signals are 1 to 64")
-        with self._fleet.used(self._entry(principal, machine)) as id:
+        async with self._fleet.used(self._entry(principal, machine)) as id:
             await self._host.signal(id, process, number)
 
     async def resize(self, principal: Principal, machine: MachineId, process: str, size: guest.TerminalSize) -> None:
         """Resize its terminal."""
         commands.check_terminal(size)
-        with self._fleet.used(self._entry(principal, machine)) as id:
+        async with self._fleet.used(self._entry(principal, machine)) as id:
             await self._host.resize(id, process, size)
 
     async def forget(self, principal: Principal, machine: MachineId, process: str) -> None:
         """Drop it and its output; a running one is killed first. No error if it is not there."""
-        with self._fleet.used(self._entry(principal, machine)) as id:
+        async with self._fleet.used(self._entry(principal, machine)) as id:
             await self._host.forget(id, process)
 
     async def list(self, principal: Principal, machine: MachineId) -> builtins.list[guest.ProcessInfo]:

@@ -4,9 +4,10 @@ A transition is in the store before it is seen here, and only the machine's owne
 it and without a write: what a start has got to, and when a machine was last used (written in batches by `flush`).
 """
 
+import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,16 +27,58 @@ log = structlog.get_logger(__name__)
 class Entry:
     """One machine: its record, and what is known of it only now."""
 
-    __slots__ = ("busy", "machine", "progress", "watchers")
+    __slots__ = ("busy", "interruptions", "machine", "progress", "rollbacks", "watchers")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.progress: Progress | None = None
         self.busy = 0  # calls that use it at this moment
+        self.interruptions = 0  # how often a running one was paused or suspended
+        self.rollbacks = 0  # how often what was in its memory was exchanged
         self.watchers: list[Callable[[Machine], None]] = []  # told of every transition, plainly and at once
 
     def __repr__(self) -> str:
         return f"<Entry {self.machine.name} {self.machine.state} busy={self.busy}>"
+
+    @property
+    def keeps_processes(self) -> bool:
+        """Whether what runs in it goes on, now or when it is woken."""
+        is_waking = self.machine.state is State.STARTING and self.machine.suspended_at is not None
+        return is_waking or self.machine.state in states.KEEPS_MEMORY
+
+    def was_interrupted(self, before: int) -> bool:
+        """Whether a call that failed may have done so because the machine was paused or suspended, and can go on.
+
+        `before`: its `interruptions` when the call began.
+        """
+        is_away = self.machine.state is not State.RUNNING and self.keeps_processes
+        return is_away or self.interruptions != before
+
+    async def wait_back(self, rollbacks: int) -> None:
+        """Return when it runs, with the memory it had at so many `rollbacks`. `NotRunning` once that is lost."""
+        back: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def look(machine: Machine) -> None:
+            if back.done():
+                return
+            if not self.keeps_processes or self.rollbacks != rollbacks:
+                back.set_exception(errors.NotRunning(f"machine {machine.id} lost its processes: {self._loss}"))
+            elif machine.state is State.RUNNING:
+                back.set_result(None)
+
+        self.watchers.append(look)
+        try:
+            look(self.machine)
+            await back
+        finally:
+            self.watchers.remove(look)
+
+    @property
+    def _loss(self) -> str:
+        machine = self.machine
+        if self.keeps_processes:
+            return "it was put back to a snapshot"
+        return f"it is {machine.state}" + (f" ({machine.reason})" if machine.reason else "")
 
 
 class Records:
@@ -115,11 +158,38 @@ class Records:
         except errors.HutchError:
             if not await self._is_written_all_the_same(entry, state):
                 raise
-        entry.machine = dataclasses.replace(entry.machine, **changes)
-        if state is State.DESTROYED:
+        self._become(entry, dataclasses.replace(entry.machine, **changes))
+
+    def _become(self, entry: Entry, machine: Machine) -> None:
+        if entry.machine.state is State.RUNNING and machine.state in (State.PAUSING, State.SUSPENDING):
+            entry.interruptions += 1
+        entry.machine = machine
+        if machine.state is State.DESTROYED:
             self._remove(entry)
         for watcher in list(entry.watchers):
-            watcher(entry.machine)
+            watcher(machine)
+
+    async def transition_all(self, entries: Sequence[Entry], state: State, message: str, **changes: Any) -> None:
+        """Several into one state, all or none."""
+        changes |= {"state": state, "updated_at": self._clock.now(), "suspended_at": None}
+        saved = []
+        for entry in entries:
+            states.check_transition(entry.machine.id, entry.machine.state, state)
+            event = self._event(entry.machine.id, message, Level.INFO)
+            saved.append((dataclasses.replace(entry.machine, **changes), entry.machine.state, event))
+        try:
+            await self._store.save_machines(saved)
+        except errors.HutchError:
+            if not all([await self._is_written_all_the_same(entry, state) for entry in entries]):
+                raise
+        for entry in entries:
+            self._become(entry, dataclasses.replace(entry.machine, **changes))
+
+    async def update(self, entry: Entry, message: str, **changes: Any) -> None:
+        """Other fields of its record, with the event that tells of it; its state stays."""
+        machine = dataclasses.replace(entry.machine, updated_at=self._clock.now(), **changes)
+        await self._store.save_machine(machine, machine.state, self._event(machine.id, message, Level.INFO))
+        self._become(entry, dataclasses.replace(machine, last_activity_at=entry.machine.last_activity_at))
 
     def _suspended_at(self, entry: Entry, state: State) -> datetime | None:
         """Since when it is suspended; a wake that is undone does not begin that time anew."""

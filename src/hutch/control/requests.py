@@ -1,5 +1,6 @@
 """What a caller may ask a machine to be. Pure: every rule about the fields of a request is here, and nowhere else."""
 
+import dataclasses
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -8,8 +9,17 @@ from dataclasses import dataclass, field
 from hutch import settings
 from hutch.control import admission
 from hutch.host.interface import Capacity
-from hutch.model.errors import InvalidRequest
-from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Persistence, Resources, Timers
+from hutch.model.errors import Conflict, InvalidRequest
+from hutch.model.machine import (
+    ImageRef,
+    MachineSpec,
+    NetworkMode,
+    NetworkPolicy,
+    Persistence,
+    Resources,
+    Snapshot,
+    Timers,
+)
 
 NAME_LENGTH = 63
 ENV_BYTES = 128 * 1024  # of all names and values: as much as Linux passes to one process in a string
@@ -19,6 +29,8 @@ LABEL_VALUE_LENGTH = 1024
 ALLOWED_LENGTH = 256  # entries of an allow list
 MAX_DISK_GIB = 16 * 1024
 MAX_SECONDS = 10 * 365 * 86400
+MAX_PRIORITY = 10
+MAX_COPIES = 64  # of one fork
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
@@ -58,8 +70,10 @@ class ForkRequest:
 
 def check(request: MachineRequest, limits: settings.Machines) -> None:
     """`InvalidRequest`, naming the field and what it may be, for anything that no box could make."""
-    if not request.image.strip():
+    if request.snapshot is None and not request.image.strip():
         raise InvalidRequest("image is empty: name one, for example debian or python:3.12")
+    if request.snapshot is not None and request.image:
+        raise InvalidRequest("image and snapshot: a machine is made of one of them, leave the other out")
     if request.name is not None:
         check_name(request.name)
     _check_resources(request, limits)
@@ -70,9 +84,47 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
     if request.command is not None:
         check_argv("command", request.command)
     _check_labels(request.labels)
-    for name, seconds in (("idle stop", request.timers.idle), ("lifetime", request.timers.lifetime)):
+    if not 0 <= request.priority <= MAX_PRIORITY:
+        raise InvalidRequest(f"priority is {request.priority}: 0 to {MAX_PRIORITY}, and what is higher stays longer")
+    check_timers(request.timers)
+
+
+def check_timers(timers: Timers) -> None:
+    """How long each may be."""
+    for name, seconds in (
+        ("idle stop", timers.idle),
+        ("lifetime", timers.lifetime),
+        ("time suspended", timers.suspended),
+    ):
         if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
             raise InvalidRequest(f"{name} is {seconds} s: at least 1 s, at most {MAX_SECONDS} s, or leave it out")
+
+
+def check_fork(request: ForkRequest) -> int:
+    """How many copies are asked for. `Conflict` for a name that is given twice."""
+    count = request.count if request.count is not None else len(request.names or (None,))
+    if not 1 <= count <= MAX_COPIES:
+        raise InvalidRequest(f"count is {count}: a fork makes 1 to {MAX_COPIES} copies")
+    if request.names is not None:
+        if len(request.names) != count:
+            raise InvalidRequest(f"names: {len(request.names)} given for {count} copies: one for each, or none")
+        if len(set(request.names)) != count:
+            raise Conflict("names: two of them are the same, and a machine's name is its own")
+        if request.name_prefix is not None:
+            raise InvalidRequest("names and name prefix: give one of them")
+        for name in request.names:
+            check_name(name)
+    if request.name_prefix is not None:
+        check_name(request.name_prefix)
+    return count
+
+
+def check_disk(asked_gib: int, resources: Resources) -> None:
+    """The size a disk is to grow to."""
+    if not resources.disk_gib <= asked_gib <= MAX_DISK_GIB:
+        raise InvalidRequest(
+            f"disk is {asked_gib} GiB: at least the {resources.disk_gib} GiB it has, at most {MAX_DISK_GIB} GiB"
+        )
 
 
 def plan(request: MachineRequest, name: str, image: ImageRef, limits: settings.Machines, box: Capacity) -> MachineSpec:
@@ -94,6 +146,33 @@ def plan(request: MachineRequest, name: str, image: ImageRef, limits: settings.M
         env=dict(request.env),
         workdir=request.workdir,
         command=request.command,
+    )
+
+
+def plan_from(request: MachineRequest, name: str, snapshot: Snapshot) -> MachineSpec:
+    """The machine that a checked request asks for, made of a snapshot.
+
+    Its image, cpus and memory are the snapshot's; the disk may be larger. Variables are laid over the snapshot's.
+    """
+    its = snapshot.spec.resources
+    for what, unit, asked, has in (
+        ("cpus", "", request.cpus, its.cpus),
+        ("memory", " MiB", request.memory_mib, its.memory_mib),
+    ):
+        if asked is not None and asked != has:
+            raise InvalidRequest(
+                f"{what} is {asked}{unit}: snapshot {snapshot.name} has {has}{unit}, and so do machines made of it"
+            )
+    if request.disk_gib is not None:
+        check_disk(request.disk_gib, its)
+    return dataclasses.replace(
+        snapshot.spec,
+        resources=dataclasses.replace(its, disk_gib=request.disk_gib or its.disk_gib),
+        hostname=make_hostname(name),
+        network=request.network,
+        env={**snapshot.spec.env, **request.env},
+        workdir=request.workdir or snapshot.spec.workdir,
+        command=request.command or snapshot.spec.command,
     )
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hutch.control.policy import Verb
-from hutch.model.machine import Machine
+from hutch.model.machine import Machine, TimerAction
 from hutch.model.states import State
+
+VERBS = {TimerAction.STOP: Verb.STOP, TimerAction.SUSPEND: Verb.SUSPEND, TimerAction.DESTROY: Verb.DELETE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,50 @@ class Remaining:
 
 
 def find_due(machine: Machine, now: datetime, is_used: bool) -> Due | None:
-    """What a machine's timers want done now; `is_used`: a call is using it at this moment."""
+    """What a machine's timers want done now; `is_used`: a call is using it at this moment. What destroys goes first."""
+    left, timers = find_remaining(machine, now, is_used), machine.timers
+    due = []
+    if left.lifetime == 0:
+        due.append(Due(VERBS[timers.lifetime_action], f"its lifetime of {timers.lifetime} s is over"))
+    if left.idle == 0:
+        due.append(Due(VERBS[timers.idle_action], f"not used for {timers.idle} s"))
+    if left.suspended == 0:
+        due.append(Due(Verb.DELETE, f"suspended for {timers.suspended} s"))
+    return min(due, key=lambda it: it.verb is not Verb.DELETE, default=None)
+
+
+def find_remaining(machine: Machine, now: datetime, is_used: bool) -> Remaining:
+    """How long until each of them fires."""
     timers = machine.timers
-    if timers.lifetime is not None and now >= machine.created_at + timedelta(seconds=timers.lifetime):
-        return Due(Verb.DELETE, f"its lifetime of {timers.lifetime} s is over")
-    if timers.idle is None or is_used or machine.state is not State.RUNNING:
-        return None
-    if now >= _last_use(machine) + timedelta(seconds=timers.idle):
-        return Due(Verb.STOP, f"not used for {timers.idle} s")
-    return None
+    idle = last_use(machine) if machine.state is State.RUNNING else None
+    return Remaining(
+        idle=_left(now if is_used and idle is not None else idle, timers.idle, now),
+        lifetime=_left(machine.created_at if _has_deadline(machine) else None, timers.lifetime, now),
+        suspended=_left(machine.suspended_at if machine.state is State.SUSPENDED else None, timers.suspended, now),
+    )
 
 
-def _last_use(machine: Machine) -> datetime:
+def last_use(machine: Machine) -> datetime:
+    """When it was last used, as far as is known."""
     moments = (machine.created_at, machine.ready_at, machine.last_activity_at)
     return max(moment for moment in moments if moment is not None)
+
+
+def _has_deadline(machine: Machine) -> bool:
+    """Whether the end of its lifetime still means something to it.
+
+    It is destroyed in any state. Stopped or suspended is what has been running since before; who starts it again
+    after that has it.
+    """
+    timers = machine.timers
+    if timers.lifetime is None or timers.lifetime_action is TimerAction.DESTROY:
+        return True
+    deadline = machine.created_at + timedelta(seconds=timers.lifetime)
+    is_up = machine.state in (State.RUNNING, State.PAUSED)
+    return is_up and (machine.ready_at is None or machine.ready_at < deadline)
+
+
+def _left(since: datetime | None, seconds: int | None, now: datetime) -> float | None:
+    if since is None or seconds is None:
+        return None
+    return max(0.0, (since + timedelta(seconds=seconds) - now).total_seconds())

@@ -43,6 +43,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 TRANSIENT = frozenset({S.CREATING, S.STARTING, S.PAUSING, S.SUSPENDING, S.STOPPING, S.DESTROYING})
 
+KEEPS_MEMORY = frozenset({S.RUNNING, S.PAUSING, S.PAUSED, S.SUSPENDING, S.SUSPENDED})
+"""What was in memory is there, or will be again: processes go on."""
+
 
 def check_transition(machine: str, current: State, target: State) -> None:
     """Raise `IllegalTransition`, naming both states, unless the table allows it."""

@@ -1,0 +1,115 @@
+"""The steps that keep a machine's memory: pause, suspend, copy, put back; and growing its disk.
+
+    running ──► pausing ──► paused            running, paused ──► suspending ──► suspended
+       ▲───────────┘ failed                          ▲─────────────────┘ failed
+
+A copy and a resize leave the state as it is. A rollback goes through `suspending`: what it is put back to is a
+suspended machine, which goes on from there if it ran before.
+"""
+
+import dataclasses
+
+from hutch.control.operation import Copying, Ended, Operation, Resize, Rollback
+from hutch.control.records import Entry
+from hutch.control.starting import Starting
+from hutch.control.steps import HAS_PROCESS, Steps
+from hutch.model.machine import Level, Persistence
+from hutch.model.states import State
+
+
+class Freezing:
+    """Takes these steps."""
+
+    def __init__(self, steps: Steps, starting: Starting) -> None:
+        self._steps = steps
+        self._starting = starting
+        self._records = steps.records
+        self._host = steps.host
+
+    async def pause(self, entry: Entry, operation: Operation) -> None:
+        """Raises why it runs on."""
+        if entry.machine.state is State.PAUSED:
+            return
+        await self._records.transition(entry, State.PAUSING, f"pausing: {operation.cause}")
+        try:
+            await operation.act(self._host.pause(entry.machine.id))
+        except Ended:
+            raise  # only a deletion ends it, and that goes on from here
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._steps.fall_back(entry, "not paused", told)
+            raise told from error
+        await self._records.transition(entry, State.PAUSED, "paused")
+
+    async def suspend(self, entry: Entry, operation: Operation) -> None:
+        """Raises why it is as it was."""
+        machine = entry.machine.id
+        if entry.machine.state is State.SUSPENDED:
+            return
+        if entry.machine.persistence is Persistence.EPHEMERAL:
+            await self._steps.remove(entry, f"deleting: it is ephemeral and is not to be suspended: {operation.cause}")
+            return
+        await self._records.transition(entry, State.SUSPENDING, f"suspending: {operation.cause}")
+        try:
+            await self._steps.with_disk_room(lambda: operation.act(self._host.suspend(machine)))
+        except Ended:
+            raise
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._steps.fall_back(entry, "not suspended", told)
+            raise told from error
+        self._steps.admission.release(machine)
+        await self._records.transition(entry, State.SUSPENDED, "suspended")
+
+    async def copy(self, entry: Entry, operation: Copying) -> None:
+        """Raises why there is no copy; the machine is as it was in any case."""
+        machine, it = entry.machine.id, operation
+        try:
+            it.saved = await self._steps.with_disk_room(
+                lambda: it.act(self._host.snapshot(machine, it.snapshot, it.transient))
+            )
+        except Ended:
+            raise
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._records.note(entry, f"not copied: {told.message}", Level.WARNING)
+            raise told from error
+
+    async def roll_back(self, entry: Entry, operation: Rollback) -> None:
+        """Raises why it was not put back, or does not run after it."""
+        was, snapshot = entry.machine.state, operation.snapshot
+        if was in HAS_PROCESS:
+            await self._records.transition(entry, State.SUSPENDING, f"going back to snapshot {snapshot.name}")
+        try:
+            await operation.act(self._host.rollback(entry.machine.id, snapshot.id))
+        except Ended:
+            raise
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._steps.fall_back(entry, f"not put back to snapshot {snapshot.name}", told)
+            raise told from error
+        self._steps.admission.release(entry.machine.id)
+        entry.rollbacks += 1
+        message = f"put back to snapshot {snapshot.name}"
+        if was is State.SUSPENDED:
+            await self._records.update(entry, message, suspended_at=self._steps.clock.now())
+        else:
+            await self._records.transition(entry, State.SUSPENDED, message, reason=None)
+        if was is State.RUNNING:
+            await self._starting.start(entry, operation)
+
+    async def resize(self, entry: Entry, operation: Resize) -> None:
+        """Raises why its disk is as it was."""
+        spec = entry.machine.spec
+        try:
+            await operation.act(self._host.resize(entry.machine.id, operation.disk_gib))
+        except Ended:
+            raise
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._records.note(entry, f"not resized: {told.message}", Level.WARNING)
+            raise told from error
+        resources = dataclasses.replace(spec.resources, disk_gib=operation.disk_gib)
+        await self._records.update(
+            entry, f"its disk has {operation.disk_gib} GiB now", spec=dataclasses.replace(spec, resources=resources)
+        )

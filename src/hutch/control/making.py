@@ -1,0 +1,65 @@
+"""From a request to a machine's record and its place on the host: by image, or out of a snapshot."""
+
+from hutch import settings
+from hutch.control import names, requests
+from hutch.control.background import Background
+from hutch.control.clock import Clock
+from hutch.control.fleet import Fleet
+from hutch.control.operation import Creation
+from hutch.control.requests import MachineRequest
+from hutch.control.shelf import Shelf
+from hutch.model import ids
+from hutch.model.ids import TenantId
+from hutch.model.machine import ImageRef, Machine, MachineSpec, Snapshot
+from hutch.model.states import State
+
+
+class Making:
+    """Makes machines that do not run yet."""
+
+    def __init__(
+        self, fleet: Fleet, shelf: Shelf, background: Background, clock: Clock, limits: settings.Machines
+    ) -> None:
+        self._fleet = fleet
+        self._shelf = shelf
+        self._background = background
+        self._clock = clock
+        self._limits = limits
+
+    async def make(self, tenant: TenantId, request: MachineRequest, image: ImageRef | None = None) -> Machine:
+        """See `Machines.create`. `image`: what the request's means, where that was found out before."""
+        requests.check(request, self._limits)
+        records = self._fleet.records
+        name = request.name or names.make_name(lambda name: records.is_taken(tenant, name))
+        snapshot = None if request.snapshot is None else self._shelf.whole(tenant, request.snapshot)
+        with records.claim(tenant, name):
+            if snapshot is None:
+                host = self._fleet.host
+                image = image or await host.images.resolve(request.image)
+                spec = requests.plan(request, name, image, self._limits, await host.capacity())
+            else:
+                spec = requests.plan_from(request, name, snapshot)
+            return await self._background.finish(self._make(tenant, request, name, spec, snapshot))
+
+    async def _make(
+        self, tenant: TenantId, request: MachineRequest, name: str, spec: MachineSpec, snapshot: Snapshot | None
+    ) -> Machine:
+        now = self._clock.now()
+        machine = Machine(
+            id=ids.new_machine_id(),
+            tenant=tenant,
+            name=name,
+            spec=spec,
+            state=State.CREATING,
+            created_at=now,
+            updated_at=now,
+            labels=dict(request.labels),
+            persistence=request.persistence,
+            priority=request.priority,
+            timers=request.timers,
+            parent=None if snapshot is None else snapshot.machine,
+            snapshot=None if snapshot is None else snapshot.id,
+        )
+        source = spec.image.reference if snapshot is None else f"snapshot {snapshot.name}"
+        entry = await self._fleet.records.add(machine, f"creating from {source}")
+        return await self._fleet.carry_out(entry, Creation(machine.snapshot))

@@ -1,0 +1,157 @@
+"""The records of all snapshots, in memory, written through to the store.
+
+What exists is what the host holds. A record of one that the host does not have says so; one that no record tells of,
+left by a snapshot or a deletion that was cut short, is removed.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+import structlog
+
+from hutch.control import names, requests
+from hutch.control.clock import Clock
+from hutch.host.interface import Host
+from hutch.model import errors
+from hutch.model.ids import MachineId, SnapshotId, TenantId
+from hutch.model.machine import Snapshot
+from hutch.store.interface import Store
+
+log = structlog.get_logger(__name__)
+
+MISSING = "the host does not have it any more"
+REST = 9
+"""A background verification is followed by a rest this many times as long as it took."""
+
+
+class Shelf:
+    """The snapshots of all tenants."""
+
+    def __init__(self, store: Store, host: Host, clock: Clock, verify_interval: float) -> None:
+        self._store = store
+        self._host = host
+        self._clock = clock
+        self._interval = timedelta(seconds=verify_interval)
+        self._snapshots: dict[SnapshotId, Snapshot] = {}  # oldest first
+        self._claimed: set[tuple[TenantId, str]] = set()
+        self._verifying: asyncio.Task[None] | None = None
+        self._rest_until: datetime | None = None
+
+    def load(self, snapshots: Iterable[Snapshot]) -> None:
+        """Take up what the store has; oldest first."""
+        self._snapshots = {snapshot.id: snapshot for snapshot in snapshots}
+
+    async def reconcile(self) -> None:
+        """Make records and host agree."""
+        held = {state.id for state in self._host.snapshots()}
+        for snapshot in list(self._snapshots.values()):
+            if snapshot.id not in held and MISSING not in snapshot.damage:
+                log.error("a snapshot is missing on the host", snapshot=snapshot.id, name=snapshot.name)
+                await self._save(dataclasses.replace(snapshot, damage=(MISSING,), verified_at=self._clock.now()))
+        for stranger in held - set(self._snapshots):
+            log.warning("removing a snapshot that no record tells of", snapshot=stranger)
+            try:
+                await self._host.remove_snapshot(stranger)
+            except errors.HutchError as error:
+                log.warning("it could not be removed", snapshot=stranger, error=error.message)
+
+    def of(self, tenant: TenantId, machine: MachineId | None = None) -> list[Snapshot]:
+        """A tenant's, or those made of one machine, newest first."""
+        return [
+            snapshot
+            for snapshot in reversed(self._snapshots.values())
+            if snapshot.tenant == tenant and machine in (None, snapshot.machine)
+        ]
+
+    def find(self, tenant: TenantId, id_or_name: str) -> Snapshot:
+        """By id, else by name. `NotFound`; another tenant's is."""
+        snapshot = self._snapshots.get(SnapshotId(id_or_name))
+        if snapshot is not None and snapshot.tenant == tenant:
+            return snapshot
+        for snapshot in self.of(tenant):
+            if snapshot.name == id_or_name:
+                return snapshot
+        raise errors.NotFound("snapshot not found")
+
+    def whole(self, tenant: TenantId, id_or_name: str) -> Snapshot:
+        """The same, to be used: `Damaged` if it is known to be."""
+        snapshot = self.find(tenant, id_or_name)
+        if snapshot.damage:
+            raise errors.Damaged(f"snapshot {snapshot.name} is not what was saved: {snapshot.damage[0]}; delete it")
+        return snapshot
+
+    @contextlib.contextmanager
+    def claim(self, tenant: TenantId, name: str | None, base: str) -> Iterator[str]:
+        """Keep a name, or one made of `base`, for a snapshot that is to be made within. `Conflict` if it is taken."""
+        if name is None:
+            name = next(names.number(base, lambda it: self._is_taken(tenant, it), requests.NAME_LENGTH))
+        elif self._is_taken(tenant, name):
+            raise errors.Conflict(f"there is already a snapshot named {name}: choose another name, or delete it first")
+        self._claimed.add((tenant, name))
+        try:
+            yield name
+        finally:
+            self._claimed.discard((tenant, name))
+
+    def _is_taken(self, tenant: TenantId, name: str) -> bool:
+        return (tenant, name) in self._claimed or any(snapshot.name == name for snapshot in self.of(tenant))
+
+    async def add(self, snapshot: Snapshot) -> None:
+        """A new one, under a claimed name."""
+        await self._store.add_snapshot(snapshot)
+        self._snapshots[snapshot.id] = snapshot
+
+    async def remove(self, snapshot: Snapshot) -> None:
+        """From the host, then from the record."""
+        await self._host.remove_snapshot(snapshot.id)
+        await self._store.remove_snapshot(snapshot.id)
+        self._snapshots.pop(snapshot.id, None)
+
+    async def verify(self, snapshot: Snapshot) -> Snapshot:
+        """Have the host read all of it, and record what is not as it was saved."""
+        try:
+            damage = tuple(await self._host.verify(snapshot.id))
+        except errors.NotFound:
+            damage = (MISSING,)
+        if damage:
+            log.error("a snapshot is damaged", snapshot=snapshot.id, name=snapshot.name, damage=damage)
+        return await self._save(dataclasses.replace(snapshot, damage=damage, verified_at=self._clock.now()))
+
+    async def _save(self, snapshot: Snapshot) -> Snapshot:
+        await self._store.save_snapshot(snapshot)
+        if snapshot.id in self._snapshots:
+            self._snapshots[snapshot.id] = snapshot
+        return snapshot
+
+    def tick(self) -> None:
+        """Begin to verify the one that is due longest, if any is and nothing is being verified."""
+        now = self._clock.now()
+        if self._verifying is not None or not self._interval or (self._rest_until and now < self._rest_until):
+            return
+        due = [it for it in self._snapshots.values() if _last_read(it) + self._interval <= now and not it.damage]
+        if due:
+            self._verifying = asyncio.create_task(self._verify_quietly(min(due, key=_last_read), now))
+            self._verifying.add_done_callback(lambda _: setattr(self, "_verifying", None))
+
+    async def _verify_quietly(self, snapshot: Snapshot, began: datetime) -> None:
+        try:
+            await self.verify(snapshot)
+        except Exception:
+            log.exception("a snapshot could not be verified", snapshot=snapshot.id)
+            self._rest_until = self._clock.now() + self._interval
+        else:
+            now = self._clock.now()
+            self._rest_until = now + (now - began) * REST
+
+    async def close(self) -> None:
+        """Give up what is being verified."""
+        if self._verifying is not None:
+            self._verifying.cancel()
+            await asyncio.wait([self._verifying])
+
+
+def _last_read(snapshot: Snapshot) -> datetime:
+    return snapshot.verified_at or snapshot.created_at

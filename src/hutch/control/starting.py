@@ -1,0 +1,129 @@
+"""The steps of a start: a boot, a wake from saved memory, a paused machine let go on, or one taken out of a pool.
+
+stopped, failed ──► starting ──► running        paused ──► running
+suspended ─────────►    │
+      ▲─────────────────┘ ended or failed: as it was
+"""
+
+import time
+
+from hutch.control.operation import Ended, Operation
+from hutch.control.records import Entry
+from hutch.control.spares import Spare
+from hutch.control.steps import Steps
+from hutch.host.interface import Life, OnProgress, Progress
+from hutch.model import errors
+from hutch.model.machine import Level
+from hutch.model.states import State
+
+
+class Starting:
+    """Brings a machine to `running`, from whatever state."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._records = steps.records
+        self._host = steps.host
+
+    async def start(self, entry: Entry, operation: Operation) -> None:
+        """Raises why it does not run; it is then as it was, or failed with that reason."""
+        match entry.machine.state:
+            case State.RUNNING:
+                return
+            case State.PAUSED:
+                await self._resume(entry, operation)
+            case _:
+                await self._start(entry, operation)
+
+    async def _resume(self, entry: Entry, operation: Operation) -> None:
+        try:
+            await operation.act(self._host.resume(entry.machine.id))
+        except Ended:
+            raise  # what ended it goes on from here
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._steps.fall_back(entry, "could not go on", told)
+            raise told from error
+        await self._records.transition(
+            entry, State.RUNNING, f"goes on: {operation.cause}", last_activity_at=self._steps.clock.now()
+        )
+
+    async def _start(self, entry: Entry, operation: Operation) -> None:
+        machine, admission = entry.machine, self._steps.admission
+        spare = self._steps.spares.take(machine) if is_unused(entry) else None
+        if spare is not None:
+            admission.transfer(spare.machine, machine.id)
+        else:
+            await self._admit(entry)
+        try:
+            await self._bring_up(entry, operation, spare)
+        finally:
+            entry.progress = None
+            self._steps.count(entry, self._steps.real(entry))
+
+    async def _admit(self, entry: Entry) -> None:
+        machine = entry.machine
+        try:
+            await self._steps.admission.admit(machine.id, machine.spec.resources.memory_mib)
+        except errors.NoCapacity as error:
+            await self._records.note(entry, f"not started: {error.message}", Level.WARNING)
+            raise
+
+    async def _bring_up(self, entry: Entry, operation: Operation, spare: Spare | None) -> None:
+        def tell(progress: Progress) -> None:
+            entry.progress = progress
+
+        records, began = self._records, time.monotonic()
+        await records.transition(entry, State.STARTING, f"starting: {operation.cause}", reason=None)
+        try:
+            is_claimed = await operation.act(self._run(entry, spare, tell))
+        except Ended:
+            await self._put_back(entry, f"the start was ended by {operation.ended_by}")
+            raise
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._not_started(entry, told)
+            raise told from error
+        now, took = self._steps.clock.now(), time.monotonic() - began
+        how = f", out of pool {spare.pool}" if spare is not None and is_claimed else ""
+        await records.transition(
+            entry, State.RUNNING, f"running after {took:.2f} s{how}", ready_at=now, last_activity_at=now
+        )
+
+    async def _run(self, entry: Entry, spare: Spare | None, tell: OnProgress) -> bool:
+        """Whether it took the spare; if it could not have that, it is started as any other."""
+        machine = entry.machine.id
+        if spare is not None:
+            try:
+                await self._host.claim(machine, spare.machine)
+            except BaseException as error:
+                self._steps.spares.let_go(spare)
+                if not isinstance(error, Exception):
+                    raise
+                told = self._steps.told(entry, error)
+                await self._records.note(entry, f"not out of pool {spare.pool}: {told.message}", Level.WARNING)
+            else:
+                return True
+        await self._host.start(machine, tell)
+        return False
+
+    async def _put_back(self, entry: Entry, why: str, level: Level = Level.INFO) -> None:
+        """As it was before: what the host says, suspended or stopped."""
+        real = self._steps.real(entry)
+        is_suspended = real is not None and real.life is Life.SUSPENDED
+        state = State.SUSPENDED if is_suspended else State.STOPPED
+        await self._records.transition(entry, state, f"{state}: {why}", level)
+
+    async def _not_started(self, entry: Entry, error: errors.HutchError) -> None:
+        real = self._steps.real(entry)
+        is_only_short = isinstance(error, errors.NoCapacity) and not isinstance(error, errors.DiskFull)
+        if is_only_short or (real is not None and real.life is Life.SUSPENDED):
+            await self._put_back(entry, f"not started: {error.message}", Level.WARNING)
+        else:
+            await self._steps.fail(entry, "could not be started", error)
+
+
+def is_unused(entry: Entry) -> bool:
+    """Whether it never ran: then its disk is empty, and it can be a spare's."""
+    machine = entry.machine
+    return machine.state is State.STOPPED and machine.ready_at is None and machine.snapshot is None
