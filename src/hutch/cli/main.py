@@ -1,7 +1,9 @@
 """The command line. Nothing heavy is imported before a command needs it: `hutch --help` is quick."""
 
+import contextlib
 import os
 import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -72,18 +74,29 @@ def _root(
     """Your own cloud of Linux microVMs."""
 
 
-def main() -> None:
-    """Run the command line; end the process with its exit code."""
+def _run() -> int:
     try:
         app()
     except Failure as failure:
         out.complain(failure)
-        sys.exit(failure.code)
+        return failure.code
     except KeyboardInterrupt:
+        return Code.INTERRUPTED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def main() -> None:
+    """Run the command line; end the process with its exit code."""
+    code = _run()
+    if threading.active_count() > 1:
         # All is tidied up, but a thread that feeds stdin may still be in a native call: Python must not end under it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(Code.INTERRUPTED)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ class Node:
 def grow(found: "Sequence[models.Machine]", snapshots: "Sequence[models.Snapshot]") -> list[Node]:
     """The trees of all there is, oldest first. What was made of something that is gone hangs on the nearest that is
     left, else it is a root and says of what it was made. Pure."""
-    nodes = {it.id: Node("machine", it.id, it.name, machines.state(it), it.image) for it in found}
-    nodes |= {it.id: Node("snapshot", it.id, it.name, it.status, it.image) for it in snapshots}
+    # The lists have the newest first; this order decides between things of the same millisecond.
+    nodes = {it.id: Node("snapshot", it.id, it.name, it.status, it.image) for it in reversed(snapshots)}
+    nodes |= {it.id: Node("machine", it.id, it.name, machines.state(it), it.image) for it in reversed(found)}
     ancestry: dict[str, Sequence[str | None]] = {it.id: (it.snapshot, it.parent) for it in found}
     ancestry |= {it.id: (it.machine,) for it in snapshots}
     born = {it.id: it.created_at for it in found} | {it.id: it.created_at for it in snapshots}

@@ -177,7 +177,7 @@ def test_a_frozen_source_is_suspended_once_its_branches_run(running: Machine) ->
         ({"count": -1}, 422, "count"),
         ({"count": "two"}, 422, "count"),
         ({"count": 3, "names": ["only-one"]}, 400, "name"),
-        ({"names": ["twice", "twice"]}, 409, "twice"),
+        ({"names": ["twice", "twice"]}, 400, "names"),
         ({"names": ["sp ace"]}, 400, "sp ace"),
         ({"names": "one"}, 422, "names"),
         ({"namePrefix": "-"}, 400, "name"),

@@ -65,7 +65,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "tenantId": None,
         "name": None,
         "min": 0,
-        "max": 0,
+        "max": 1,
         "warmUp": None,
     },
     "/v1/pools/none/claim": {"name": None, "env": {}, "ttlSeconds": 5},

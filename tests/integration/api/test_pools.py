@@ -93,7 +93,7 @@ def test_a_machine_is_claimed_with_what_it_is_to_be(http: httpx.Client, made: Ca
 def test_a_claim_needs_no_body_and_no_member_that_is_ready(
     http: httpx.Client, made: Callable[..., dict[str, Any]]
 ) -> None:
-    id = made(min=0)["id"]
+    id = made(min=0, max=1)["id"]
     for ref in (id, id.removeprefix("pool-"), http.get(f"/v1/pools/{id}").json()["name"]):
         answer = http.post(f"/v1/pools/{ref}/claim")
         assert (answer.status_code, answer.json()["ready"]) == (200, True), answer.text
@@ -124,6 +124,8 @@ def test_a_first_start_that_fits_takes_a_member(http: httpx.Client, made: Callab
         ({"image": "debian", "targetSize": -1}, 422, "targetSize"),
         ({"image": "debian", "targetSize": 1, "min": 1}, 400, "targetSize"),
         ({"image": "debian", "min": 3, "max": 2}, 400, "max"),
+        ({"image": "debian", "min": 0}, 400, "max"),
+        ({"image": "debian", "min": 65}, 400, "min"),
         ({"image": "debian", "name": "sp ace"}, 400, "name"),
         ({"image": "debian", "warmUp": "true"}, 422, "warmUp"),
         ({"image": "debian", "warmUp": []}, 400, "warm"),
@@ -139,8 +141,8 @@ def test_a_pool_that_makes_no_sense_is_refused(http: httpx.Client, body: object,
 
 
 def test_a_name_that_is_taken_is_409(made: Callable[..., dict[str, Any]], http: httpx.Client) -> None:
-    made(name="taken-pool", min=0)
-    answer = http.post("/v1/pools", json={"image": "debian", "name": "taken-pool", "min": 0})
+    made(name="taken-pool", min=0, max=1)
+    answer = http.post("/v1/pools", json={"image": "debian", "name": "taken-pool", "min": 0, "max": 1})
     assert (answer.status_code, "taken-pool" in answer.text) == (409, True)
 
 
@@ -159,5 +161,5 @@ def test_an_unknown_pool_is_404(http: httpx.Client, method: str, what: str, id: 
 def test_a_claim_that_makes_no_sense_is_refused(
     http: httpx.Client, made: Callable[..., dict[str, Any]], body: object, status: int
 ) -> None:
-    answer = http.post(f"/v1/pools/{made(min=0)['id']}/claim", json=body)
+    answer = http.post(f"/v1/pools/{made(min=0, max=1)['id']}/claim", json=body)
     assert answer.status_code == status, answer.text

@@ -64,7 +64,7 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
         machine = await made(me, "/v1/machines", source=SOURCE, name="web")
         assert (await me.post(f"/v1/machines/{machine}/start")).json()["ready"]
         checkpoint = await made(me, f"/v1/machines/{machine}/checkpoints", name="before")
-        pool = await made(me, "/v1/pools", image="debian", name="warm", min=0)
+        pool = await made(me, "/v1/pools", image="debian", name="warm", min=0, max=1)
         yield Two(me, it, machine, checkpoint, pool)
     await control.close()
     await world.close()
@@ -74,7 +74,6 @@ MACHINE = [
     ("GET", "", None),
     ("DELETE", "", None),
     ("GET", "/wait", None),
-    ("GET", "/checkpoints", None),
     ("POST", "/start", None),
     ("POST", "/stop", None),
     ("POST", "/pause", None),
@@ -113,6 +112,8 @@ async def test_another_tenant_sees_none_of_it(two: Two) -> None:
     for path in ("/v1/machines", "/v1/checkpoints", "/v1/pools"):
         assert len((await two.owner.get(path)).json()) == 1
         assert (await two.other.get(path)).json() == []
+    assert (await two.other.get(f"/v1/machines/{two.machine}/checkpoints")).json() == []
+    assert (await two.other.get("/v1/machines/web/checkpoints")).status_code == 404
 
 
 async def test_another_tenants_checkpoint_makes_no_machine_and_puts_none_back(two: Two) -> None:
@@ -129,7 +130,7 @@ async def test_two_tenants_may_use_the_same_names(two: Two) -> None:
     machine = await made(two.other, "/v1/machines", source=SOURCE, name="web")
     await two.other.post(f"/v1/machines/{machine}/start")
     checkpoint = await made(two.other, f"/v1/machines/{machine}/checkpoints", name="before")
-    pool = await made(two.other, "/v1/pools", image="debian", name="warm", min=0)
+    pool = await made(two.other, "/v1/pools", image="debian", name="warm", min=0, max=1)
     assert (await two.other.get("/v1/checkpoints/before")).json()["id"] == checkpoint != two.checkpoint
     assert (await two.other.get("/v1/pools/warm")).json()["id"] == pool != two.pool
 

@@ -160,10 +160,10 @@ def test_a_tree_shows_which_came_from_which(hutch: Cli, sdk: Hutch, running: str
 
 
 def test_a_new_machine_is_told_how_long_it_lives(hutch: Cli, sdk: Hutch) -> None:
-    words = "create --name timed --idle 10m --idle-action suspend --ttl 1d --ttl-action stop --delete-suspended 7d"
+    words = "create --name timed --idle 10m --idle-action suspend --ttl 1d --ttl-action destroy --delete-suspended 7d"
     told = as_json(hutch, *words.split(), "--persistence", "sticky:3", "debian")
     assert (told["auto_stop_seconds"], told["idle_action"]) == (600, "suspend")
-    assert (told["ttl_seconds"], told["lifetime_action"]) == (86400, "stop")
+    assert (told["ttl_seconds"], told["lifetime_action"]) == (86400, "destroy")
     assert (told["delete_after_suspended_seconds"], told["persistence"], told["priority"]) == (7 * 86400, "sticky", 3)
     remaining = sdk.machines.get("timed").remaining
     assert remaining is not None
@@ -219,7 +219,7 @@ def test_a_day_of_freezing_with_the_sdk(sdk: Hutch, running: str) -> None:
     assert sdk.machines.wait(made.id, "running", "stopped", timeout=5).ready
     assert [it.parent for it in sdk.machines.fork(running, 2, freeze_source=True)] == [snapshot.machine] * 2
     assert sdk.machines.rollback(running, snapshot.id).state_detail == "suspended"
-    pool = sdk.pools.create(NewPool("debian", min=0, memory_mb=96))
+    pool = sdk.pools.create(NewPool("debian", min=0, max=1, memory_mb=96))
     assert sdk.pools.get(pool.name).id == pool.id
     claimed = sdk.pools.claim(pool.id, NewMachine(name=f"claimed-{running[-6:]}"))
     assert (claimed.memory_mb, claimed.ready) == (96, True)

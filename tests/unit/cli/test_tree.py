@@ -55,6 +55,11 @@ def test_what_was_made_of_something_gone_hangs_on_the_nearest_that_is_left() -> 
     assert [(it.name, it.origin) for it in roots] == [("left", "mach-web"), ("new", "ckpt-gone")]
 
 
+def test_things_of_the_same_moment_are_in_the_order_of_the_lists() -> None:
+    found = [machine("web-2", 1, "web"), machine("web-1", 1, "web"), machine("web", 0)]
+    assert shape(tree.grow(found, [snapshot("before", 1, "web")])) == [("web", ["before", "web-1", "web-2"])]
+
+
 def test_a_drawn_tree_tells_kinds_and_states() -> None:
     found = [machine("web", 0), machine("web-1", 2, "web", state="paused", state_detail="suspended", ready=False)]
     console = Console(file=io.StringIO(), width=100)

@@ -40,7 +40,7 @@ async def get(request: Request, id: str) -> Response:
     """One machine. Looking never wakes it."""
     caller, machines = service.principal(request), service.of(request).control.machines
     it = machines.find(caller, parse.machine_ref(id))
-    return present.Json(present.machine(it, machines.progress(caller, it.id)))
+    return present.Json(present.machine(it, machines.progress(caller, it.id), machines.remaining(caller, it.id)))
 
 
 @router.post("/v1/machines/{id}/start", responses={200: {"model": responses.Machine}})
