@@ -53,7 +53,7 @@ def side_by_side(hutch: service.Service, template: floor.Template, work: Path) -
         machine.kill()
         milliseconds, name = hutch.new_machine_ms()
         ours["restore_to_first_command_ms"].append(milliseconds)
-        ours["private_mib"].append(service.private_mib(name))
+        ours["private_mib"].append(hutch.private_mib(name))
         hutch.delete(name)
     commands_and_files(hutch, template, work, bare, ours)
     return {"floor": bare, "hutch": ours}
@@ -109,12 +109,12 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="hutch-floor-"))
     try:
         with live_service(home) as (url, key):
-            hutch = service.Service(url, key)
+            hutch = service.Service(url, key, home)
             _, name = hutch.new_machine_ms()  # makes the template if there is none
             hutch.delete(name)
             freezing.make_template(hutch)
             measured = side_by_side(hutch, template_of(home, service.SHAPE), work)
-            frozen = freezing.side_by_side(hutch, template_of(home, freezing.SHAPE), work, home / "service.log")
+            frozen = freezing.side_by_side(hutch, template_of(home, freezing.SHAPE), work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     results = {

@@ -32,25 +32,29 @@ def make_template(hutch: service.Service) -> None:
     hutch.delete(machine)
 
 
-def side_by_side(hutch: service.Service, template: floor.Template, work: Path, log: Path) -> dict[str, Figures]:
+def side_by_side(hutch: service.Service, template: floor.Template, work: Path) -> dict[str, Figures]:
     """All of it, in turns."""
     floors: Figures = {}
     ours: Figures = {}
     pool = Pool(hutch)
     for _ in range(ROUNDS):
         add(floors, *zip(FORK, bare.fork(template, work, 1), strict=True))
-        add(ours, *fork(hutch, log))
-        add(floors, ("fork_8_ms", bare.fork(template, work, CHILDREN)[0]))
-        add(ours, ("fork_8_ms", fork_many(hutch)))
+        add(ours, *zip(FORK, fork(hutch), strict=True))
+        add(floors, (FORK_8, bare.fork(template, work, CHILDREN)[0]))
+        add(ours, (FORK_8, fork_many(hutch)))
         add(floors, *zip(SUSPEND, bare.suspend_and_wake(template, work), strict=True))
         add(ours, *zip(SUSPEND, suspend_and_wake(hutch), strict=True))
         add(floors, (CLAIM, bare.claim(template, work)))
         add(ours, (CLAIM, pool.claim_ms()))
     pool.delete()
+    for figures in (floors, ours):
+        eight, one = figures[FORK_8], figures[FORK[0]]
+        figures["fork_8_times_one"] = [many / single for many, single in zip(eight, one, strict=True)]
     return {"floor": floors, "hutch": ours}
 
 
 FORK = ("fork_child_to_first_command_ms", "fork_source_pause_ms", "children_private_mib")
+FORK_8 = "fork_8_ms"
 SUSPEND = ("suspend_ms", "wake_to_first_command_ms")
 CLAIM = "claim_to_first_command_ms"
 
@@ -80,17 +84,18 @@ def check(hutch: service.Service, machine: str) -> None:
     hutch.run(machine, "sh", "-c", bare.CHECK)
 
 
-def fork(hutch: service.Service, log: Path) -> Iterator[tuple[str, float]]:
-    """One child of a running machine."""
+def fork(hutch: service.Service) -> tuple[float, float, float]:
+    """One child of a running machine to its first command; the source's pause; the child's own memory."""
+    log = hutch.home / "service.log"
     machine, at = source(hutch), log.stat().st_size
     began = time.perf_counter()
     child = first_command(hutch, service.id_of(hutch.post(f"/v1/machines/{machine}/branches")))
-    yield FORK[0], bare.since(began)
-    yield FORK[1], pause_of(machine, log, at)
-    yield FORK[2], service.private_mib(child)
+    took = bare.since(began)
+    pause, private = pause_of(machine, log, at), hutch.private_mib(child)
     check(hutch, child)
     hutch.delete(child)
     hutch.delete(machine)
+    return took, pause, private
 
 
 def pause_of(machine: str, log: Path, at: int) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 from bench import floor
-from hutch.host.qemu import process
+from hutch.host import files, paths
+from hutch.model.ids import MachineId
 
 MIB = 2**20
 IMAGE = "debian"
@@ -21,8 +22,8 @@ SHAPE = {"cpus": 1, "memoryMb": 256}
 class Service:
     """One service and the machine measurements are taken on."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self.url, self.key = url, key
+    def __init__(self, url: str, key: str, home: Path) -> None:
+        self.url, self.key, self.home = url, key, home
         self.http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=600)
 
     def post(self, path: str, **body: object) -> dict[str, Any]:
@@ -102,18 +103,15 @@ class Service:
         done = subprocess.run([sys.executable, "-m", "bench.load", *words], check=True, capture_output=True, text=True)
         return float(done.stdout)
 
+    def private_mib(self, machine: str) -> float:
+        """What the machine's process alone holds. Its own name is not on it if it was a spare one."""
+        journal = files.read_json(paths.Paths(self.home).machine(MachineId(machine)).journal) or {}
+        return floor.private_mib(journal["process"]["pid"])
+
 
 def id_of(answer: dict[str, Any]) -> str:
     """A machine's id, without its prefix."""
     return str(answer["id"]).removeprefix("mach-")
-
-
-def private_mib(machine: str) -> float:
-    """What the machine's process alone holds."""
-    for name, identity in process.processes_named("hutch-"):
-        if name.endswith(f"/{machine}"):
-            return floor.private_mib(identity.pid)
-    raise RuntimeError(f"no process of {machine}")
 
 
 def resident_mib(pid: int) -> float:
