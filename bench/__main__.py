@@ -53,7 +53,7 @@ def side_by_side(hutch: service.Service, template: floor.Template, work: Path) -
         machine.kill()
         milliseconds, name = hutch.new_machine_ms()
         ours["restore_to_first_command_ms"].append(milliseconds)
-        ours["private_mib"].append(hutch.private_mib(name))
+        ours["private_mib"].append(service.private_mib(name, hutch.home))
         hutch.delete(name)
     commands_and_files(hutch, template, work, bare, ours)
     return {"floor": bare, "hutch": ours}

@@ -91,7 +91,7 @@ def fork(hutch: service.Service) -> tuple[float, float, float]:
     began = time.perf_counter()
     child = first_command(hutch, service.id_of(hutch.post(f"/v1/machines/{machine}/branches")))
     took = bare.since(began)
-    pause, private = pause_of(machine, log, at), hutch.private_mib(child)
+    pause, private = pause_of(machine, log, at), service.private_mib(child, hutch.home)
     check(hutch, child)
     hutch.delete(child)
     hutch.delete(machine)

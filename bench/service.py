@@ -103,15 +103,16 @@ class Service:
         done = subprocess.run([sys.executable, "-m", "bench.load", *words], check=True, capture_output=True, text=True)
         return float(done.stdout)
 
-    def private_mib(self, machine: str) -> float:
-        """What the machine's process alone holds. Its own name is not on it if it was a spare one."""
-        journal = files.read_json(paths.Paths(self.home).machine(MachineId(machine)).journal) or {}
-        return floor.private_mib(journal["process"]["pid"])
-
 
 def id_of(answer: dict[str, Any]) -> str:
     """A machine's id, without its prefix."""
     return str(answer["id"]).removeprefix("mach-")
+
+
+def private_mib(machine: str, home: Path) -> float:
+    """What a machine's process alone holds. It is found by the journal: a spare one does not carry its name."""
+    journal = files.read_json(paths.Paths(home).machine(MachineId(machine)).journal) or {}
+    return floor.private_mib(journal["process"]["pid"])
 
 
 def resident_mib(pid: int) -> float:
