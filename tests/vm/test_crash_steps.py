@@ -15,7 +15,9 @@ from hutch.host.paths import Paths
 from hutch.model import errors, guest, ids
 from machines import Launcher, Machine
 
-COUNT = guest.ProcessSpec(("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /run/count; sleep 0.05; done"))
+COUNT = guest.ProcessSpec(
+    ("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /run/new; mv /run/new /run/count; sleep 0.05; done")
+)
 
 
 async def reopened(vms: Launcher, wanted: settings.Settings) -> LocalHost:

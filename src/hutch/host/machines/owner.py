@@ -15,8 +15,8 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -26,8 +26,10 @@ from hutch.host.agent.client import Agent
 from hutch.host.interface import Died, HostMachine, OnProgress, SavedState
 from hutch.host.machines import bring_up, flatten, freeze, hardware, identity, policy, shape
 from hutch.host.machines.context import Context
+from hutch.host.machines.held import AGENT_WAIT, Held
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.policy import Decision, Verb
+from hutch.host.machines.requests import Requests, Work
 from hutch.host.qemu import process, vm
 from hutch.host.qemu.process import Identity
 from hutch.host.saved.manifest import Manifest
@@ -35,19 +37,6 @@ from hutch.model import errors, ids
 from hutch.model.ids import SnapshotId
 
 log = structlog.get_logger(__name__)
-
-AGENT_WAIT = 10.0
-"""Seconds a guest whose conversation broke has to answer again, before it is given up."""
-
-QUIET = 1.0
-"""Seconds that calls under way have to end before a machine is paused or suspended."""
-
-
-@dataclass(eq=False)
-class _Request:
-    verb: Verb
-    work: Callable[[], Awaitable[Any]]
-    done: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Owner:
@@ -57,18 +46,11 @@ class Owner:
         self._context = context
         self.journal = journal
         self._where = context.paths.machine(journal.id)
-        self._vm: vm.Vm | None = None
-        self._answering = asyncio.Event()
-        self._quiet = asyncio.Event()
-        self._calls = 0  # in the guest at this moment, but for reads
-        self._queue: asyncio.Queue[_Request] = asyncio.Queue()
-        self._current: tuple[_Request, asyncio.Task[Any]] | None = None
-        self._guard: asyncio.Task[None] | None = None
-        self._loop = asyncio.create_task(self._serve(), name=f"owner {journal.id}")
-        self.gone = False
+        self._held: Held | None = None
+        self._requests = Requests(journal.id, self._act)
 
     def __repr__(self) -> str:
-        return f"<Owner {self.journal.id} {self.journal.phase} {self._vm!r}>"
+        return f"<Owner {self.journal.id} {self.journal.phase}>"
 
     @property
     def state(self) -> HostMachine:
@@ -79,8 +61,8 @@ class Owner:
     @property
     def console(self) -> bytes:
         """The end of the console."""
-        if self._vm is not None:
-            return self._vm.console.text
+        if self._held is not None:
+            return self._held.machine.console.text
         if self.journal.run is not None:
             with contextlib.suppress(OSError):
                 return self._context.paths.run(self.journal.run).console_log.read_bytes()
@@ -88,68 +70,64 @@ class Owner:
 
     async def start(self, on_progress: OnProgress) -> None:
         """Returns when the agent has answered. A caller that is cancelled ends the start."""
-        await self._ask(Verb.START, lambda: self._start(on_progress))
+        await self._requests.ask(Verb.START, lambda: self._start(on_progress))
 
     async def stop(self, grace: float) -> None:
         """Returns when the process has ended."""
-        await self._ask(Verb.STOP, lambda: self._stop(grace))
+        await self._requests.ask(Verb.STOP, lambda: self._stop(grace))
 
     async def destroy(self) -> None:
         """Returns when nothing is left."""
-        await self._ask(Verb.DESTROY, self._destroy)
+        await self._requests.ask(Verb.DESTROY, self._destroy)
 
     async def pause(self) -> None:
         """Returns when the guest stands still."""
-        await self._ask(Verb.PAUSE, self._pause)
+        await self._requests.ask(Verb.PAUSE, self._pause)
 
     async def resume(self) -> None:
         """Returns when the agent has answered."""
-        await self._ask(Verb.RESUME, self._resume)
+        await self._requests.ask(Verb.RESUME, self._resume)
 
     async def suspend(self) -> None:
         """Returns when the process has ended and the state is on the platters."""
-        await self._ask(Verb.SUSPEND, self._suspend)
+        await self._requests.ask(Verb.SUSPEND, self._suspend)
 
     async def snapshot(self, state: SnapshotId, transient: bool) -> SavedState:
         """Returns when the state is whole; the guest goes on long before."""
-        manifest: Manifest = await self._ask(Verb.SNAPSHOT, lambda: self._snapshot(state, transient))
+        manifest: Manifest = await self._requests.ask(Verb.SNAPSHOT, lambda: self._snapshot(state, transient))
         return self._context.states.describe(manifest)
 
     async def rollback(self, state: SnapshotId) -> None:
         """Returns when it is suspended in the state."""
-        await self._ask(Verb.ROLLBACK, lambda: self._rollback(state))
+        await self._requests.ask(Verb.ROLLBACK, lambda: self._rollback(state))
 
     async def resize(self, disk_gib: int) -> None:
         """Returns when the disk is as large, or will be at the next start."""
-        await self._ask(Verb.RESIZE, lambda: self._resize(disk_gib))
+        await self._requests.ask(Verb.RESIZE, lambda: self._resize(disk_gib))
 
     async def claim(self, spare: "Owner") -> None:
         """Go on with what runs under another owner, who has nothing then."""
-        await self._ask(Verb.CLAIM, lambda: self._claim(spare))
+        await self._requests.ask(Verb.CLAIM, lambda: self._claim(spare))
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no machine any more."""
+        return self._requests.ended
 
     async def agent(self) -> Agent:
-        """The agent of a running machine; waits a little while a broken conversation is taken up again."""
-        machine = self._vm
-        if machine is None or self.journal.phase is not Phase.RUNNING:
-            raise errors.NotRunning(f"machine {self.journal.id} is not running")
-        if machine.agent is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._answering.wait(), AGENT_WAIT)
-        if machine.agent is None:
-            raise errors.AgentUnavailable(f"the agent of machine {self.journal.id} does not answer")
-        return machine.agent
+        """The agent of a running machine. `NotRunning`, `AgentUnavailable`."""
+        return await self._running().agent()
 
     @contextlib.asynccontextmanager
     async def talking(self) -> AsyncIterator[Agent]:
         """The agent, for a call that should end before the machine is paused or suspended."""
-        agent = await self.agent()
-        self._calls += 1
-        try:
+        async with self._running().talking() as agent:
             yield agent
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self._quiet.set()
+
+    def _running(self) -> Held:
+        if self._held is None or self.journal.phase is not Phase.RUNNING:
+            raise errors.NotRunning(f"machine {self.journal.id} is not running")
+        return self._held
 
     async def adopt(self) -> None:
         """Take up a process that a former service left running. Raises if it cannot be reached."""
@@ -188,68 +166,13 @@ class Owner:
 
     async def close(self) -> None:
         """Let go; a running machine runs on."""
-        self._loop.cancel()
-        if self._current is not None:
-            self._current[1].cancel()
-            await asyncio.gather(self._current[1], return_exceptions=True)
+        await self._requests.stop()
         await self._release()
-        await asyncio.gather(self._loop, return_exceptions=True)
 
-    async def _ask(self, verb: Verb, work: Callable[[], Awaitable[Any]]) -> Any:
-        if self.gone:
-            if verb is Verb.DESTROY:
-                return None
-            raise errors.NotFound("machine not found")
-        request = _Request(verb, work)
-        if self._current is not None and policy.interrupts(self._current[0].verb, verb):
-            self._current[1].cancel()
-        self._queue.put_nowait(request)
-        try:
-            return await asyncio.shield(request.done)
-        except asyncio.CancelledError:
-            if verb is Verb.START:
-                request.done.cancel()
-                if self._current is not None and self._current[0] is request:
-                    self._current[1].cancel()
-                    await asyncio.gather(self._current[1], return_exceptions=True)
-            raise
-
-    async def _serve(self) -> None:
-        while not self.gone:
-            request = await self._queue.get()
-            if request.done.cancelled():
-                continue
-            task = asyncio.create_task(self._act(request))
-            self._current = (request, task)
-            await asyncio.wait({task})
-            self._current = None
-            self._answer(request, task)
-        while not self._queue.empty():
-            left = self._queue.get_nowait()
-            if left.done.done():
-                continue
-            if left.verb is Verb.DESTROY:
-                left.done.set_result(None)
-            else:
-                left.done.set_exception(errors.NotFound("machine not found"))
-
-    def _answer(self, request: _Request, task: asyncio.Task[Any]) -> None:
-        if request.done.done():
-            if not task.cancelled():
-                task.exception()
-        elif task.cancelled():
-            request.done.set_exception(errors.Conflict("the machine was stopped or deleted meanwhile"))
-            request.done.exception()
-        elif error := task.exception():
-            request.done.set_exception(error)
-            request.done.exception()  # the caller may have gone away: then nobody else reads it
-        else:
-            request.done.set_result(task.result())
-
-    async def _act(self, request: _Request) -> Any:
-        match policy.decide(self.journal.phase, request.verb):
+    async def _act(self, verb: Verb, work: Work) -> Any:
+        match policy.decide(self.journal.phase, verb):
             case Decision.ACT:
-                return await request.work()
+                return await work()
             case Decision.REFUSE:
                 phase = self.journal.phase
                 raise errors.NotRunning(f"machine {self.journal.id} is {phase}: there is no memory of it")
@@ -283,7 +206,7 @@ class Owner:
         try:
             await bring_up.bring_up(self._context, self.journal, self._record, self._hold, on_progress)
         except asyncio.CancelledError:
-            if self._vm is None:
+            if self._held is None:
                 self._rest(Phase.STOPPED)
             raise
         except Exception as error:
@@ -307,51 +230,45 @@ class Owner:
             with contextlib.suppress(errors.HutchError):
                 await self._resume()  # to write what it has not written yet
         self._note(replace(self.journal, phase=Phase.STOPPING))
-        machine = self._vm
-        if machine is not None:
-            self._end_guard()
+        if (machine := self._let_go()) is not None:
             await self._shut_down(machine, grace)
-            self._vm = None
         self._note(replace(self.journal, phase=Phase.STOPPED, process=None, reason=None, saved=None))
         self._context.collect()
 
     async def _pause(self) -> None:
-        machine = self._running()
-        await self._let_calls_end()
-        self._end_guard()
-        await machine.disconnect_agent()
-        await machine.monitor.execute("stop")
-        self._note(replace(self.journal, phase=Phase.PAUSED))
-        self._hold(machine)
+        await self._running().let_calls_end()
+        machine = self._take()
+        try:
+            await machine.disconnect_agent()
+            await machine.monitor.execute("stop")
+            self._note(replace(self.journal, phase=Phase.PAUSED))
+        finally:
+            self._hold(machine)
 
     async def _resume(self) -> None:
-        machine = self._running()
-        self._end_guard()
+        machine = self._take()
         try:
             await machine.monitor.execute("cont")
             agent = await machine.connect_agent(AGENT_WAIT)
             await identity.set_clock(agent)
             if self.journal.grow:
                 await agent.grow()
-        except BaseException:
+            self._note(replace(self.journal, phase=Phase.RUNNING, grow=False))
+        finally:
             self._hold(machine)
-            raise
-        self._note(replace(self.journal, phase=Phase.RUNNING, grow=False))
-        self._hold(machine)
 
     async def _suspend(self) -> None:
-        machine, before = self._running(), self.journal
+        assert self._held is not None
+        held, before = self._held, self.journal
         state = SnapshotId(ids.random_id())
+        await held.let_calls_end()
         self._record(replace(before, phase=Phase.SUSPENDING, saved=state))
         try:
-            await self._let_calls_end()
-            await freeze.suspend(self._context, self.journal, machine, state)
+            await freeze.suspend(self._context, self.journal, held.machine, state)
         except BaseException:
             self._note(replace(before, saved=None))
             raise
-        self._end_guard()
-        self._vm = None
-        await process.to_the_end(self._put_away(machine))
+        await process.to_the_end(self._put_away(self._take()))
 
     async def _put_away(self, machine: vm.Vm) -> None:
         """End the process of a machine whose state is saved."""
@@ -367,7 +284,8 @@ class Owner:
         if self.journal.phase is Phase.SUSPENDED:
             made = await freeze.of_suspended(context, self.journal, state, self._record, transient)
         else:
-            made = await freeze.snapshot(context, self.journal, self._running(), state, self._record, transient)
+            assert self._held is not None
+            made = await freeze.snapshot(context, self.journal, self._held.machine, state, self._record, transient)
         self._flatten_if_deep()
         return made
 
@@ -375,9 +293,7 @@ class Owner:
         manifest = self._context.states.snapshot(state)
         shape.check(self.journal.spec, manifest)
         async with shape.standing_on(self._context, self.journal, manifest) as journal:
-            machine, self._vm = self._vm, None
-            if machine is not None:
-                self._end_guard()
+            if (machine := self._let_go()) is not None:
                 await machine.kill()
             if (former := self._living()) is not None:
                 await process.end(former)
@@ -389,12 +305,11 @@ class Owner:
         if disk_gib < had:
             raise errors.InvalidRequest(f"a disk of {had} GiB cannot be made smaller: {disk_gib} GiB asked for")
         spec = replace(self.journal.spec, resources=replace(self.journal.spec.resources, disk_gib=disk_gib))
-        machine = self._vm
-        if machine is None:
+        if self._held is None:
             self._record(replace(self.journal, spec=spec))
             return
         top = hardware.node(self.journal.layers[-1])
-        await machine.monitor.execute("block_resize", node_name=top, size=disk_gib * disks.GIB)
+        await self._held.machine.monitor.execute("block_resize", node_name=top, size=disk_gib * disks.GIB)
         self._record(replace(self.journal, spec=spec, disk_gib=disk_gib, grow=True))
         if self.journal.phase is Phase.RUNNING:
             await (await self.agent()).grow()
@@ -422,38 +337,24 @@ class Owner:
 
     async def give(self) -> vm.Vm:
         """Let another owner have what runs; this one is gone then, but for its directory, which a restart removes."""
-        machine: vm.Vm = await self._ask(Verb.YIELD, self._yield)
+        machine: vm.Vm = await self._requests.ask(Verb.YIELD, self._yield)
         return machine
 
     async def _yield(self) -> vm.Vm:
-        machine = self._running()
         self._record(replace(self.journal, phase=Phase.DESTROYING, process=None))
-        self._end_guard()
+        machine = self._take()
         await machine.disconnect_agent()
-        self._vm = None
-        self.gone = True
+        self._requests.ended = True
         return machine
 
     def _flatten_if_deep(self) -> None:
         if len(self.journal.layers) >= flatten.DEPTH:
-            self._queue.put_nowait(_Request(Verb.FLATTEN, self._flatten))
+            self._requests.put(Verb.FLATTEN, self._flatten)
 
     async def _flatten(self) -> None:
-        await flatten.flatten(self._running(), self.journal)
+        await flatten.flatten(self._running().machine, self.journal)
         self._record(replace(self.journal, layers=self.journal.layers[-1:]))
         self._context.collect()
-
-    def _running(self) -> vm.Vm:
-        if self._vm is None:
-            raise errors.NotRunning(f"machine {self.journal.id} is not running")
-        return self._vm
-
-    async def _let_calls_end(self) -> None:
-        """Let calls that are under way in the guest end, for a while."""
-        if self._calls:
-            self._quiet.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._quiet.wait(), QUIET)
 
     def _drop_run(self, run: str | None) -> None:
         """Remove what a former process left."""
@@ -475,26 +376,23 @@ class Owner:
 
     async def _destroy(self) -> None:
         self._note(replace(self.journal, phase=Phase.DESTROYING))
-        machine = self._vm
-        if machine is not None:
-            self._end_guard()
+        if (machine := self._let_go()) is not None:
             await machine.kill()
-            self._vm = None
         if (former := self._living()) is not None:
             await process.end(former)
         # In one step it is no machine's directory any more: a disk without a journal is never removed by a restart.
         gone = self._where.root.with_name(f".gone-{self.journal.id}")
         with contextlib.suppress(FileNotFoundError):
             self._where.root.rename(gone)
-        self.gone = True
+        self._requests.ended = True
         if self.journal.run is not None:
             shutil.rmtree(self._context.paths.run(self.journal.run).root, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
 
     async def _died(self) -> None:
-        machine = self._vm
-        if machine is None or not machine.watch.ended.is_set():
+        if self._held is None or not self._held.machine.watch.ended.is_set():
             return
+        machine = self._held.machine
         clean = machine.monitor.shut_down
         reason = "the guest powered off" if clean else machine.last_words()
         await self._release()
@@ -504,57 +402,19 @@ class Owner:
         self._context.on_death(Died(self.journal.id, reason, clean))
 
     def _hold(self, machine: vm.Vm) -> None:
-        self._vm = machine
-        self._answering.set()
-        self._guard = asyncio.create_task(self._watch_over(machine))
+        self._held = Held(self.journal.id, machine, lambda: self._requests.put(Verb.DIED, self._died))
+
+    def _let_go(self) -> vm.Vm | None:
+        """What runs, if anything, to be looked after no more."""
+        held, self._held = self._held, None
+        return None if held is None else held.release()
+
+    def _take(self) -> vm.Vm:
+        """What runs, to be looked after no more."""
+        machine = self._let_go()
+        assert machine is not None
+        return machine
 
     async def _release(self) -> None:
-        self._end_guard()
-        machine, self._vm = self._vm, None
-        if machine is not None:
+        if (machine := self._let_go()) is not None:
             await machine.close()
-
-    def _end_guard(self) -> None:
-        if self._guard is not None:
-            self._guard.cancel()
-            self._guard = None
-
-    async def _watch_over(self, machine: vm.Vm) -> None:
-        """Look after a running machine until its process ends, and have that dealt with."""
-        try:
-            await self._keep_talking(machine)
-        except Exception:
-            log.exception("looking after a machine failed", machine=self.journal.id)
-            await machine.give_up("the service could not look after it; its log has the details")
-        self._queue.put_nowait(_Request(Verb.DIED, self._died))
-
-    async def _keep_talking(self, machine: vm.Vm) -> None:
-        """Take up a broken conversation again; end a guest that no longer answers. A paused one need not answer."""
-        if self.journal.phase is Phase.PAUSED:
-            await machine.watch.ended.wait()
-        while not machine.watch.ended.is_set():
-            agent = machine.agent
-            assert agent is not None
-            await _first(machine.watch.ended, agent.closed, machine.monitor.disk_failed)
-            if machine.monitor.disk_failed.is_set():
-                await machine.give_up("the host could not write its disk: the host's disk is full or failing")
-            if await machine.watch.wait(vm.DEATH_DELAY):
-                break
-            self._answering.clear()
-            machine.agent = None
-            log.warning("conversation lost", machine=self.journal.id)
-            try:
-                await machine.connect_agent(AGENT_WAIT)
-                self._answering.set()
-            except errors.HutchError:
-                if not machine.watch.ended.is_set():
-                    await machine.give_up("the guest's agent stopped answering")
-
-
-async def _first(*events: asyncio.Event) -> None:
-    tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
