@@ -83,6 +83,7 @@ class Follower:
         self._entry.watchers.remove(self._note_absence)
         if self._first is not None:
             self._first.cancel()
+            self._first = None
         if self._is_kept:
             return
         if self._feeding is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hutch import settings
 from hutch.control import admission
 from hutch.host.interface import Capacity
-from hutch.model.errors import Conflict, InvalidRequest
+from hutch.model.errors import InvalidRequest
 from hutch.model.machine import (
     ImageRef,
     MachineSpec,
@@ -101,7 +101,7 @@ def check_timers(timers: Timers) -> None:
 
 
 def check_fork(request: ForkRequest) -> int:
-    """How many copies are asked for. `Conflict` for a name that is given twice."""
+    """How many copies are asked for."""
     count = request.count if request.count is not None else len(request.names or (None,))
     if not 1 <= count <= MAX_COPIES:
         raise InvalidRequest(f"count is {count}: a fork makes 1 to {MAX_COPIES} copies")
@@ -109,7 +109,7 @@ def check_fork(request: ForkRequest) -> int:
         if len(request.names) != count:
             raise InvalidRequest(f"names: {len(request.names)} given for {count} copies: one for each, or none")
         if len(set(request.names)) != count:
-            raise Conflict("names: two of them are the same, and a machine's name is its own")
+            raise InvalidRequest("names: two of them are the same, and a machine's name is its own")
         if request.name_prefix is not None:
             raise InvalidRequest("names and name prefix: give one of them")
         for name in request.names:
