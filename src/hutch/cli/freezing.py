@@ -63,9 +63,9 @@ def fork(
 def rollback(machine: options.MachineRef, snapshot: options.SnapshotRef, as_json: options.AsJson = False) -> None:
     """Put a machine back to one of its snapshots; what it has become since is lost."""
     with service.connect() as hutch:
-        id = service.machine_id(hutch, machine)
+        id, to = service.machine_id(hutch, machine), service.snapshot_id(hutch, snapshot)
         with progress.shown(f"rolling {machine} back to {snapshot}"):
-            done = hutch.machines.rollback(id, snapshot)
+            done = hutch.machines.rollback(id, to)
     _tell(done, machine, as_json)
 
 

@@ -1,5 +1,6 @@
 """create, start, stop, rm, ps, logs."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,13 @@ def new_machine(
         persistence=persistence,
         priority=priority,
     )
+
+
+def make(hutch: "Hutch", wanted: "NewMachine") -> "models.Machine":
+    """Make it; its snapshot may be meant by the beginning of a name or an id."""
+    if wanted.snapshot is not None:
+        wanted = dataclasses.replace(wanted, snapshot=service.snapshot_id(hutch, wanted.snapshot))
+    return hutch.machines.create(wanted)
 
 
 def start_shown(hutch: "Hutch", id: str, name: str) -> "models.Machine":
@@ -124,7 +132,7 @@ def create(
     """Make a machine, stopped, or of a snapshot, suspended. Prints its id."""
     wanted = new_machine(origin(image, snapshot), shape, life, env or (), workdir)
     with service.connect() as hutch:
-        machine = hutch.machines.create(wanted)
+        machine = make(hutch, wanted)
     if as_json:
         out.as_json(machine)
     else:

@@ -125,12 +125,8 @@ class WordsCommand(typer.core.TyperCommand):
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 MachineRef = Annotated[str, typer.Argument(metavar="MACHINE", help="A name, an id, or the beginning of one.")]
 MachineRefs = Annotated[list[str], typer.Argument(metavar="MACHINE…", help="Names, ids, or beginnings of one.")]
-SnapshotRef = Annotated[
-    str, typer.Argument(metavar="SNAPSHOT", help="A name or an id, as `hutch snapshot ls` shows it.")
-]
-From = Annotated[
-    str | None, typer.Option("--from", metavar="SNAPSHOT", help="Of this snapshot instead of an image: name or id.")
-]
+SnapshotRef = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A name, an id, or the beginning of one.")]
+From = Annotated[str | None, typer.Option("--from", metavar="SNAPSHOT", help="Of this snapshot instead of an image.")]
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:

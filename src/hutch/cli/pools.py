@@ -8,7 +8,7 @@ from hutch.cli import machines, options, out, progress, service
 
 app = typer.Typer(no_args_is_help=True, help="Warm pools: machines kept ready, so that one that fits starts at once.")
 
-PoolRef = Annotated[str, typer.Argument(metavar="POOL", help="A name or an id.")]
+PoolRef = Annotated[str, typer.Argument(metavar="POOL", help="A name, an id, or the beginning of one.")]
 
 _COLUMNS: out.Columns = (
     ("NAME", lambda it: it.name),
@@ -70,7 +70,7 @@ def list_all(as_json: options.AsJson = False) -> None:
 def rm(pool: PoolRef) -> None:
     """End a pool and its waiting machines; claimed ones live on."""
     with service.connect() as hutch:
-        hutch.pools.delete(pool)
+        hutch.pools.delete(service.pool_id(hutch, pool))
     out.data(pool)
 
 
@@ -88,7 +88,7 @@ def claim(
     shape = options.Shape(name=name, label=label or [])
     wanted = machines.new_machine(machines.Origin(), shape, life, env or ())
     with service.connect() as hutch, progress.shown(f"claiming a machine of {pool}"):
-        made = hutch.pools.claim(pool, wanted)
+        made = hutch.pools.claim(service.pool_id(hutch, pool), wanted)
     if as_json:
         out.as_json(made)
     else:

@@ -88,7 +88,7 @@ def run(
         words, image = [image, *(words or ())], None
     wanted = machines.new_machine(machines.origin(image, snapshot), shape, life, surroundings.env, surroundings.workdir)
     with service.connect(Code.NOT_RUN) as hutch:
-        machine = hutch.machines.create(wanted)
+        machine = machines.make(hutch, wanted)
         with _removed(hutch, machine, keep):
             machines.start_shown(hutch, machine.id, machine.name)
             line = command(_image_argv(hutch, machine, words or ()), surroundings)

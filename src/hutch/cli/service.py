@@ -1,9 +1,9 @@
-"""The CLI's connection to the service: where it is, its errors as failures, its machines by what is typed."""
+"""The CLI's connection to the service: where it is, its errors as failures, its things by what is typed."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hutch import settings
 from hutch.cli import config
@@ -48,27 +48,54 @@ def connect(failed: int = Code.FAILED) -> Iterator["Hutch"]:
     except errors.Unauthorized as error:
         raise Failure(error.message, "set HUTCH_KEY, or run as the user whose `hutch up` this is", failed) from None
     except errors.ApiError as error:
-        hint = f"request id: {error.request_id}" if error.status >= 500 and error.request_id else ""
+        is_fault = error.status >= 500 and not isinstance(error, errors.TimedOut)
+        hint = f"request id: {error.request_id}" if is_fault and error.request_id else ""
         raise Failure(error.message, hint, failed) from None
 
 
 def machine_id(hutch: "Hutch", typed: str) -> str:
     """The id of the machine that is meant by a name, an id, or a beginning of one that no other has."""
+    return _meant(typed, "machine", hutch.machines, "`hutch ps` lists them")
+
+
+def snapshot_id(hutch: "Hutch", typed: str) -> str:
+    """The same of a snapshot."""
+    return _meant(typed, "snapshot", hutch.snapshots, "`hutch snapshot ls` lists them")
+
+
+def pool_id(hutch: "Hutch", typed: str) -> str:
+    """The same of a pool."""
+    return _meant(typed, "pool", hutch.pools, "`hutch pool ls` lists them")
+
+
+class _Thing(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+class _Things(Protocol):
+    def get(self, ref: str, /) -> _Thing: ...
+    def list(self) -> Sequence[_Thing]: ...
+
+
+def _meant(typed: str, noun: str, things: _Things, hint: str) -> str:
     from hutch.client import errors
 
     try:
-        return hutch.machines.get(typed).id
+        return things.get(typed).id
     except errors.NotFound:
         if not typed:
             raise
-    found = [it for it in hutch.machines.list() if any(text.startswith(typed) for text in _called(it.id, it.name))]
+    found = [it for it in things.list() if any(text.startswith(typed) for text in _called(it))]
     if len(found) == 1:
         return found[0].id
     if found:
         names = ", ".join(sorted(it.name for it in found)[:5])
         raise Failure(f"{typed!r} could be any of: {names}", "type more of it")
-    raise Failure(f"there is no machine {typed!r}", "`hutch ps` lists them")
+    raise Failure(f"there is no {noun} {typed!r}", hint)
 
 
-def _called(id: str, name: str) -> tuple[str, str, str]:
-    return id, id.removeprefix("mach-"), name
+def _called(it: _Thing) -> tuple[str, str, str]:
+    return it.id, it.id.partition("-")[2], it.name

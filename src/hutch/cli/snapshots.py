@@ -1,6 +1,6 @@
 """snapshot create, ls, rm, verify."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -29,15 +29,18 @@ app = typer.Typer(
     help="Snapshots: immutable copies of machines, memory and processes included. `snapshot MACHINE` makes one.",
 )
 
-_COLUMNS: out.Columns = (
-    ("NAME", lambda it: it.name),
-    ("ID", lambda it: it.id),
-    ("STATUS", lambda it: it.status),
-    ("MACHINE", lambda it: it.machine),
-    ("IMAGE", lambda it: it.image),
-    ("SIZE", lambda it: out.size(it.size)),
-    ("AGE", lambda it: out.age(it.created_at)),
-)
+
+def _columns(names: Mapping[str, str]) -> out.Columns:
+    """`names` are the machines there are; one that is gone is shown by its id."""
+    return (
+        ("NAME", lambda it: it.name),
+        ("ID", lambda it: it.id),
+        ("STATUS", lambda it: it.status),
+        ("MACHINE", lambda it: names.get(it.machine, it.machine)),
+        ("IMAGE", lambda it: it.image),
+        ("SIZE", lambda it: out.size(it.size)),
+        ("AGE", lambda it: out.age(it.created_at)),
+    )
 
 
 @app.command()
@@ -65,17 +68,20 @@ def list_all(
     """List snapshots."""
     with service.connect() as hutch:
         of = service.machine_id(hutch, machine) if machine else None
-        out.listing(hutch.snapshots.list(of), _COLUMNS, as_json)
+        names = {} if as_json else {it.id: it.name for it in hutch.machines.list()}
+        out.listing(hutch.snapshots.list(of), _columns(names), as_json)
 
 
 @app.command()
-def rm(snapshots: Annotated[list[str], typer.Argument(metavar="SNAPSHOT…", help="Names or ids.")]) -> None:
+def rm(
+    snapshots: Annotated[list[str], typer.Argument(metavar="SNAPSHOT…", help="Names, ids, or beginnings of one.")],
+) -> None:
     """Delete snapshots; machines made of them live on."""
     code = 0
     for snapshot in snapshots:
         try:
             with service.connect() as hutch:
-                hutch.snapshots.delete(snapshot)
+                hutch.snapshots.delete(service.snapshot_id(hutch, snapshot))
             out.data(snapshot)
         except Failure as failure:
             out.complain(failure)
@@ -88,7 +94,7 @@ def rm(snapshots: Annotated[list[str], typer.Argument(metavar="SNAPSHOT…", hel
 def verify(snapshot: options.SnapshotRef, as_json: options.AsJson = False) -> None:
     """Read all of a snapshot. Fails if anything is not as it was saved, and says what."""
     with service.connect() as hutch, progress.shown(f"reading {snapshot}"):
-        found = hutch.snapshots.verify(snapshot)
+        found = hutch.snapshots.verify(service.snapshot_id(hutch, snapshot))
     if as_json:
         out.as_json(found)
     elif not found.damage:

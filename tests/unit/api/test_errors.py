@@ -51,6 +51,11 @@ def test_a_misfit_is_told_in_the_documented_services_words(body: Any, words: str
     assert misfit(requests.CreateMachine, body) == words
 
 
+def test_an_unknown_state_is_told_with_those_there_are() -> None:
+    words = misfit(requests.Wait, {"state": ["sleeping"]})
+    assert words.startswith("state.0: unknown variant `sleeping`, expected `creating`, `stopped`")
+
+
 @pytest.mark.parametrize("command", [None, 5, {}, [1], ["a", None]])
 def test_a_command_is_a_string_or_a_list_of_strings(command: Any) -> None:
     expected = "command: data did not match any variant of untagged enum CommandSpec"

@@ -79,7 +79,7 @@ def _flaw(flaw: Mapping[str, Any]) -> tuple[list[str], str]:
         return path, f"invalid type: {_found(flaw['input'])}, expected {_EXPECTED[kind]}"
     if kind in ("greater_than_equal", "less_than_equal"):
         return path, f"invalid value: {_found(flaw['input'])}, expected u32"
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         known = flaw["ctx"]["expected"].replace("'", "`")
         return path, f"unknown variant `{flaw['input']}`, expected {known}"
     return path, str(flaw["msg"])
