@@ -59,6 +59,7 @@ class Spares:
         self._wanted = wanted
         self._free_uid = free_uid
         self._kinds: dict[Key, _Kind] = {}
+        self._dead: list[Spare] = []
         self._refilling: asyncio.Task[None] | None = None
 
     @property
@@ -73,6 +74,7 @@ class Spares:
             spare = kind.ready.pop(0)
             if not spare.machine.watch.ended.is_set():
                 return spare
+            self._dead.append(spare)
         return None
 
     def refill(self, context: Context, journal: Journal) -> None:
@@ -88,8 +90,9 @@ class Spares:
     async def _refill(self, context: Context) -> None:
         while True:
             await asyncio.sleep(DELAY)
+            await self._end(self._dead)
             for key in [*self._kinds][:-KINDS]:
-                await self._end(self._kinds.pop(key))
+                await self._end(self._kinds.pop(key).ready)
             kind = next((kind for kind in reversed(self._kinds.values()) if len(kind.ready) < self._wanted), None)
             if kind is None:
                 return
@@ -108,22 +111,25 @@ class Spares:
         async with context.layers.fresh(template.paths.disk, template.disk_gib, template.paths.blank) as layer:
             blank = Journal(name, model.spec, self._free_uid())
             journal = bring_up.out_of(template, blank, layer)
-            machine = await bring_up.restore(context, journal, template, lambda _: None)
-            return Spare(journal, machine)
+            try:
+                return Spare(journal, await bring_up.restore(context, journal, template, lambda _: None))
+            except BaseException:
+                self._remove_run(journal)
+                raise
 
     async def trim(self, is_memory_short: bool) -> None:
         """End those that nobody asked for in a while; all, when memory is short."""
         for key, kind in [*self._kinds.items()]:
             if is_memory_short or time.monotonic() - kind.used_at > UNUSED:
                 del self._kinds[key]
-                await self._end(kind)
+                await self._end(kind.ready)
 
     async def drop(self, image: str) -> None:
         """End those of an image that is removed."""
         for key, kind in [*self._kinds.items()]:
             if kind.model.spec.image.digest == image:
                 del self._kinds[key]
-                await self._end(kind)
+                await self._end(kind.ready)
 
     async def close(self) -> None:
         """End all."""
@@ -131,16 +137,21 @@ class Spares:
             self._refilling.cancel()
             await asyncio.gather(self._refilling, return_exceptions=True)
         await self.trim(is_memory_short=True)
+        await self._end(self._dead)
 
-    async def _end(self, kind: _Kind) -> None:
-        while kind.ready:
-            spare = kind.ready.pop()
+    async def _end(self, spares: list[Spare]) -> None:
+        while spares:
+            spare = spares.pop()
             try:
                 await spare.machine.kill()
             except errors.HutchError as error:
                 log.warning("a spare process cannot be ended", error=error.message)
-            assert spare.journal.run is not None
-            shutil.rmtree(self._paths.run(spare.journal.run).root, ignore_errors=True)
+            self._remove_run(spare.journal)
+            self._paths.layer(spare.journal.layers[-1]).unlink(missing_ok=True)
+
+    def _remove_run(self, journal: Journal) -> None:
+        assert journal.run is not None
+        shutil.rmtree(self._paths.run(journal.run).root, ignore_errors=True)
 
 
 def _key(template: str, journal: Journal) -> Key:

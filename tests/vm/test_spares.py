@@ -1,0 +1,93 @@
+"""Spare processes: a start takes one that fits, they are made again, and none is left behind."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hutch import settings
+from hutch.host.local import LocalHost
+from hutch.host.machines import spares
+from hutch.host.paths import Paths
+from hutch.host.qemu import process
+from hutch.model.machine import NetworkMode, NetworkPolicy
+from machines import Launcher, launching
+
+
+@pytest.fixture
+async def sparing(
+    wanted: settings.Settings, tools: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Launcher]:
+    """Machines of a host that keeps two spare processes of each kind."""
+    monkeypatch.setattr(spares, "DELAY", 0.01)
+    host = LocalHost(replace(wanted, host=replace(wanted.host, spare_processes=2)), Paths(home))
+    async with launching(host, tools, home) as launcher:
+        await host.open()
+        yield launcher
+        await launcher.destroy_all()
+        await host.close()
+
+
+def waiting(launcher: Launcher) -> list[process.Identity]:
+    kinds = launcher.host._spares._kinds.values()  # type: ignore[attr-defined]
+    return [spare.machine.watch.process for kind in kinds for spare in kind.ready]
+
+
+async def two_spares(launcher: Launcher) -> set[int]:
+    """The processes, when there are two and both wait."""
+    async with asyncio.timeout(20):
+        while len(waiting(launcher)) != 2:
+            await asyncio.sleep(0.02)
+    return {identity.pid for identity in waiting(launcher)}
+
+
+async def test_a_start_takes_a_spare_that_becomes_itself_and_another_one_is_made(sparing: Launcher) -> None:
+    await sparing.launch()
+    pids = await two_spares(sparing)
+    machines = [await sparing.launch(hostname=f"taken-{number}", disk=30) for number in range(2)]
+    assert {machine.pid for machine in machines} == pids
+    for number, machine in enumerate(machines):
+        assert (await machine.run("hostname; echo $HUTCH_MACHINE_ID")).text.split() == [f"taken-{number}", machine.id]
+        assert int((await machine.run("df -k / | tail -1 | awk '{print $2}'")).text) > 25 * 2**20
+    uids = {os.stat(f"/proc/{machine.pid}").st_uid for machine in machines}
+    assert len(uids) == 2
+    assert not await two_spares(sparing) & pids
+
+
+async def test_a_machine_of_another_network_takes_none(sparing: Launcher) -> None:
+    await sparing.launch()
+    pids = await two_spares(sparing)
+    machine = await sparing.launch(network=NetworkPolicy(NetworkMode.BLOCKED))
+    assert machine.pid not in pids
+
+
+async def test_a_spare_that_died_is_passed_over(sparing: Launcher) -> None:
+    await sparing.launch()
+    for pid in await two_spares(sparing):
+        os.kill(pid, signal.SIGKILL)
+    machine = await sparing.launch()
+    assert (await machine.run("echo up")).text == "up"
+
+
+async def test_spares_of_a_service_that_died_are_ended(
+    sparing: Launcher, home: Path, wanted: settings.Settings
+) -> None:
+    machine = await sparing.launch()
+    await two_spares(sparing)
+    before = waiting(sparing)
+    for kind in sparing.host._spares._kinds.values():  # type: ignore[attr-defined]
+        while kind.ready:  # forgotten, as a dead service forgets
+            await kind.ready.pop().machine.close()
+    await sparing.host.close()  # type: ignore[attr-defined]
+    again = LocalHost(wanted, Paths(home))
+    await again.open()
+    assert not [identity for identity in before if process.is_alive(identity)]
+    machine.host = again
+    assert (await machine.run("echo up")).text == "up"
+    sparing.host = again
+    await sparing.destroy_all()
+    await again.close()
