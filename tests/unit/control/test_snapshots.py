@@ -1,0 +1,291 @@
+"""Snapshots: made, found, used, verified, deleted; and what the host says of them."""
+
+import asyncio
+
+import pytest
+
+from hutch.host.simulated.host import SimulatedHost
+from hutch.model import errors, ids
+from hutch.model.ids import SnapshotId
+from hutch.model.machine import Persistence
+from hutch.model.states import State
+from unit.control.rig import Rig, soon, turn
+
+
+async def test_a_snapshot_is_recorded_and_its_source_goes_on(rig: Rig) -> None:
+    machine = await rig.launch(name="web")
+    snapshot = await rig.plane.snapshots.create(rig.me, machine, "before")
+    assert (snapshot.name, snapshot.machine, snapshot.spec) == ("before", machine, rig.get(machine).spec)
+    assert (snapshot.created_at, snapshot.damage, snapshot.verified_at) == (rig.clock.now(), (), None)
+    assert snapshot.size > 0
+    assert rig.state(machine) is State.RUNNING
+    assert list((await rig.store.load()).snapshots) == [snapshot]
+    assert (await rig.messages(machine))[-1] == "snapshot before was made of it"
+
+
+async def test_one_without_a_name_is_numbered(rig: Rig) -> None:
+    machine = await rig.launch(name="web")
+    made = await asyncio.gather(*(rig.plane.snapshots.create(rig.me, machine) for _ in range(3)))
+    assert sorted(snapshot.name for snapshot in made) == ["web-1", "web-2", "web-3"]
+
+
+async def test_a_name_is_its_own(rig: Rig) -> None:
+    machine = await rig.launch()
+    work = (rig.plane.snapshots.create(rig.me, machine, "one") for _ in range(5))
+    results = await asyncio.gather(*work, return_exceptions=True)
+    assert [type(result) for result in results].count(errors.Conflict) == 4
+    assert len(rig.world.snapshots) == 1
+    with pytest.raises(errors.InvalidRequest, match="name 'a b'"):
+        await rig.plane.snapshots.create(rig.me, machine, "a b")
+
+
+@pytest.mark.parametrize("state", ["pause", "suspend"])
+async def test_a_frozen_machine_can_be_copied_and_stays_frozen(rig: Rig, state: str) -> None:
+    machine = await rig.launch()
+    frozen = await getattr(rig.plane.machines, state)(rig.me, machine)
+    await rig.plane.snapshots.create(rig.me, machine)
+    assert rig.state(machine) is frozen.state
+
+
+async def test_a_machine_without_memory_cannot_be_copied(rig: Rig) -> None:
+    machine = await rig.create()
+    with pytest.raises(errors.NotRunning, match="is stopped and cannot be copied: start it first"):
+        await rig.plane.snapshots.create(rig.me, machine)
+
+
+async def test_they_are_found_by_id_and_name_and_listed_newest_first(rig: Rig) -> None:
+    one, two = await rig.launch(), await rig.launch()
+    made = [await rig.plane.snapshots.create(rig.me, it, name) for it, name in ((one, "a"), (two, "b"), (one, "c"))]
+    snapshots = rig.plane.snapshots
+    assert [it.name for it in snapshots.list(rig.me)] == ["c", "b", "a"]
+    assert [it.name for it in snapshots.list(rig.me, one)] == ["c", "a"]
+    assert snapshots.find(rig.me, "a") == snapshots.find(rig.me, made[0].id) == made[0]
+    with pytest.raises(errors.NotFound):
+        snapshots.find(rig.me, "d")
+
+
+async def test_another_tenants_do_not_exist(rig: Rig) -> None:
+    snapshot = await rig.plane.snapshots.create(rig.me, await rig.launch())
+    other = await rig.someone(tenant="other")
+    snapshots = rig.plane.snapshots
+    assert snapshots.list(other) == []
+    for call in (snapshots.delete, snapshots.verify):
+        with pytest.raises(errors.NotFound):
+            await call(other, snapshot.id)
+    with pytest.raises(errors.NotFound):
+        snapshots.find(other, snapshot.name)
+
+
+async def test_every_call_needs_its_scope(rig: Rig) -> None:
+    machine = await rig.launch()
+    snapshot = await rig.plane.snapshots.create(rig.me, machine)
+    nobody = await rig.someone("usage:read")
+    snapshots = rig.plane.snapshots
+    for call in (snapshots.delete, snapshots.verify, snapshots.create):
+        with pytest.raises(errors.Forbidden):
+            await call(nobody, machine if call == snapshots.create else snapshot.id)  # type: ignore[arg-type]
+    with pytest.raises(errors.Forbidden):
+        snapshots.list(nobody)
+
+
+async def test_a_snapshot_outlives_its_machine_and_a_machine_its_snapshot(rig: Rig) -> None:
+    machine = await rig.launch()
+    await rig.run(machine, "echo kept >workspace/file")
+    snapshot = await rig.plane.snapshots.create(rig.me, machine)
+    await rig.plane.machines.delete(rig.me, machine)
+    copy = await rig.create(image="", snapshot=snapshot.name)
+    await rig.plane.snapshots.delete(rig.me, snapshot.id)
+    assert (rig.world.snapshots, rig.plane.snapshots.list(rig.me)) == ({}, [])
+    assert (await rig.run(copy, "cat workspace/file")).stdout == b"kept\n"
+
+
+async def test_a_machine_made_of_a_snapshot_goes_on_from_there(rig: Rig) -> None:
+    source = await rig.launch(env={"A": "1", "B": "1"}, memory_mib=256, persistence=Persistence.STICKY)
+    process = await rig.plane.processes.start(rig.me, source, rig.line("sleep 1000"))
+    snapshot = await rig.plane.snapshots.create(rig.me, source)
+    copy = rig.get(await rig.create(image="", snapshot=snapshot.id, name="Copy", env={"B": "2"}))
+    assert (copy.state, copy.parent, copy.snapshot) == (State.SUSPENDED, source, snapshot.id)
+    assert (copy.spec.hostname, copy.spec.env, copy.spec.resources) == (
+        "copy",
+        {"A": "1", "B": "2"},
+        snapshot.spec.resources,
+    )
+    assert (copy.persistence, copy.suspended_at) == (Persistence.PERSISTENT, rig.clock.now())
+    await rig.plane.machines.start(rig.me, copy.id)
+    assert process.id in [it.id for it in await rig.plane.processes.list(rig.me, copy.id)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cpus": 2}, "cpus is 2: snapshot s has 1"),
+        ({"memory_mib": 1024}, "memory is 1024 MiB: snapshot s has 512 MiB"),
+        ({"disk_gib": 19}, "disk is 19 GiB: at least the 20 GiB it has"),
+        ({"image": "alpine"}, "image and snapshot: a machine is made of one of them"),
+    ],
+)
+async def test_the_shape_is_the_snapshots(rig: Rig, fields: dict[str, object], words: str) -> None:
+    await rig.plane.snapshots.create(rig.me, await rig.launch(), "s")
+    with pytest.raises(errors.InvalidRequest, match=words):
+        await rig.create(**{"image": "", "snapshot": "s", **fields})
+    larger = await rig.create(image="", snapshot="s", cpus=1, memory_mib=512, disk_gib=30)
+    assert rig.get(larger).spec.resources.disk_gib == 30
+
+
+async def test_a_machine_of_an_unknown_snapshot_is_refused(rig: Rig) -> None:
+    with pytest.raises(errors.NotFound, match="snapshot not found"):
+        await rig.create(image="", snapshot="none")
+
+
+async def test_a_verification_tells_what_is_damaged_and_damaged_ones_are_not_used(rig: Rig) -> None:
+    machine = await rig.launch()
+    snapshot = await rig.plane.snapshots.create(rig.me, machine, "s")
+    rig.clock.advance(10)
+    whole = await rig.plane.snapshots.verify(rig.me, snapshot.id)
+    assert (whole.damage, whole.verified_at) == ((), rig.clock.now())
+    rig.world.damage(snapshot.id)
+    damaged = await rig.plane.snapshots.verify(rig.me, snapshot.id)
+    assert damaged.damage == ("memory: not what was saved",)
+    assert list((await rig.store.load()).snapshots) == [damaged]
+    with pytest.raises(errors.Damaged, match="snapshot s is not what was saved: memory"):
+        await rig.create(image="", snapshot="s")
+    with pytest.raises(errors.Damaged):
+        await rig.plane.machines.rollback(rig.me, machine, snapshot.id)
+
+
+async def test_each_is_verified_once_a_day_one_at_a_time_with_rests(rig: Rig) -> None:
+    machine = await rig.launch()
+    made = [await rig.plane.snapshots.create(rig.me, machine) for _ in range(2)]
+    rig.world.damage(made[1].id)
+    rig.world.faults.gates["verify"] = asyncio.Event()
+    shelf = rig.plane.core.shelf
+    rig.clock.advance(86_400 - 1)
+    shelf.tick()
+    assert shelf._verifying is None
+    rig.clock.advance(1)
+    shelf.tick()
+    shelf.tick()
+    rig.clock.advance(10)
+    rig.world.faults.gates["verify"].set()
+    await turn()
+    verified = [it.verified_at is not None for it in reversed(rig.plane.snapshots.list(rig.me))]
+    assert verified == [True, False]
+    shelf.tick()
+    await turn()
+    assert shelf._verifying is None  # it rests
+    rig.clock.advance(90)
+    shelf.tick()
+    await turn()
+    assert rig.plane.snapshots.list(rig.me)[0].damage == ("memory: not what was saved",)
+
+
+async def test_a_verification_that_fails_is_not_tried_at_once_again(rig: Rig) -> None:
+    await rig.plane.snapshots.create(rig.me, await rig.launch())
+    rig.world.faults.fails["verify"] = [OSError(5, "no")]
+    rig.clock.advance(86_400)
+    shelf = rig.plane.core.shelf
+    for _ in range(3):
+        shelf.tick()
+        await turn()
+    assert rig.plane.snapshots.list(rig.me)[0].verified_at is None
+
+
+async def test_a_verification_under_way_does_not_hold_up_the_end(rig: Rig) -> None:
+    await rig.plane.snapshots.create(rig.me, await rig.launch())
+    rig.world.faults.gates["verify"] = asyncio.Event()
+    rig.clock.advance(86_400)
+    rig.plane.core.shelf.tick()
+    await turn()
+    await asyncio.wait_for(rig.plane.close(), 2)
+
+
+async def test_what_the_host_does_not_have_any_more_says_so(rig: Rig) -> None:
+    snapshot = await rig.plane.snapshots.create(rig.me, await rig.launch())
+    await rig.crash()
+    rig.world.drop(snapshot.id)
+    await rig.crash_and_restart()
+    missing = rig.plane.snapshots.find(rig.me, snapshot.id)
+    assert missing.damage == ("the host does not have it any more",)
+    await rig.plane.snapshots.delete(rig.me, snapshot.id)
+    assert rig.plane.snapshots.list(rig.me) == []
+
+
+async def test_what_no_record_tells_of_is_removed(rig: Rig) -> None:
+    machine = await rig.launch()
+    kept = await rig.plane.snapshots.create(rig.me, machine)
+    await SimulatedHost(rig.world).snapshot(machine, ids.new_snapshot_id())
+    await rig.crash_and_restart()
+    assert set(rig.world.snapshots) == {kept.id}
+
+
+async def test_a_new_database_does_not_remove_the_snapshots_of_a_home(rig: Rig) -> None:
+    machine = await rig.launch()
+    await rig.plane.snapshots.create(rig.me, machine)
+    await rig.plane.machines.delete(rig.me, machine)
+    await rig.plane.close()
+    plane = rig.assemble(type(rig.store)(), SimulatedHost(rig.world))
+    with pytest.raises(errors.Conflict, match="this home holds 0 machines and 1 snapshots"):
+        await plane.open()
+    assert len(rig.world.snapshots) == 1
+
+
+async def test_a_full_disk_is_told_and_nothing_is_left(rig: Rig) -> None:
+    machine = await rig.launch()
+    rig.world.faults.disk_full = True
+    with pytest.raises(errors.DiskFull):
+        await rig.plane.snapshots.create(rig.me, machine, "s")
+    rig.world.faults.disk_full = False
+    assert rig.state(machine) is State.RUNNING
+    assert (await rig.plane.snapshots.create(rig.me, machine, "s")).name == "s"
+
+
+async def test_a_caller_that_goes_away_leaves_a_whole_snapshot(rig: Rig) -> None:
+    machine = await rig.launch()
+    rig.world.faults.gates["snapshot"] = asyncio.Event()
+    making = soon(rig.plane.snapshots.create(rig.me, machine, "s"))
+    await turn()
+    making.cancel()
+    await turn()
+    rig.world.faults.gates["snapshot"].set()
+    await rig.settle()
+    assert set(rig.world.snapshots) == {rig.plane.snapshots.find(rig.me, "s").id}
+
+
+async def test_a_deletion_of_the_machine_ends_its_snapshot(rig: Rig) -> None:
+    machine = await rig.launch()
+    rig.world.faults.gates["snapshot"] = asyncio.Event()
+    making = soon(rig.plane.snapshots.create(rig.me, machine))
+    await turn()
+    await rig.plane.machines.delete(rig.me, machine)
+    with pytest.raises(errors.Conflict, match="the snapshot was ended by a delete"):
+        await making
+    assert rig.plane.snapshots.list(rig.me) == []
+
+
+async def test_commands_are_run_while_a_snapshot_is_made(rig: Rig) -> None:
+    machine = await rig.launch()
+    rig.world.faults.gates["snapshot"] = asyncio.Event()
+    making = soon(rig.plane.snapshots.create(rig.me, machine))
+    await turn()
+    assert (await asyncio.wait_for(rig.run(machine, "echo up"), 5)).stdout == b"up\n"
+    rig.world.faults.gates["snapshot"].set()
+    await making
+
+
+async def test_a_snapshot_that_cannot_be_recorded_is_not_kept(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = await rig.launch()
+
+    async def refuse(_: object) -> None:
+        raise errors.HutchError("the database failed")
+
+    monkeypatch.setattr(rig.store, "add_snapshot", refuse)
+    with pytest.raises(errors.HutchError, match="the database failed"):
+        await rig.plane.snapshots.create(rig.me, machine)
+    await rig.settle()
+    assert rig.world.snapshots == {}
+
+
+async def test_a_name_is_not_an_id(rig: Rig) -> None:
+    await rig.plane.snapshots.create(rig.me, await rig.launch(), "s")
+    with pytest.raises(errors.NotFound):
+        await rig.plane.snapshots.delete(rig.me, SnapshotId("s"))
