@@ -121,6 +121,24 @@ def test_a_branch_is_a_copy_and_both_go_on(machine: Machine, ended: Callable[[Ma
     assert grandchild.read_file("/workspace/x") == b"other"
 
 
+@pytest.mark.parametrize("act", ["branch", "checkpoint", "pause and resume"])
+def test_a_stream_of_the_source_goes_on_without_a_lost_or_doubled_byte(
+    machine: Machine, cloud: ConnectOptions, ended: Callable[[Machine], Machine], act: str
+) -> None:
+    with machine.exec_stream(["sh", "-c", "for i in $(seq 50); do echo $i; sleep 0.05; done; exit 5"]) as stream:
+        told = [next(iter(stream))]
+        if act == "branch":
+            ended(machine.branch(fresh()))
+        elif act == "checkpoint":
+            Machine.delete_checkpoint(machine.checkpoint().id, cloud)
+        else:
+            machine.pause()
+            machine.resume()
+        told += list(stream)
+    assert "".join(it["data"] for it in told[:-1]).split() == [str(number) for number in range(1, 51)]
+    assert told[-1] == {"kind": "exit", "exit_code": 5}
+
+
 def test_a_frozen_source_can_be_branched_again(machine: Machine, ended: Callable[[Machine], Machine]) -> None:
     first = ended(machine.branch(fresh(), freeze_source=True))
     assert machine.state() == "paused"

@@ -82,6 +82,22 @@ def test_using_a_suspended_machine_wakes_it_and_looking_does_not(running: Machin
     assert state(running) == ("started", "running")
 
 
+def test_using_or_starting_a_paused_machine_lets_it_go_on(running: Machine) -> None:
+    running.post("pause", {"keepMemory": True})
+    assert running.exec("echo awake")["stdout"] == "awake\n"
+    running.post("pause", {"keepMemory": True})
+    assert told(running.post("start"))["ready"]
+
+
+def test_a_machine_that_stands_still_can_be_stopped_and_loses_its_processes(running: Machine) -> None:
+    for how in ({"keepMemory": True}, {}):
+        running.exec("sleep 1000", background=True)
+        running.post("pause", how)
+        assert told(running.post("stop"))["state"] == "stopped"
+        assert told(running.post("start"))["ready"]
+        assert running.http.get(f"{running.path}/processes").json() == []
+
+
 def test_resuming_a_stopped_machine_starts_it(machine: Machine) -> None:
     assert told(machine.post("resume"))["ready"]
 

@@ -39,7 +39,7 @@ def _answer(request: Request, done: processes.Completed, output: Output, user: s
     openapi_extra=openapi.body(requests.Exec),
 )
 async def exec_command(request: Request, id: str, output: Annotated[Output, Query()] = "both") -> Response:
-    """Run a command; a stopped machine is started first. A command that fails is no error: see `exitCode`.
+    """Run a command; a machine that does not run is started or resumed first. A command that fails is no error.
 
     `output` chooses text, base64 or both. With `stream`, as `exec/stream`.
     """
