@@ -14,6 +14,7 @@ import structlog
 from hutch.host import disks, files
 from hutch.host.paths import Paths
 from hutch.host.saved import memory
+from hutch.host.trash import Trash
 from hutch.model import ids
 
 log = structlog.get_logger(__name__)
@@ -22,8 +23,9 @@ log = structlog.get_logger(__name__)
 class Layers:
     """The layers of one host."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, trash: Trash) -> None:
         self._paths = paths
+        self._trash = trash
         self._fresh: set[str] = set()  # made, and not yet in any journal
         self._sums: dict[str, str] = {}
         self.is_frozen = False  # a journal cannot be read: nobody knows what it needs
@@ -55,8 +57,8 @@ class Layers:
         if self.is_frozen:
             return
         for path in self._paths.layers.iterdir():
-            if path.stem not in used and path.stem not in self._fresh:
-                path.unlink(missing_ok=True)
+            if not path.name.startswith(".") and path.stem not in used and path.stem not in self._fresh:
+                self._trash.take(path)
 
     async def checksum(self, layer: str) -> str:
         """SHA-256 of a layer that is not written any more; read once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from hutch import settings
-from hutch.host import boot_files, commands, disks, files, firewall
+from hutch.host import boot_files, commands, disks, files, firewall, trash
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, SavedState, ignore_progress
@@ -26,6 +26,7 @@ from hutch.host.qemu import accelerator, tsc, vm
 from hutch.host.saved import memory
 from hutch.host.saved.states import States
 from hutch.host.templates.templates import TEMPLATE_IDS, Templates
+from hutch.host.trash import Trash
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import MachineSpec
@@ -50,8 +51,9 @@ class LocalHost:
         self._died: asyncio.Queue[Died] = asyncio.Queue()
         self._verdict: accelerator.Verdict | None = None
         self._context: Context | None = None
-        self._layers = Layers(paths)
-        self._states = States(paths, self._layers)
+        self._trash = Trash()
+        self._layers = Layers(paths, self._trash)
+        self._states = States(paths, self._layers, self._trash)
         self._spares = Spares(paths, wanted.host.spare_processes, self._free_uid)
         self._reserved: set[int | None] = set()  # user ids of machines that are just being made
         self._sweeping: asyncio.Task[None] | None = None
@@ -75,6 +77,7 @@ class LocalHost:
         if self._root:
             base = self._settings.uid_base
             await firewall.protect(self._paths.tag, base, base + self._settings.uid_count + TEMPLATE_IDS)
+        trash.clear(paths.layers)
         self._states.open()
         await adoption.take_up(self._context, self._settings, self._owners)
         self._collect()
@@ -91,6 +94,7 @@ class LocalHost:
         self._owners.clear()
         if self._root and not running:
             await firewall.release(self._paths.tag)
+        await self._trash.empty()
         await self._local_images.close()
 
     def info(self) -> HostInfo:
@@ -160,6 +164,7 @@ class LocalHost:
             await owner.destroy()
             self._owners.pop(machine, None)
             self._collect_unused()
+            await self._trash.empty()
 
     async def pause(self, machine: MachineId) -> None:
         """See the interface."""
@@ -208,6 +213,7 @@ class LocalHost:
         """See the interface."""
         self._states.remove(snapshot)
         self._collect_unused()
+        await self._trash.empty()
 
     async def storage(self, machine: MachineId) -> int:
         """See the interface."""

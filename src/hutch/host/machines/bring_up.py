@@ -39,7 +39,9 @@ async def bring_up(context: Context, journal: Journal, record: Record, hold: Hol
     """
     on_progress(Progress("preparing the image"))
     image = await context.images.ensure(journal.spec.image, on_progress)
+    is_known = False
     if journal.saved is not None:
+        is_known = context.states.get(journal.saved).machine == journal.id
         machine, journal = await _wake(context, journal, record, on_progress)
     elif journal.booted:
         await _boot(context, journal, image, record, hold, on_progress)
@@ -53,17 +55,19 @@ async def bring_up(context: Context, journal: Journal, record: Record, hold: Hol
     except BaseException:
         await machine.kill()
         raise
-    await process.to_the_end(go_on(context, journal, machine, record, hold))
+    await process.to_the_end(go_on(context, journal, machine, record, hold, is_known))
 
 
-async def go_on(context: Context, journal: Journal, machine: vm.Vm, record: Record, hold: Hold) -> None:
-    """Let a guest that was restored run, as itself. On an error no process is left."""
+async def go_on(
+    context: Context, journal: Journal, machine: vm.Vm, record: Record, hold: Hold, is_known: bool = False
+) -> None:
+    """Let a guest that was restored run, as itself; `is_known`: it has its names. On an error no process is left."""
     journal = replace(journal, process=machine.watch.process, booted=True, saved=None, reason=None)
     image = context.images.get(journal.spec.image.digest)
     try:
         await machine.monitor.execute("cont")
         agent = await machine.connect_agent(context.settings.restore_timeout)
-        await vm.while_alive(machine.watch, identity.introduce(agent, journal, image), machine.last_words)
+        await vm.while_alive(machine.watch, identity.introduce(agent, journal, image, is_known), machine.last_words)
         record(replace(journal, phase=Phase.RUNNING, grow=False))
     except BaseException:
         await machine.kill()

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from pathlib import Path
 
 import structlog
@@ -32,6 +33,14 @@ SLACK = 16 * 2**20
 Record = Callable[[Journal], None]
 
 
+class Use(Enum):
+    """What a state is saved for."""
+
+    SUSPEND = auto()
+    SNAPSHOT = auto()
+    FORK = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Frozen:
     """What was copied while the guest stood still."""
@@ -52,7 +61,7 @@ async def suspend(context: Context, journal: Journal, machine: vm.Vm, state: Sna
         try:
             await machine.monitor.execute("stop")
             frozen = await _copy(machine, mapping, building)
-            manifest = await _sum_up(context, journal, state, building, frozen, kept=False)
+            manifest = await _sum_up(context, journal, state, building, frozen, Use.SUSPEND)
             await asyncio.to_thread(_to_the_platters, building, context.paths.layer(journal.layers[-1]))
             context.states.publish(building, manifest)
         except BaseException:
@@ -93,7 +102,7 @@ async def snapshot(
                 await process.to_the_end(_go_on(machine))
         pause = time.monotonic() - began
         log.info("frozen", machine=old.id, state=state, pause_ms=round(1000 * pause, 1), runs=len(frozen.runs))
-        manifest = await _sum_up(context, old, state, building, frozen, kept=not transient)
+        manifest = await _sum_up(context, old, state, building, frozen, Use.FORK if transient else Use.SNAPSHOT)
         if not transient:
             await asyncio.to_thread(_to_the_platters, building, below)
         context.states.publish(building, manifest, durable=not transient)
@@ -154,20 +163,19 @@ def _copy_pages(mapping: memory.Mapping, path: Path) -> memory.Runs:
 
 
 async def _sum_up(
-    context: Context, journal: Journal, state: SnapshotId, building: StatePaths, frozen: Frozen, kept: bool
+    context: Context, journal: Journal, state: SnapshotId, building: StatePaths, frozen: Frozen, use: Use
 ) -> Manifest:
-    sums = {
-        "devices": memory.checksum(building.devices),
-        "pages": await asyncio.to_thread(memory.checksum, building.pages),
-    }
-    if kept:
+    sums = {"devices": memory.checksum(building.devices)}
+    if use is not Use.FORK:  # whose memory is read at once, and never again
+        sums["pages"] = await asyncio.to_thread(memory.checksum, building.pages)
+    if use is Use.SNAPSHOT:
         sums |= await _layer_sums(context, journal.layers)
     assert journal.template is not None
     return Manifest(
         id=state,
         machine=journal.id,
         created_at=time.time(),
-        kept=kept,
+        kept=use is Use.SNAPSHOT,
         fit=hardware.fit(context, journal),
         spec=journal.spec,
         disk_gib=journal.disk_gib,

@@ -16,16 +16,20 @@ MAIN = "main"
 """The id of the process that runs a machine's own command."""
 
 
-async def introduce(agent: Agent, journal: Journal, image: Image | None) -> None:
-    """Fresh randomness, time, names, environment; then what the machine is to have: its disk's size, its command."""
+async def introduce(agent: Agent, journal: Journal, image: Image | None, is_known: bool = False) -> None:
+    """Fresh randomness, time, names, environment; then what the machine is to have: its disk's size, its command.
+
+    `is_known`: it comes out of a saved state of its own and has its names already; telling the guest's init of
+    them again costs a good part of a wake.
+    """
     spec = journal.spec
     instance = str(uuid.uuid4())
     told = {"HUTCH_MACHINE_ID": journal.id, "HUTCH_MACHINE_NAME": spec.hostname, "HUTCH_INSTANCE_ID": instance}
     await agent.restore(
         entropy=os.urandom(ENTROPY_BYTES),
         time_ns=time.time_ns(),
-        machine_id=hashlib.sha256(f"machine-id {journal.id}".encode()).hexdigest()[:32],
-        hostname=spec.hostname,
+        machine_id=None if is_known else hashlib.sha256(f"machine-id {journal.id}".encode()).hexdigest()[:32],
+        hostname=None if is_known else spec.hostname,
         instance_id=instance,
         env={**((image.config.env if image else None) or {}), **spec.env, **told},
     )

@@ -20,6 +20,7 @@ from hutch.host.paths import Paths, StatePaths, TemplatePaths
 from hutch.host.saved import manifest as manifests
 from hutch.host.saved import memory
 from hutch.host.saved.manifest import Manifest
+from hutch.host.trash import Trash
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
 
@@ -29,9 +30,10 @@ log = structlog.get_logger(__name__)
 class States:
     """The saved states of one host."""
 
-    def __init__(self, paths: Paths, layers: Layers) -> None:
+    def __init__(self, paths: Paths, layers: Layers, trash: Trash) -> None:
         self._paths = paths
         self._layers = layers
+        self._trash = trash
         self._manifests: dict[SnapshotId, Manifest] = {}
         self._transient: set[SnapshotId] = set()  # of forks that are under way
 
@@ -132,10 +134,7 @@ class States:
 
     def _drop(self, state: SnapshotId) -> None:
         del self._manifests[state]
-        gone = self._paths.states / f".gone-{state}"
-        with contextlib.suppress(FileNotFoundError):
-            self._paths.state(state).root.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        self._trash.take(self._paths.state(state).root)
 
     async def verify(self, state: SnapshotId) -> list[str]:
         """See `Host.verify`."""
