@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 import live
+from hutch.api.smol import responses
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,18 @@ def machine(http: httpx.Client) -> Iterator[Machine]:
     it = Machine(http, made.json()["id"])
     yield it
     http.delete(it.path)
+
+
+@pytest.fixture
+def running(machine: Machine) -> Machine:
+    """The same, running."""
+    assert machine.post("start").json()["ready"]
+    return machine
+
+
+def told(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
+    """The machine that was answered, which fits its document."""
+    assert answer.status_code == status, answer.text
+    responses.Machine.model_validate_json(answer.content)
+    shown: dict[str, Any] = answer.json()
+    return shown

@@ -15,12 +15,6 @@ from .conftest import Machine
 TICKS = "for i in $(seq 60); do echo $i; sleep 0.02; done; exit 7"
 
 
-@pytest.fixture
-def running(machine: Machine) -> Machine:
-    assert machine.post("start").json()["ready"]
-    return machine
-
-
 class Watched(threading.Thread):
     """A streamed command, followed beside the test."""
 

@@ -12,12 +12,6 @@ from .conftest import Machine, create
 
 
 @pytest.fixture
-def running(machine: Machine) -> Machine:
-    assert machine.post("start").json()["ready"]
-    return machine
-
-
-@pytest.fixture
 def checkpoint(running: Machine) -> Iterator[responses.Checkpoint]:
     """Of a machine that had a file."""
     running.http.put(f"{running.path}/files/workspace/x", content=b"then")
