@@ -14,6 +14,7 @@ from hutch.host.local import LocalHost
 from hutch.host.machines import spares
 from hutch.host.paths import Paths
 from hutch.host.qemu import process
+from hutch.model import ids
 from hutch.model.machine import NetworkMode, NetworkPolicy
 from machines import Launcher, launching
 
@@ -56,6 +57,26 @@ async def test_a_start_takes_a_spare_that_becomes_itself_and_another_one_is_made
     uids = {os.stat(f"/proc/{machine.pid}").st_uid for machine in machines}
     assert len(uids) == 2
     assert not await two_spares(sparing) & pids
+
+
+async def test_a_copy_takes_a_spare_and_has_the_memory_and_disk_of_its_source(sparing: Launcher) -> None:
+    source = await sparing.launch()
+    await source.run("echo disk > /file; echo memory > /run/file; sync")
+    first, second = ids.new_snapshot_id(), ids.new_snapshot_id()
+    await sparing.host.snapshot(source.id, first)
+    await source.run("echo more >> /file; sync")
+    pids = await two_spares(sparing)
+    await sparing.host.snapshot(source.id, second)
+    for snapshot, content in ((first, "disk memory"), (second, "disk more memory")):
+        copy = await sparing.create(snapshot=snapshot)
+        await sparing.host.start(copy.id)
+        assert copy.pid in pids
+        assert (await copy.run("cat /file /run/file")).text.split() == content.split()
+        await copy.run("echo mine >> /file; sync")
+        await sparing.host.stop(copy.id, grace=5)
+        await sparing.host.start(copy.id)
+        assert (await copy.run("cat /file")).text.split() == [*content.split()[:-1], "mine"]
+    assert (await source.run("cat /file")).text.split() == ["disk", "more"]
 
 
 async def test_a_machine_of_another_network_takes_none(sparing: Launcher) -> None:

@@ -7,8 +7,9 @@ device state, go on.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from hutch.host import disks, files
 from hutch.host.interface import Image, OnProgress, Progress
@@ -82,17 +83,34 @@ async def _restore(
     template = await template_of(context, journal, image, on_progress)
     on_progress(Progress("restoring"))
     if spare := context.spares.take(template.key, journal):
+        machine = spare.machine
         journal = replace(spare.journal, id=journal.id, spec=journal.spec, phase=journal.phase)
-        try:
+        await _record_spare(journal, machine, record)
+    else:
+        async with context.layers.fresh(template.paths.disk, template.disk_gib, template.paths.blank) as layer:
+            journal = out_of(template, journal, layer)
             record(journal)
-        except BaseException:
-            await spare.machine.kill()
-            raise
-        return spare.machine, journal
-    async with context.layers.fresh(template.paths.disk, template.disk_gib, template.paths.blank) as layer:
-        journal = out_of(template, journal, layer)
-        record(journal)
-    return await restore(context, journal, template, record), journal
+        machine = await launch(context, journal, record, incoming=True)
+    await _load(context, machine, template.paths.devices)
+    return machine, journal
+
+
+async def _record_spare(journal: Journal, machine: vm.Vm, record: Record) -> None:
+    """It is the machine's process from now on."""
+    try:
+        record(replace(journal, process=machine.watch.process))
+    except BaseException:
+        await machine.kill()
+        raise
+
+
+async def _load(context: Context, machine: vm.Vm, devices: Path) -> None:
+    try:
+        loading = machine.monitor.load_devices(devices, context.settings.restore_timeout)
+        await vm.while_alive(machine.watch, loading, machine.last_words)
+    except BaseException:
+        await machine.kill()
+        raise
 
 
 def out_of(template: Template, journal: Journal, layer: str) -> Journal:
@@ -116,38 +134,46 @@ async def template_of(context: Context, journal: Journal, image: Image, on_progr
     return found or await templates.ensure(recipe, context.images.root_image(image.ref.digest), on_progress)
 
 
-async def restore(context: Context, journal: Journal, template: Template, record: Record) -> vm.Vm:
-    """A process that has loaded a template, stopped."""
-    machine = await _launch(context, journal, record, incoming=True)
-    try:
-        loading = machine.monitor.load_devices(template.paths.devices, context.settings.restore_timeout)
-        await vm.while_alive(machine.watch, loading, machine.last_words)
-    except BaseException:
-        await machine.kill()
-        raise
-    return machine
-
-
 async def _wake(context: Context, journal: Journal, record: Record, on_progress: OnProgress) -> tuple[vm.Vm, Journal]:
     """Out of the state it is suspended in, stopped."""
     assert journal.saved is not None
     on_progress(Progress("restoring"))
     state = context.states.load(journal.saved, hardware.fit(context, journal))
     saved = context.paths.state(journal.saved)
-    journal = replace(journal, run=ids.random_id(), on_template=state.on_template)
-    machine = await _launch(context, journal, record, incoming=True)
+    journal = replace(journal, on_template=state.on_template)
+    is_new = len(journal.layers) > len(state.layers)  # its own layer is empty yet: another will do as well
+    spare = context.spares.take(state.template, journal) if is_new and state.on_template else None
+    if spare is not None:
+        machine = spare.machine
+        top = spare.journal.layers[-1]
+        journal = replace(journal, uid=spare.journal.uid, run=spare.journal.run, layers=(*state.layers, top))
+        await _record_spare(journal, machine, record)
+    else:
+        journal = replace(journal, run=ids.random_id())
+        machine = await launch(context, journal, record, incoming=True)
     try:
+        if spare is not None:
+            await _put_on(context, machine, journal.layers)
         mapping = memory.find(machine.watch.process.pid, hardware.memory_file(context, journal))
-        try:
-            await asyncio.to_thread(memory.load, mapping, state.runs, saved.pages)
-        except OSError as error:
-            raise errors.MachineFailed(f"the saved memory cannot be put back: {error.strerror or error}") from error
-        loading = machine.monitor.load_devices(saved.devices, context.settings.restore_timeout)
-        await vm.while_alive(machine.watch, loading, machine.last_words)
-    except BaseException:
+        await asyncio.to_thread(memory.load, mapping, state.runs, saved.pages)
+    except BaseException as error:
         await machine.kill()
+        if isinstance(error, OSError):
+            raise errors.MachineFailed(f"the saved memory cannot be put back: {error.strerror or error}") from error
         raise
+    await _load(context, machine, saved.devices)
     return machine, journal
+
+
+async def _put_on(context: Context, machine: vm.Vm, layers: Sequence[str]) -> None:
+    """Have the disk of a spare process, an empty layer on the template's, stand on the layers of a saved state."""
+    *below, top = layers
+    backing = hardware.TEMPLATE
+    for layer in below:
+        await machine.monitor.add_layer(hardware.node(layer), context.paths.layer(layer), backing)
+        backing = hardware.node(layer)
+    if below:
+        await machine.monitor.put_on(hardware.node(top), backing)
 
 
 async def _boot(
@@ -159,7 +185,7 @@ async def _boot(
     if (wanted := journal.spec.resources.disk_gib) > journal.disk_gib:
         await disks.grow(context.paths.layer(journal.layers[-1]), wanted)
         journal = replace(journal, disk_gib=wanted)
-    machine = await _launch(context, journal, record, grow=True)
+    machine = await launch(context, journal, record, grow=True)
     journal = replace(journal, process=machine.watch.process)
     try:
         agent = await machine.connect_agent(context.settings.boot_timeout)
@@ -172,9 +198,10 @@ async def _boot(
     hold(machine)
 
 
-async def _launch(
+async def launch(
     context: Context, journal: Journal, record: Record, *, incoming: bool = False, grow: bool = False
 ) -> vm.Vm:
+    """Its process. On an error none is left."""
     assert journal.run is not None
     where = context.paths.run(journal.run)
     where.root.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Spare processes: a few that have loaded a recently used template already, and wait to become a machine.
+"""Spare processes: a few that map a recently used template already, and wait to become a machine or a copy of one.
 
 Starting QEMU is a good part of a restore; a machine that finds a spare saves it. Spares are known to nobody else: they
 are in no journal, end with the service, and are ended as strays if that died. They hold little memory, since nothing
@@ -112,7 +112,7 @@ class Spares:
             blank = Journal(name, model.spec, self._free_uid())
             journal = bring_up.out_of(template, blank, layer)
             try:
-                return Spare(journal, await bring_up.restore(context, journal, template, lambda _: None))
+                return Spare(journal, await bring_up.launch(context, journal, lambda _: None, incoming=True))
             except BaseException:
                 self._remove_run(journal)
                 raise

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from qemu.qmp import Message, QMPClient
 from qemu.qmp.error import QMPError
@@ -110,19 +110,31 @@ class Monitor:
                 return str(device["inserted"]["node-name"])
         raise errors.MachineFailed("QEMU knows nothing of the machine's disk")
 
-    async def add_layer(self, name: str, path: Path) -> None:
-        """Open an empty layer that can be put on the disk. On an error nothing is opened."""
-        number = next(self._fdsets)
-        for flags in (os.O_RDWR, os.O_RDONLY):  # the second for when it is written no more
-            descriptor = os.open(path, flags | os.O_CLOEXEC)
+    async def add_layer(self, name: str, path: Path, backing: str | None = None) -> None:
+        """Open a layer. On an error nothing is opened.
+
+        Without a `backing` it is an empty one, to be put on the disk; with one it stands on that, and is only read.
+        """
+        number, flags = next(self._fdsets), [os.O_RDONLY]
+        if backing is None:
+            flags.append(os.O_RDWR)  # and for reading, when it is written no more
+        for flag in flags:
+            descriptor = os.open(path, flag | os.O_CLOEXEC)
             try:
                 self._send_descriptor(descriptor)
                 await self.execute("add-fd", fdset_id=number)
             finally:
                 os.close(descriptor)
+        is_lower = backing is not None
+        access = {"read-only": is_lower, "discard": "unmap"}
         file = {"driver": "file", "node-name": f"{name}-file", "filename": f"/dev/fdset/{number}", "locking": "off"}
-        file["discard"] = "unmap"
-        await self.execute("blockdev-add", driver="qcow2", node_name=name, backing=None, discard="unmap", file=file)
+        layer = {"driver": "qcow2", "node-name": name, "backing": backing, "file": {**file, **access}, **access}
+        await self.execute("blockdev-add", **cast(Any, layer))
+
+    async def put_on(self, name: str, backing: str) -> None:
+        """Have the disk's empty top layer stand on another one."""
+        layer = {"driver": "qcow2", "node-name": name, "file": f"{name}-file", "backing": backing, "discard": "unmap"}
+        await self.execute("blockdev-reopen", options=[layer])
 
     async def drop_layer(self, name: str) -> None:
         """Close a layer that was not put on the disk."""
