@@ -104,3 +104,24 @@ def test_an_image_that_cannot_be_had_is_422_at_once(http: httpx.Client) -> None:
     answer = http.post("/v1/images/pull", json={"reference": "no/such:image"})
     assert answer.status_code == 422
     assert "manifest unknown" in answer.text
+
+
+def test_a_name_that_looks_like_an_id_is_still_a_name(http: httpx.Client) -> None:
+    name = "a1" * 10
+    made = create(http, name=name).json()["id"]
+    assert http.post(f"/v1/machines/{name}/start").json()["id"] == made
+    checkpoint = http.post(f"/v1/machines/{name}/checkpoints", json={"name": name}).json()["id"]
+    assert http.post(f"/v1/checkpoints/{name}/verify").json()["id"] == checkpoint
+    pool = http.post("/v1/pools", json={"image": "debian", "name": name, "min": 0, "max": 1}).json()["id"]
+    claimed = http.post(f"/v1/pools/{name}/claim").json()["id"]
+    for path in (f"machines/{name}", f"checkpoints/{name}", f"pools/{name}", f"machines/{claimed}"):
+        assert http.delete(f"/v1/{path}").status_code == 204, path
+    for path in (f"machines/{made}", f"checkpoints/{checkpoint}", f"pools/{pool}"):
+        assert http.get(f"/v1/{path}").status_code == 404, path
+
+
+def test_a_bare_id_needs_no_right_to_look(http: httpx.Client, machine: Machine) -> None:
+    key = http.post("/v1/apikeys", json={"scopes": ["machine:exec"]}).json()["key"]
+    headers = {"authorization": f"Bearer {key}"}
+    for id in (machine.id, machine.id.removeprefix("mach-")):
+        assert http.post(f"/v1/machines/{id}/suspend", headers=headers).status_code == 409

@@ -19,6 +19,12 @@ def test_health_needs_no_key_and_has_the_documented_fields(service: live.Live) -
     shown = responses.Health.model_validate_json(answer.content)
     assert (shown.api_version, shown.nodes_total, shown.nodes_ready) == (2, 1, 1)
     assert {"clusterId", "version", "apiVersion", "capabilities", "uptimeSecs", "appsTotal"} <= set(answer.json())
+    assert set(shown.capabilities) == {
+        "machine.branch",
+        "machine.branch_batch",
+        "machine.branch_source_continues",
+        "machine.lineage",
+    }
 
 
 def test_probes_answer_in_text(service: live.Live) -> None:

@@ -1,35 +1,42 @@
 """Which machine, checkpoint or pool a path means: its id as shown or bare, or (native) its name.
 
-An id is not looked up here: whoever uses it is told if there is none.
+An id as shown is not looked up here: whoever uses it is told if there is none. A bare one could be a name as well.
 """
+
+from collections.abc import Callable
 
 from starlette.requests import Request
 
 from hutch.api import service
 from hutch.api.smol import parse
-from hutch.model import ids
+from hutch.model import errors, ids
 from hutch.model.ids import MachineId, PoolId, SnapshotId
+
+
+def _meant(text: str, ref: str, find: Callable[[str], str]) -> str:
+    if not ids.is_machine_id(ref):
+        return find(ref)
+    if text != ref:
+        return ref
+    try:
+        return find(ref)
+    except (errors.NotFound, errors.Forbidden):
+        return ref
 
 
 def machine(request: Request) -> MachineId:
     """The machine of `{id}`."""
-    ref = parse.machine_ref(request.path_params["id"])
-    if ids.is_machine_id(ref):
-        return MachineId(ref)
-    return service.of(request).control.machines.find(service.principal(request), ref).id
+    text, caller, machines = request.path_params["id"], service.principal(request), service.of(request).control.machines
+    return MachineId(_meant(text, parse.machine_ref(text), lambda ref: machines.find(caller, ref).id))
 
 
 def checkpoint(request: Request, text: str) -> SnapshotId:
     """The checkpoint that a path or a body names."""
-    ref = parse.checkpoint_ref(text)
-    if ids.is_machine_id(ref):
-        return SnapshotId(ref)
-    return service.of(request).control.snapshots.find(service.principal(request), ref).id
+    caller, snapshots = service.principal(request), service.of(request).control.snapshots
+    return SnapshotId(_meant(text, parse.checkpoint_ref(text), lambda ref: snapshots.find(caller, ref).id))
 
 
 def pool(request: Request, text: str) -> PoolId:
     """The pool that a path names."""
-    ref = parse.pool_ref(text)
-    if ids.is_machine_id(ref):
-        return PoolId(ref)
-    return service.of(request).control.pools.find(service.principal(request), ref).pool.id
+    caller, pools = service.principal(request), service.of(request).control.pools
+    return PoolId(_meant(text, parse.pool_ref(text), lambda ref: pools.find(caller, ref).pool.id))
