@@ -6,7 +6,7 @@ import pytest
 
 from hutch.host.interface import Life
 from hutch.model import errors
-from hutch.model.machine import Persistence, Timers
+from hutch.model.machine import Persistence, TimerAction, Timers
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
@@ -153,3 +153,40 @@ async def test_an_error_of_one_round_does_not_end_the_rounds(rig: Rig, monkeypat
     assert rig.state(machine) is State.RUNNING
     rig.clock.advance(1)
     await rig.come(machine, State.STOPPED)
+
+
+async def test_an_idle_machine_is_suspended_if_that_is_what_its_timer_does(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle=60, idle_action=TimerAction.SUSPEND))
+    await sweep(rig, 60)
+    assert rig.state(machine) is State.SUSPENDED
+    assert "suspending: not used for 60 s" in await rig.messages(machine)
+    assert (await rig.run(machine, "echo up")).stdout == b"up\n"
+    await sweep(rig, 60)
+    assert rig.state(machine) is State.SUSPENDED
+
+
+async def test_what_has_been_suspended_too_long_is_deleted_also_after_a_restart(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(suspended=60))
+    await rig.plane.machines.suspend(rig.me, machine)
+    await sweep(rig, 30)
+    await rig.crash_and_restart()
+    assert rig.plane.machines.remaining(rig.me, machine).suspended == 30
+    await sweep(rig, 30)
+    assert rig.world.machines == {}
+
+
+async def test_a_suspended_machine_is_not_idle(rig: Rig) -> None:
+    machine = await rig.launch(timers=Timers(idle=5, idle_action=TimerAction.DESTROY))
+    await rig.plane.machines.suspend(rig.me, machine)
+    await sweep(rig, 100)
+    assert rig.state(machine) is State.SUSPENDED
+    await rig.plane.machines.start(rig.me, machine)
+    assert rig.plane.machines.remaining(rig.me, machine).idle == 5
+
+
+async def test_the_keeper_fills_pools_verifies_snapshots_and_looks_after_the_quota(rig: Rig) -> None:
+    snapshot = await rig.plane.snapshots.create(rig.me, await rig.launch())
+    await sweep(rig, 86_400)
+    verified = rig.plane.snapshots.find(rig.me, snapshot.id).verified_at
+    assert verified is not None
+    assert rig.clock.now() == verified

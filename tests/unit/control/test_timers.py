@@ -8,7 +8,7 @@ from hutch.control import timers
 from hutch.control.policy import Verb
 from hutch.model import ids
 from hutch.model.ids import TenantId
-from hutch.model.machine import ImageRef, Machine, MachineSpec, Resources, Timers
+from hutch.model.machine import ImageRef, Machine, MachineSpec, Resources, TimerAction, Timers
 from hutch.model.states import State
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,7 +19,11 @@ def at(seconds: float) -> datetime:
 
 
 def machine(
-    its: Timers, state: State = State.RUNNING, ready: float | None = None, used: float | None = None
+    its: Timers,
+    state: State = State.RUNNING,
+    ready: float | None = None,
+    used: float | None = None,
+    suspended: float | None = None,
 ) -> Machine:
     spec = MachineSpec(ImageRef("alpine", "sha256:1"), Resources(1, 512, 20), "web")
     return Machine(
@@ -33,6 +37,7 @@ def machine(
         ready_at=None if ready is None else at(ready),
         last_activity_at=None if used is None else at(used),
         timers=its,
+        suspended_at=None if suspended is None else at(suspended),
     )
 
 
@@ -68,3 +73,52 @@ def test_of_two_timers_the_end_comes_first() -> None:
     due = timers.find_due(machine(Timers(idle=5, lifetime=10)), at(20), is_used=False)
     assert due is not None
     assert due.verb is Verb.DELETE
+
+
+@pytest.mark.parametrize(
+    ("action", "verb"),
+    [(TimerAction.STOP, Verb.STOP), (TimerAction.SUSPEND, Verb.SUSPEND), (TimerAction.DESTROY, Verb.DELETE)],
+)
+def test_each_timer_does_what_it_was_told_to(action: TimerAction, verb: Verb) -> None:
+    idle = timers.find_due(machine(Timers(idle=5, idle_action=action)), at(5), is_used=False)
+    old = timers.find_due(machine(Timers(lifetime=5, lifetime_action=action)), at(5), is_used=False)
+    assert idle == timers.Due(verb, "not used for 5 s")
+    assert old == timers.Due(verb, "its lifetime of 5 s is over")
+
+
+@pytest.mark.parametrize("action", [TimerAction.STOP, TimerAction.SUSPEND])
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RUNNING, State.PAUSED}))
+def test_the_end_of_a_lifetime_stops_only_what_is_up(action: TimerAction, state: State) -> None:
+    its = Timers(lifetime=10, lifetime_action=action)
+    assert timers.find_due(machine(its, state), at(99), is_used=False) is None
+    assert timers.find_due(machine(its, State.PAUSED), at(99), is_used=False) is not None
+
+
+def test_what_was_started_again_after_the_end_of_its_lifetime_is_left_alone() -> None:
+    its = Timers(lifetime=10, lifetime_action=TimerAction.SUSPEND)
+    assert timers.find_due(machine(its, ready=9), at(99), is_used=False) is not None
+    assert timers.find_due(machine(its, ready=11), at(99), is_used=False) is None
+    assert timers.find_remaining(machine(its, ready=11), at(99), is_used=False).lifetime is None
+
+
+def test_what_has_been_suspended_too_long_is_deleted() -> None:
+    its = Timers(suspended=10)
+    suspended = machine(its, State.SUSPENDED, suspended=5)
+    assert timers.find_due(suspended, at(14.9), is_used=False) is None
+    assert timers.find_due(suspended, at(15), is_used=False) == timers.Due(Verb.DELETE, "suspended for 10 s")
+    assert timers.find_due(machine(its), at(99), is_used=False) is None
+
+
+def test_what_destroys_goes_before_what_only_stops() -> None:
+    its = Timers(idle=5, idle_action=TimerAction.DESTROY, lifetime=5, lifetime_action=TimerAction.STOP)
+    assert timers.find_due(machine(its), at(9), is_used=False) == timers.Due(Verb.DELETE, "not used for 5 s")
+
+
+def test_the_time_that_is_left_is_told() -> None:
+    its = Timers(idle=10, lifetime=100, suspended=50)
+    running, suspended = machine(its, used=3), machine(its, State.SUSPENDED, suspended=3)
+    assert timers.find_remaining(running, at(5), is_used=False) == timers.Remaining(idle=8, lifetime=95)
+    assert timers.find_remaining(running, at(5), is_used=True) == timers.Remaining(idle=10, lifetime=95)
+    assert timers.find_remaining(suspended, at(5), is_used=False) == timers.Remaining(lifetime=95, suspended=48)
+    assert timers.find_remaining(running, at(500), is_used=False) == timers.Remaining(idle=0, lifetime=0)
+    assert timers.find_remaining(machine(Timers()), at(5), is_used=False) == timers.Remaining()
