@@ -71,6 +71,7 @@ async def vms(host: LocalHost, tools: str, home: Path) -> AsyncIterator[Launcher
 @pytest.fixture(scope="session")
 def real_service(registry: Registry) -> Iterator[Live]:
     """`hutch up` in a process of its own, with a home of its own beside the tests' (one service a home)."""
-    live = Live(ROOT / ".hutch" / "service", HUTCH_IMAGES_INSECURE_REGISTRIES=registry.host)
+    environment = {"HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host, "HUTCH_HOST_SPARE_PROCESSES": "0"}
+    live = Live(ROOT / ".hutch" / "service", **environment)
     yield live
     live.stop()

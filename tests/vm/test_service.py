@@ -9,15 +9,18 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 from bench import service as measure
 from bench.live import Live
 
+from hutch.host.machines import journal
 from hutch.host.paths import Paths
-from hutch.host.qemu import process
+from hutch.model.ids import MachineId
 from machines import traces
+from registry import Registry
 
 MIB = 2**20
 
@@ -78,10 +81,10 @@ def api(real_service: Live, tools: str) -> Iterator[Api]:
 
 
 def pid_of(api: Api, machine: str) -> int:
-    tag = Paths(api.live.home).tag
-    found = [who.pid for name, who in process.processes_named(tag) if name.endswith(machine.removeprefix("mach-"))]
-    assert len(found) == 1
-    return found[0]
+    entry = journal.read(Paths(api.live.home).machine(MachineId(machine.removeprefix("mach-"))).journal)
+    assert entry is not None
+    assert entry.process is not None
+    return entry.process.pid
 
 
 def until(condition: object, limit: float) -> None:
@@ -122,6 +125,27 @@ def read_all(api: Api, path: str) -> bytes:
         output += base64.b64decode(str(page["stdoutB64"]))
         if page["exit"] is not None:
             return output
+
+
+def test_a_service_with_spare_processes_leaves_none_of_them(registry: Registry, tools: str, home: Path) -> None:
+    """Also after a death: the next service ends those of the former."""
+    own = home.parent / "spares"
+    live = Live(own, HUTCH_IMAGES_INSECURE_REGISTRIES=registry.host)
+    before = traces(own)
+    api = Api(live, tools)
+    try:
+        for turn in range(6):
+            machine = api.launch()
+            assert api.run(machine, "echo up") == "up"
+            api.delete(machine)
+            if turn == 3:
+                live.kill()
+                live.start()
+                api.reconnect()
+    finally:
+        api.http.close()
+        live.stop()
+    assert traces(own) == before
 
 
 def test_thirty_machines_of_256_mib_run_at_once(api: Api) -> None:

@@ -38,6 +38,9 @@ from hutch.model.ids import SnapshotId
 
 log = structlog.get_logger(__name__)
 
+SYNC = 3.0
+"""Seconds a guest has to write out what it holds before it is ended by force or suspended."""
+
 
 class Owner:
     """One machine on this host."""
@@ -262,6 +265,9 @@ class Owner:
         held, before = self._held, self.journal
         state = SnapshotId(ids.random_id())
         await held.let_calls_end()
+        if before.phase is Phase.RUNNING:  # its disk alone is then worth something too, if the memory is not wanted
+            with contextlib.suppress(errors.HutchError, TimeoutError):
+                await asyncio.wait_for((await held.agent()).sync(), SYNC)
         self._record(replace(before, phase=Phase.SUSPENDING, saved=state))
         try:
             await freeze.suspend(self._context, self.journal, held.machine, state)
@@ -370,7 +376,7 @@ class Owner:
                     await machine.watch.wait(max(0.0, grace - (time.monotonic() - began)))
             if not machine.watch.ended.is_set() and machine.agent is not None:
                 with contextlib.suppress(errors.HutchError, TimeoutError):
-                    await asyncio.wait_for(machine.agent.sync(), 3.0)
+                    await asyncio.wait_for(machine.agent.sync(), SYNC)
         finally:
             await machine.end()
 
