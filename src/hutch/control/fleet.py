@@ -88,8 +88,8 @@ class Fleet:
         return entry.machine if accepted is None else await asyncio.shield(accepted.done)
 
     async def _destroy_idle(self, entry: Entry, cause: str) -> bool:
-        """Delete it, unless somebody works on it or it cannot be done."""
-        if not self.is_idle(entry):
+        """Delete it, unless somebody works on it or uses it, or it cannot be done."""
+        if not self.is_idle(entry) or entry.busy:
             return False
         try:
             await self.do(entry, Verb.DELETE, cause)

@@ -125,7 +125,7 @@ class Forks:
         def look(done: asyncio.Future[Machine]) -> None:
             error = None if done.cancelled() else done.exception()
             if birth.ended_by is not None:
-                error = errors.Conflict(f"the fork was ended: copy {child.machine.name} got {birth.ended_by}")
+                error = errors.Conflict(f"the fork was ended by {birth.ended_by} (copy {child.machine.name})")
             if isinstance(error, errors.HutchError):
                 brood.fail(error)
 

@@ -9,12 +9,18 @@ suspended machine, which goes on from there if it ran before.
 
 import dataclasses
 
+import structlog
+
 from hutch.control.operation import Copying, Ended, Operation, Resize, Rollback
 from hutch.control.records import Entry
 from hutch.control.starting import Starting
 from hutch.control.steps import HAS_PROCESS, Steps
+from hutch.model import errors
+from hutch.model.ids import SnapshotId
 from hutch.model.machine import Level, Persistence
 from hutch.model.states import State
+
+log = structlog.get_logger(__name__)
 
 
 class Freezing:
@@ -69,11 +75,20 @@ class Freezing:
                 lambda: it.act(self._host.snapshot(machine, it.snapshot, it.transient))
             )
         except Ended:
+            await self._drop(it.snapshot)
             raise
         except Exception as error:
             told = self._steps.told(entry, error)
+            await self._drop(it.snapshot)
             await self._records.note(entry, f"not copied: {told.message}", Level.WARNING)
             raise told from error
+
+    async def _drop(self, snapshot: SnapshotId) -> None:
+        """It may have been made all the same. If it stays, the next service finds that no record tells of it."""
+        try:
+            await self._host.remove_snapshot(snapshot)
+        except errors.HutchError as error:
+            log.warning("a snapshot may be left behind", snapshot=snapshot, error=error.message)
 
     async def roll_back(self, entry: Entry, operation: Rollback) -> None:
         """Raises why it was not put back, or does not run after it."""

@@ -214,7 +214,7 @@ class Records:
         try:
             await self._store.add_event(self._event(entry.machine.id, message, level))
         except errors.HutchError as error:
-            log.warning("an event was not written", machine=entry.machine.id, event=message, error=error.message)
+            log.warning("an event was not written", machine=entry.machine.id, message=message, error=error.message)
 
     def touch(self, entry: Entry) -> None:
         """It is being used now."""

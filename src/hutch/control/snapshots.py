@@ -54,13 +54,10 @@ class Snapshots:
             try:
                 await self._shelf.add(snapshot)
             except BaseException:
-                self._background.go_on("removing an unrecorded snapshot", self._remove_unrecorded(snapshot.id))
+                self._background.go_on("removing an unrecorded snapshot", self._shelf.remove(snapshot))
                 raise
         await self._fleet.records.note(entry, f"snapshot {name} was made of it")
         return snapshot
-
-    async def _remove_unrecorded(self, snapshot: SnapshotId) -> None:
-        await self._fleet.host.remove_snapshot(snapshot)
 
     def list(self, principal: Principal, machine: MachineId | None = None) -> builtins.list[Snapshot]:
         """The tenant's, or those made of one machine, newest first. Needs `machine:read`."""

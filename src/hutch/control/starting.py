@@ -44,9 +44,12 @@ class Starting:
             told = self._steps.told(entry, error)
             await self._steps.fall_back(entry, "could not go on", told)
             raise told from error
-        await self._records.transition(
-            entry, State.RUNNING, f"goes on: {operation.cause}", last_activity_at=self._steps.clock.now()
-        )
+        now = self._steps.clock.now()
+        try:
+            await self._records.transition(entry, State.RUNNING, f"goes on: {operation.cause}", last_activity_at=now)
+        except errors.HutchError:
+            await self._host.pause(entry.machine.id)  # as its record says
+            raise
 
     async def _start(self, entry: Entry, operation: Operation) -> None:
         machine, admission = entry.machine, self._steps.admission

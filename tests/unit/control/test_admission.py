@@ -51,6 +51,29 @@ async def test_a_machine_that_died_gives_back_what_it_was_promised(rig: Rig) -> 
     assert rig.plane.core.fleet.admission.promised_mib == 0
 
 
+async def test_a_suspended_machine_gives_back_what_it_was_promised_and_asks_again(rig: Rig) -> None:
+    rig.world.memory_mib = 600
+    first, second = await rig.launch(), await rig.create()
+    await rig.plane.machines.suspend(rig.me, first)
+    await rig.plane.machines.start(rig.me, second)
+    with pytest.raises(errors.NoCapacity):
+        await rig.run(first, "true")
+    await rig.plane.machines.pause(rig.me, second)
+    with pytest.raises(errors.NoCapacity):  # a paused one keeps its memory
+        await rig.run(first, "true")
+    await rig.plane.machines.suspend(rig.me, second)
+    assert (await rig.run(first, "echo up")).stdout == b"up\n"
+
+
+@pytest.mark.parametrize("verb", ["pause", "suspend"])
+async def test_frozen_machines_are_counted_after_a_restart_as_before(rig: Rig, verb: str) -> None:
+    machine = await rig.launch(memory_mib=300)
+    await getattr(rig.plane.machines, verb)(rig.me, machine)
+    await rig.crash_and_restart()
+    assert rig.plane.core.fleet.admission.promised_mib == (300 if verb == "pause" else 0)
+    assert (await rig.run(machine, "echo up")).stdout == b"up\n"
+
+
 async def test_adopted_machines_count(rig: Rig) -> None:
     await rig.launch(memory_mib=300)
     await rig.crash_and_restart()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hutch import settings
+from hutch.control.machines import ForkRequest
 from hutch.host.interface import Life
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors
@@ -19,7 +20,7 @@ from hutch.model.machine import Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig
 
-CALLS = 60  # more than a life takes: the last times, nothing goes wrong
+CALLS = 100  # more than a life takes: the last times, nothing goes wrong
 
 
 class Died(BaseException):
@@ -67,8 +68,8 @@ class Fragile:
         return lambda *args, **kwargs: self._trigger.around(attribute(*args, **kwargs))
 
 
-STORE = ("add_machine", "save_machine", "add_event")
-HOST = ("create", "start", "stop", "destroy")
+STORE = ("add_machine", "save_machine", "save_machines", "add_event", "add_snapshot", "remove_snapshot")
+HOST = ("create", "start", "stop", "destroy", "pause", "resume", "suspend", "snapshot", "rollback", "resize")
 
 
 class Promises:
@@ -76,6 +77,7 @@ class Promises:
 
     def __init__(self) -> None:
         self.states: dict[MachineId, set[State | None]] = {}
+        self.snapshots: set[str] = set()
 
     async def live(self, rig: Rig) -> None:
         """A life, until something goes wrong."""
@@ -90,6 +92,28 @@ class Promises:
         await self.ask(kept, {State.RUNNING, State.STOPPED}, machines.stop(rig.me, kept), State.STOPPED)
         await self.ask(kept, {State.STOPPED, State.RUNNING}, machines.start(rig.me, kept), State.RUNNING)
         await self.ask(kept, {State.RUNNING, None}, machines.delete(rig.me, kept), None)
+
+    async def freeze(self, rig: Rig) -> None:
+        """Another, of what keeps memory."""
+        machines, running = rig.plane.machines, {State.RUNNING}
+        it = await rig.create(name="kept")
+        self.states[it] = {State.STOPPED}
+        await self.ask(it, {State.STOPPED, State.RUNNING}, machines.start(rig.me, it), State.RUNNING)
+        await self.ask(it, running | {State.PAUSED}, machines.pause(rig.me, it), State.PAUSED)
+        await self.ask(it, running | {State.PAUSED}, machines.resume(rig.me, it), State.RUNNING)
+        await self.ask(it, running | {State.SUSPENDED}, machines.suspend(rig.me, it), State.SUSPENDED)
+        await self.ask(it, running | {State.SUSPENDED}, machines.start(rig.me, it), State.RUNNING)
+        snapshot = await rig.plane.snapshots.create(rig.me, it, "gone")
+        self.snapshots = {"gone"}
+        children = await machines.fork(rig.me, it, ForkRequest(count=2, name_prefix="gone"))
+        self.states |= {child.id: {State.RUNNING} for child in children}
+        await self.ask(it, running, machines.resize(rig.me, it, 30), State.RUNNING)
+        await self.ask(it, running | {State.SUSPENDED}, machines.rollback(rig.me, it, snapshot.id), State.RUNNING)
+        copy = await rig.create(name="gone", image="", snapshot="gone")
+        self.states[copy] = {State.SUSPENDED}
+        await self.ask(copy, {State.SUSPENDED, None}, machines.delete(rig.me, copy), None)
+        self.snapshots = set()
+        await rig.plane.snapshots.delete(rig.me, snapshot.id)
 
     async def ask(self, machine: MachineId, meanwhile: set[State | None], call: Any, then: State | None) -> None:
         self.states[machine] = meanwhile | {State.FAILED}
@@ -120,13 +144,18 @@ def check(rig: Rig, promises: Promises) -> None:
     living = {it.id: it.state for it in rig.plane.machines.list(rig.me)}
     assert set(rig.world.machines) <= set(living)
     for id, state in living.items():
-        assert state in (State.STOPPED, State.RUNNING, State.FAILED)
+        assert state in (State.STOPPED, State.RUNNING, State.PAUSED, State.SUSPENDED, State.FAILED)
         if state is not State.FAILED:
             assert rig.life(id) == Life(state.value)
     for id, states in promises.states.items():
         assert living.get(id) in states
-    running = [machine for machine in rig.world.machines.values() if machine.life is Life.RUNNING]
-    assert rig.plane.core.fleet.admission.promised_mib == 512 * len(running)
+    in_memory = [it for it in rig.world.machines.values() if it.life in (Life.RUNNING, Life.PAUSED)]
+    assert rig.plane.core.fleet.admission.promised_mib == 512 * len(in_memory)
+    snapshots = rig.plane.snapshots.list(rig.me)
+    assert promises.snapshots <= {it.name for it in snapshots}
+    assert set(rig.world.snapshots) <= {it.id for it in snapshots}
+    forks = [it for it in rig.plane.machines.list(rig.me) if it.parent is not None and it.snapshot is None]
+    assert len(forks) in (0, 2)
 
 
 async def check_it_still_works(rig: Rig) -> None:
@@ -140,16 +169,17 @@ async def check_it_still_works(rig: Rig) -> None:
     await rig.create(name="gone")
 
 
+@pytest.mark.parametrize("life", ["live", "freeze"])
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("at", range(1, CALLS))
 async def test_a_service_killed_at_any_call_finds_everything_in_order(
-    fragile: Callable[[Trigger], Rig], at: int, is_before: bool
+    fragile: Callable[[Trigger], Rig], at: int, is_before: bool, life: str
 ) -> None:
     trigger, promises = Trigger(at, is_before, Died, is_for_ever=True), Promises()
     rig = fragile(trigger)
     await rig.open()
     try:
-        await promises.live(rig)
+        await getattr(promises, life)(rig)
     except (Died, errors.HutchError):
         assert trigger.calls >= at
     await rig.crash_and_restart()
@@ -158,16 +188,17 @@ async def test_a_service_killed_at_any_call_finds_everything_in_order(
     await check_it_still_works(rig)
 
 
+@pytest.mark.parametrize("life", ["live", "freeze"])
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("at", range(1, CALLS))
 async def test_a_database_or_host_that_fails_at_any_call_harms_only_that_call(
-    fragile: Callable[[Trigger], Rig], at: int, is_before: bool
+    fragile: Callable[[Trigger], Rig], at: int, is_before: bool, life: str
 ) -> None:
     trigger = Trigger(at, is_before, lambda: errors.HutchError("the database failed"), is_for_ever=False)
     rig, promises = fragile(trigger), Promises()
     await rig.open()
     try:
-        await promises.live(rig)
+        await getattr(promises, life)(rig)
     except errors.HutchError:
         assert trigger.calls >= at
     await rig.settle()
@@ -178,10 +209,11 @@ async def test_a_database_or_host_that_fails_at_any_call_harms_only_that_call(
     await check_it_still_works(rig)
 
 
-async def test_a_life_ends_before_the_last_call(fragile: Callable[[Trigger], Rig]) -> None:
+@pytest.mark.parametrize("life", ["live", "freeze"])
+async def test_a_life_ends_before_the_last_call(fragile: Callable[[Trigger], Rig], life: str) -> None:
     trigger = Trigger(CALLS, True, Died, is_for_ever=True)
     rig = fragile(trigger)
     await rig.open()
-    await Promises().live(rig)
+    await getattr(Promises(), life)(rig)
     assert trigger.calls < CALLS - 1
     await asyncio.sleep(0)

@@ -193,7 +193,7 @@ async def test_the_deletion_of_one_child_ends_the_fork(rig: Rig) -> None:
     await rig.plane.machines.delete(rig.me, children[1])
     assert rig.world.faults.gate is not None
     rig.world.faults.gate.set()
-    with pytest.raises(errors.Conflict, match=f"the fork was ended: copy {name} got a delete"):
+    with pytest.raises(errors.Conflict, match=rf"the fork was ended by a delete \(copy {name}\)"):
         await forking
     await rig.settle()
     check_nothing_is_left(rig, source)
