@@ -160,12 +160,14 @@ class Fleet:
             verb = await self._lifecycle.settle(entry, real.pop(entry.machine.id, None))
             if verb is not None:
                 self.submit(entry, Operation(verb, "the service was restarted"))
-        for stranger in real:
-            log.warning("destroying a machine that no record tells of", machine=stranger)
-            try:
-                await self.host.destroy(stranger)
-            except errors.HutchError as error:
-                log.warning("it could not be destroyed", machine=stranger, error=error.message)
+        await asyncio.gather(*(self._destroy_stranger(stranger) for stranger in real))
+
+    async def _destroy_stranger(self, machine: MachineId) -> None:
+        log.warning("destroying a machine that no record tells of", machine=machine)
+        try:
+            await self.host.destroy(machine)
+        except errors.HutchError as error:
+            log.warning("it could not be destroyed", machine=machine, error=error.message)
 
     async def watch_deaths(self) -> None:
         """Take every unasked end of a machine to its owner, for ever."""

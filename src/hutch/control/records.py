@@ -206,8 +206,10 @@ class Records:
         stored = await self._store.get_machine(entry.machine.id)
         if stored is None or stored.state is entry.machine.state:
             return False
+        if stored.state is state:
+            return True
         entry.machine = dataclasses.replace(stored, last_activity_at=entry.machine.last_activity_at)
-        return stored.state is state
+        return False
 
     async def note(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
         """An event without a transition. Only told, so a failure to write it changes nothing else."""

@@ -129,17 +129,16 @@ class Spares:
         self.tick()
 
     def take(self, machine: Machine) -> Spare | None:
-        """A ready member that can become this machine; it is the caller's."""
-        for warm in self._pools.values():
-            if warm.fits(machine) and not warm.is_ended:
-                now = self._clock.now()
-                warm.claims.append(now)
-                spare = None
-                if warm.ready:
-                    warm.claimed += 1
-                    spare = Spare(warm.ready.popleft(), warm.pool.name)
-                self.tick()
-                return spare
+        """A ready member that can become this machine; it is the caller's.
+
+        The next one is not begun before the next `tick`: it would take the CPU from the one that is wanted now.
+        """
+        fitting = [warm for warm in self._pools.values() if warm.fits(machine) and not warm.is_ended]
+        for warm in fitting:
+            warm.claims.append(self._clock.now())
+            if warm.ready:
+                warm.claimed += 1
+                return Spare(warm.ready.popleft(), warm.pool.name)
         return None
 
     def let_go(self, spare: Spare) -> None:
@@ -235,7 +234,7 @@ class Spares:
     async def _give_way(self, memory_mib: int) -> int:
         """Destroy ready members for so much memory, those of the newest pool first."""
         given = 0
-        for warm in reversed(self._pools.values()):
+        for warm in reversed(self.all()):
             while warm.ready and given < memory_mib:
                 member = warm.ready.popleft()
                 warm.put_off(self._clock.now(), "its memory was needed by a machine")

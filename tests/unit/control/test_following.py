@@ -107,6 +107,17 @@ async def test_it_ends_when_its_process_is_lost(rig: Rig, verb: str, end: str, w
         await asyncio.wait_for(running, 5)
 
 
+async def test_it_ends_when_its_running_machine_is_put_back(rig: Rig) -> None:
+    machine = await rig.launch()
+    snapshot = await rig.plane.snapshots.create(rig.me, machine)
+    running = soon(rig.run(machine, "sleep 1000"))
+    while not rig.world.machines[machine].processes:
+        await asyncio.sleep(0)
+    await rig.plane.machines.rollback(rig.me, machine, snapshot.id)
+    with pytest.raises(errors.NotRunning, match="it was put back to a snapshot"):
+        await asyncio.wait_for(running, 5)
+
+
 async def test_it_ends_with_the_reason_when_the_machine_dies(rig: Rig) -> None:
     machine = await rig.launch()
     running = soon(rig.run(machine, "sleep 1000"))

@@ -26,6 +26,7 @@ async def come(rig: Rig, pool: PoolId, ready: int) -> None:
     """Wait until so many members are ready."""
     async with asyncio.timeout(LIMIT):
         while rig.plane.pools.find(rig.me, pool).ready != ready:
+            rig.plane.core.fleet.spares.tick()
             await asyncio.sleep(0)
     await rig.settle()
 
