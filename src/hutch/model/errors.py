@@ -44,12 +44,20 @@ class Conflict(HutchError):
     """The request collides with what is already there."""
 
 
+class IdempotencyMismatch(Conflict):
+    """The idempotency key was used before for another request."""
+
+
 class IllegalTransition(Conflict):
     """The machine's state does not allow this."""
 
 
 class NoCapacity(HutchError):
     """More was asked for than this box has or the quota allows."""
+
+
+class QuotaExceeded(NoCapacity):
+    """A limit of the tenant is reached; the message names limit, value and use."""
 
 
 class DiskFull(NoCapacity):
@@ -98,3 +106,15 @@ class GuestDiskFull(GuestError):
 
 class Unsupported(HutchError):
     """This installation of Hutch cannot do that."""
+
+
+class RateLimited(HutchError):
+    """Too many requests with this key."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds
+
+
+class Suspended(Forbidden):
+    """The tenant is suspended: its things can be looked at and deleted, and nothing else."""

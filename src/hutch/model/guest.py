@@ -117,3 +117,31 @@ class GuestStats:
     disk_total: int
     disk_available: int
     processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A line of a file that holds what was searched for."""
+
+    path: str
+    line: int  # from 1
+    text: str  # the line, cut at 4096 characters
+
+
+class ChangeKind(StrEnum):
+    """What happened to a file."""
+
+    CREATED = "created"
+    WRITTEN = "written"
+    REMOVED = "removed"
+    RENAMED = "renamed"  # away or in: `path` is where it is now, or was
+    CHANGED = "changed"  # permissions, owner, times
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened below a watched directory."""
+
+    kind: ChangeKind
+    path: str
+    is_directory: bool = False

@@ -11,6 +11,8 @@ KeyId = NewType("KeyId", str)
 ProcessId = NewType("ProcessId", str)
 SnapshotId = NewType("SnapshotId", str)
 PoolId = NewType("PoolId", str)
+VolumeId = NewType("VolumeId", str)
+SessionId = NewType("SessionId", str)
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _MACHINE_ID = re.compile(r"[a-z0-9]{20}")
@@ -34,6 +36,11 @@ def new_snapshot_id() -> SnapshotId:
 def new_pool_id() -> PoolId:
     """A fresh pool id, of the same form."""
     return PoolId(random_id())
+
+
+def new_volume_id() -> VolumeId:
+    """A fresh volume id, of the same form."""
+    return VolumeId(random_id())
 
 
 def is_machine_id(text: str) -> bool:

@@ -24,12 +24,28 @@ SCOPES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The most a tenant may have at once; None: as much as the box has."""
+
+    machines: int | None = None
+    running: int | None = None
+    cpus: int | None = None  # of running machines in all, as are memory and …
+    memory_mib: int | None = None
+    disk_gib: int | None = None  # … of all machines and volumes
+    volumes: int | None = None
+    snapshots: int | None = None
+    requests_per_second: float | None = None  # of each key; execs are never counted
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """Who owns machines and keys; nobody sees another tenant's."""
 
     id: TenantId
     name: str
     created_at: datetime
+    is_suspended: bool = False
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from hutch.model.ids import MachineId, PoolId, SnapshotId, TenantId
 from hutch.model.states import State
+from hutch.model.volumes import Mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class MachineSpec:
     network: NetworkPolicy = NetworkPolicy()
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None  # made in the guest if missing; the cwd of every process that names none
+    mounts: tuple[Mount, ...] = ()
     command: tuple[str, ...] | None = None  # started beside the agent at every start; its process id is `main`
 
 
@@ -98,6 +100,7 @@ class Machine:
     ready_at: datetime | None = None  # when the agent last began to answer
     last_activity_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
     persistence: Persistence = Persistence.PERSISTENT
     priority: int = 5  # 0 to 10, of a sticky one: higher stays longer
     timers: Timers = Timers()
@@ -152,3 +155,4 @@ class Event:
     level: Level
     message: str
     created_at: datetime
+    kind: str = "machine.noted"  # for programs: machine.created, .started, .suspended, .failed, …
