@@ -111,7 +111,7 @@ class Unsupported(HutchError):
 class RateLimited(HutchError):
     """Too many requests with this key."""
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    def __init__(self, message: str | None = None, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after  # seconds
 
