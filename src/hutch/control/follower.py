@@ -71,6 +71,7 @@ class Follower:
         self._feeding: asyncio.Task[None] | None = None
         self._first: asyncio.Task[guest.Output] | None = None  # the first page, asked for together with the start
         self._is_kept = False
+        self._is_cut_off = False  # from the rest of its stdin
         self._give_up_at: float | None = None
         self._stdout_at = 0
         self._stderr_at = 0
@@ -147,6 +148,8 @@ class Follower:
         """What it has written since the last time, waiting for any; `exit` is set with the last of it."""
         began = time.monotonic()
         page = await self._first_page(wait) if self._first is not None else await self._page(wait)
+        if self._is_cut_off and page.exit is None:
+            raise errors.NotRunning(f"machine {self._machine} was suspended before the command had all its input")
         if self._give_up_at is not None and page.exit is None and time.monotonic() > self._give_up_at:
             raise errors.AgentUnavailable("the guest did not end a command whose time was over")
         if not page.stdout and not page.stderr and page.exit is None and time.monotonic() - began < QUICK:
@@ -173,7 +176,13 @@ class Follower:
             return await self._page(wait)
 
     async def _feed(self, data: bytes, end: bool) -> None:
-        await self._host.write(self._machine, self.process, data, end)
+        before = self._entry.interruptions
+        try:
+            await self._host.write(self._machine, self.process, data, end)
+        except (errors.NotRunning, errors.AgentUnavailable):
+            if self._entry.was_interrupted(before):  # nobody knows how much of it has arrived
+                self._is_cut_off = True
+            raise
 
     async def _tidy(self) -> None:
         if self.exit is None:

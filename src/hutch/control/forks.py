@@ -98,7 +98,7 @@ class Forks:
         await self._fleet.carry_out(source, copying)
         try:
             message = f"creating as a copy of {source.machine.name}"
-            children = [await self._records.add(child, message) for child in planned]
+            children = await self._records.add_all(planned, message)
             await self._run(children, copying.snapshot)
         finally:
             self._background.go_on("removing the copy of a fork", self._remove(copying.snapshot))

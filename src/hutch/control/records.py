@@ -136,14 +136,20 @@ class Records:
 
     async def add(self, machine: Machine, message: str) -> Entry:
         """A new one, under a claimed name."""
+        return (await self.add_all([machine], message))[0]
+
+    async def add_all(self, machines: Sequence[Machine], message: str) -> list[Entry]:
+        """New ones, under claimed names; all or none."""
+        made = [(machine, self._event(machine.id, message, Level.INFO)) for machine in machines]
         try:
-            await self._store.add_machine(machine, self._event(machine.id, message, Level.INFO))
+            await self._store.add_machines(made)
         except errors.HutchError:
-            if await self._store.get_machine(machine.id) is None:
+            if await self._store.get_machine(machines[0].id) is None:
                 raise
-        entry = Entry(machine)
-        self._insert(entry)
-        return entry
+        entries = [Entry(machine) for machine in machines]
+        for entry in entries:
+            self._insert(entry)
+        return entries
 
     async def transition(
         self, entry: Entry, state: State, message: str, level: Level = Level.INFO, **changes: Any

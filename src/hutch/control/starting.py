@@ -61,6 +61,8 @@ class Starting:
         try:
             await self._bring_up(entry, operation, spare)
         finally:
+            if spare is not None:
+                self._steps.spares.let_go(spare)
             entry.progress = None
             self._steps.count(entry, self._steps.real(entry))
 
@@ -99,10 +101,7 @@ class Starting:
         if spare is not None:
             try:
                 await self._host.claim(machine, spare.machine)
-            except BaseException as error:
-                self._steps.spares.let_go(spare)
-                if not isinstance(error, Exception):
-                    raise
+            except Exception as error:
                 told = self._steps.told(entry, error)
                 await self._records.note(entry, f"not out of pool {spare.pool}: {told.message}", Level.WARNING)
             else:

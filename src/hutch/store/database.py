@@ -88,10 +88,14 @@ class Database:
             await connection.execute(sa.delete(keys).where(keys.c.id == key))
 
     async def add_machine(self, machine: Machine, event: Event) -> None:
+        await self.add_machines([(machine, event)])
+
+    async def add_machines(self, made: Sequence[tuple[Machine, Event]]) -> None:
         async with self._transaction() as connection:
-            with _refused(f"there is already a machine named {machine.name}"):
-                await connection.execute(sa.insert(machines).values(rows.from_machine(machine)))
-            await connection.execute(sa.insert(events).values(rows.from_event(event)))
+            for machine, event in made:
+                with _refused(f"there is already a machine named {machine.name}"):
+                    await connection.execute(sa.insert(machines).values(rows.from_machine(machine)))
+                await connection.execute(sa.insert(events).values(rows.from_event(event)))
 
     async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
         await self.save_machines([(machine, was, event)])

@@ -69,6 +69,9 @@ class Store(Protocol):
     async def add_machine(self, machine: Machine, event: Event) -> None:
         """`Conflict` for a name that a living machine of the tenant has."""
 
+    async def add_machines(self, made: Sequence[tuple[Machine, Event]]) -> None:
+        """Several at once, all or none: each as in `add_machine`."""
+
     async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
         """Replace the record of a machine. `Conflict` unless its state in the store is `was`."""
 

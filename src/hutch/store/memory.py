@@ -61,12 +61,18 @@ class MemoryStore:
         self._keys.pop(key, None)
 
     async def add_machine(self, machine: Machine, event: Event) -> None:
-        name = (machine.tenant, machine.name)
-        if name in self._names:
-            raise errors.Conflict(f"there is already a machine named {machine.name}")
-        self._names.add(name)
-        self._machines[machine.id] = machine
-        self._events[machine.id] = [event]
+        await self.add_machines([(machine, event)])
+
+    async def add_machines(self, made: Sequence[tuple[Machine, Event]]) -> None:
+        names = set(self._names)
+        for machine, _ in made:
+            if (machine.tenant, machine.name) in names:
+                raise errors.Conflict(f"there is already a machine named {machine.name}")
+            names.add((machine.tenant, machine.name))
+        self._names = names
+        for machine, event in made:
+            self._machines[machine.id] = machine
+            self._events[machine.id] = [event]
 
     async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
         await self.save_machines([(machine, was, event)])

@@ -196,6 +196,16 @@ async def test_the_cluster_keeps_its_id_when_opened_again(store: Store) -> None:
     assert [tenant.name for tenant in (await store.load()).tenants] == ["ours", "theirs"]
 
 
+async def test_several_machines_are_added_at_once_or_none(store: Store) -> None:
+    made = [a_machine(name) for name in ("a", "b", "a")]
+    with pytest.raises(errors.Conflict, match="there is already a machine named a"):
+        await store.add_machines([(machine, an_event(machine)) for machine in made])
+    assert list((await store.load()).machines) == []
+    await store.add_machines([(machine, an_event(machine)) for machine in made[:2]])
+    assert list((await store.load()).machines) == made[:2]
+    assert [len(await store.list_events(machine.id, 9)) for machine in made[:2]] == [1, 1]
+
+
 async def test_several_machines_are_replaced_at_once_or_none(store: Store) -> None:
     machines = [a_machine(name) for name in ("a", "b")]
     for machine in machines:

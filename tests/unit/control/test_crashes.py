@@ -68,7 +68,7 @@ class Fragile:
         return lambda *args, **kwargs: self._trigger.around(attribute(*args, **kwargs))
 
 
-STORE = ("add_machine", "save_machine", "save_machines", "add_event", "add_snapshot", "remove_snapshot")
+STORE = ("add_machines", "save_machine", "save_machines", "add_event", "add_snapshot", "remove_snapshot")
 HOST = ("create", "start", "stop", "destroy", "pause", "resume", "suspend", "snapshot", "rollback", "resize")
 
 

@@ -78,6 +78,25 @@ async def test_a_page_that_is_waited_for_comes_empty_when_its_time_is_over(rig: 
     assert rig.state(machine) is not State.RUNNING
 
 
+async def test_a_command_that_was_cut_off_from_its_input_ends_with_an_error(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await rig.launch()
+
+    async def cut(*_: object) -> None:
+        await rig.come(machine, State.SUSPENDED)
+        raise errors.NotRunning("it is suspended")
+
+    monkeypatch.setattr(rig.plane.core.host.processes, "write", cut)
+    running = soon(rig.run(machine, "while :; do echo; sleep 0.01; done", stdin=b"x"))
+    while not rig.world.machines[machine].processes:
+        await asyncio.sleep(0)
+    await freeze(rig, machine, "suspend")
+    await rig.plane.machines.resume(rig.me, machine)
+    with pytest.raises(errors.NotRunning, match="was suspended before the command had all its input"):
+        await asyncio.wait_for(running, 5)
+
+
 async def test_the_time_it_stands_still_does_not_count(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "TIMEOUT_SLACK", 0.1)
     machine = await rig.launch()

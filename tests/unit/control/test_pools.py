@@ -172,6 +172,25 @@ async def test_a_service_that_dies_in_a_claim_leaves_the_machine_whole_and_no_ol
     assert starting.done()
 
 
+async def test_a_member_that_was_taken_for_a_start_that_could_not_be_recorded_goes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await come(rig, await make(rig), 1)
+    (member,) = members(rig)
+    machine = await rig.create()
+
+    async def refuse(*_: object) -> None:
+        raise errors.HutchError("the database failed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.store, "save_machine", refuse)
+        with pytest.raises(errors.HutchError, match="the database failed"):
+            await rig.plane.machines.start(rig.me, machine)
+    await rig.settle()
+    assert (rig.state(machine), member in rig.world.machines) == (State.STOPPED, False)
+    assert rig.plane.core.fleet.admission.promised_mib == 0
+
+
 async def test_a_pool_grows_with_claims_and_falls_back(rig: Rig) -> None:
     pool = await make(rig, min=1, max=3)
     await come(rig, pool, 1)
