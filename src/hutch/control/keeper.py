@@ -74,7 +74,10 @@ class Keeper:
         if self._enforcing is None and now >= self._enforced_at + QUOTA_INTERVAL:
             self._enforced_at = now
             self._enforcing = asyncio.create_task(self._enforce())
-            self._enforcing.add_done_callback(lambda _: setattr(self, "_enforcing", None))
+            self._enforcing.add_done_callback(self._enforced)
+
+    def _enforced(self, _: asyncio.Task[None]) -> None:
+        self._enforcing = None
 
     async def _enforce(self) -> None:
         try:

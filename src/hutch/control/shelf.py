@@ -134,7 +134,10 @@ class Shelf:
         due = [it for it in self._snapshots.values() if _last_read(it) + self._interval <= now and not it.damage]
         if due:
             self._verifying = asyncio.create_task(self._verify_quietly(min(due, key=_last_read), now))
-            self._verifying.add_done_callback(lambda _: setattr(self, "_verifying", None))
+            self._verifying.add_done_callback(self._verified)
+
+    def _verified(self, _: asyncio.Task[None]) -> None:
+        self._verifying = None
 
     async def _verify_quietly(self, snapshot: Snapshot, began: datetime) -> None:
         try:

@@ -156,3 +156,16 @@ async def test_one_that_cannot_be_destroyed_is_passed_over(rig: Rig) -> None:
     await rig.plane.machines.suspend(rig.me, machine)
     assert first in living(rig)
     assert second not in living(rig)
+
+
+async def test_one_whose_command_somebody_follows_is_not_taken(rig: Rig) -> None:
+    it, machine = await rig.launch(persistence=Persistence.STICKY), await rig.launch()
+    running = soon(rig.run(it, "sleep 0.1; echo up"))
+    while not rig.world.machines[it].processes:
+        await asyncio.sleep(0)
+    await rig.plane.machines.suspend(rig.me, it)
+    rig.world.faults.fails["suspend"] = [errors.DiskFull("full")]
+    with pytest.raises(errors.DiskFull):
+        await rig.plane.machines.suspend(rig.me, machine)
+    await rig.plane.machines.start(rig.me, it)
+    assert (await running).stdout == b"up\n"
