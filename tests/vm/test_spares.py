@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from hutch import settings
 from hutch.host.local import LocalHost
-from hutch.host.machines import spares
+from hutch.host.machines import bring_up, spares
+from hutch.host.machines.context import Context
+from hutch.host.machines.journal import Journal
 from hutch.host.paths import Paths
-from hutch.host.qemu import process
+from hutch.host.qemu import process, vm
 from hutch.model import ids
 from hutch.model.machine import NetworkMode, NetworkPolicy
 from machines import Launcher, launching
@@ -92,6 +95,66 @@ async def test_a_spare_that_died_is_passed_over(sparing: Launcher) -> None:
         os.kill(pid, signal.SIGKILL)
     machine = await sparing.launch()
     assert (await machine.run("echo up")).text == "up"
+
+
+async def test_a_copy_of_a_larger_disk_has_all_of_it(sparing: Launcher) -> None:
+    source = await sparing.launch(disk=30)
+    await source.run("echo kept > /file; sync")
+    await two_spares(sparing)
+    snapshot = ids.new_snapshot_id()
+    await sparing.host.snapshot(source.id, snapshot)
+    copy = await sparing.create(snapshot=snapshot, disk=30)
+    await sparing.host.start(copy.id)
+    assert (await copy.run("cat /file")).text == "kept"
+    await copy.run("dd if=/dev/vda of=/dev/null bs=1M skip=25000 count=1")
+
+
+async def test_one_that_is_being_made_shares_its_user_id_with_no_machine(
+    sparing: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched, go = asyncio.Event(), asyncio.Event()
+    original = bring_up.launch
+
+    async def launch(context: Context, journal: Journal, *args: object, **options: object) -> vm.Vm:
+        machine = await original(context, journal, *args, **options)  # type: ignore[arg-type]
+        if journal.id.startswith("spare-"):
+            launched.set()
+            await go.wait()
+        return machine
+
+    monkeypatch.setattr(bring_up, "launch", launch)
+    await sparing.launch()
+    await asyncio.wait_for(launched.wait(), 20)
+    machine = await sparing.create()
+    made = sparing.host._spares._making  # type: ignore[attr-defined]
+    assert sparing.host._owner(machine.id).journal.uid != made.uid  # type: ignore[attr-defined]
+    sparing.host._spares.trim(is_memory_short=True)  # type: ignore[attr-defined]
+    go.set()
+    async with asyncio.timeout(10):
+        while [name for name, _ in process.processes_named(sparing.host._paths.tag) if "/spare-" in name]:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.02)
+
+
+async def test_one_of_a_template_that_was_made_anew_is_not_taken(sparing: Launcher, home: Path) -> None:
+    first = await sparing.launch()
+    pids = await two_spares(sparing)
+    key = sparing.host._owner(first.id).journal.template  # type: ignore[attr-defined]
+    memory = Paths(home).template(key).memory
+    another = memory.with_name("another")
+    subprocess.run(["cp", "-a", "--sparse=always", memory, another], check=True)
+    another.replace(memory)
+    machine = await sparing.launch()
+    assert machine.pid not in pids
+    assert (await machine.run("echo up")).text == "up"
+
+
+async def test_those_of_an_image_that_is_removed_are_ended(sparing: Launcher, home: Path) -> None:
+    machine = await sparing.launch()
+    before = await two_spares(sparing)
+    sparing.host._spares.drop(sparing.host._owner(machine.id).journal.spec.image.digest)  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        while any(process.start_time(pid) is not None for pid in before):
+            await asyncio.sleep(0.02)
 
 
 async def test_spares_of_a_service_that_died_are_ended(

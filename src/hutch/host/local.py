@@ -293,7 +293,7 @@ class LocalHost:
                 with contextlib.suppress(OSError):
                     if path.stat().st_size > QEMU_LOG_LIMIT:
                         os.truncate(path, 0)
-            await self._spares.trim(is_memory_short=(await self.capacity()).memory_free_mib == 0)
+            self._spares.trim(is_memory_short=(await self.capacity()).memory_free_mib == 0)
 
     def _collect(self) -> None:
         """Remove what a newer kernel, agent or QEMU has replaced, unless a machine's disk stands on it."""
@@ -336,6 +336,7 @@ class LocalHost:
 
     def _drop_templates(self, digest: str) -> None:
         self._opened().engine.templates.remove_of_image(digest)
+        self._spares.drop(digest)
 
 
 def _log_progress(progress: object) -> None:

@@ -142,7 +142,8 @@ async def _wake(context: Context, journal: Journal, record: Record, on_progress:
     saved = context.paths.state(journal.saved)
     journal = replace(journal, on_template=state.on_template)
     is_new = len(journal.layers) > len(state.layers)  # its own layer is empty yet: another will do as well
-    spare = context.spares.take(state.template, journal) if is_new and state.on_template else None
+    can_take = is_new and state.on_template
+    spare = context.spares.take(state.template, journal, state.disk_gib) if can_take else None
     if spare is not None:
         machine = spare.machine
         top = spare.journal.layers[-1]

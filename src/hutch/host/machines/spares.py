@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
@@ -39,6 +40,12 @@ class Spare:
 
     journal: Journal
     machine: vm.Vm
+    mapped: tuple[int, int]  # its template's memory file, which may have been made anew since
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process still runs."""
+        return not self.machine.watch.ended.is_set()
 
 
 @dataclass(eq=False)
@@ -59,22 +66,28 @@ class Spares:
         self._wanted = wanted
         self._free_uid = free_uid
         self._kinds: dict[Key, _Kind] = {}
-        self._dead: list[Spare] = []
+        self._making: Journal | None = None
+        self._given_up: list[Spare] = []  # to be ended
+        self._ending: asyncio.Task[None] | None = None
         self._refilling: asyncio.Task[None] | None = None
 
     @property
     def journals(self) -> list[Journal]:
-        """What they stand on."""
-        return [spare.journal for kind in self._kinds.values() for spare in kind.ready]
+        """What they stand on, one that is just being made included."""
+        ready = [spare.journal for kind in self._kinds.values() for spare in kind.ready]
+        making = [self._making] if self._making is not None else []
+        return ready + making + [spare.journal for spare in self._given_up]
 
-    def take(self, template: str, journal: Journal) -> Spare | None:
-        """One that can become this machine; it is the caller's then."""
+    def take(self, template: str, journal: Journal, disk_gib: int | None = None) -> Spare | None:
+        """One that can become this machine, with a disk of that size; it is the caller's then."""
         kind = self._kinds.get(_key(template, journal))
         while kind is not None and kind.ready:
+            if disk_gib is not None and kind.ready[0].journal.disk_gib != disk_gib:
+                return None
             spare = kind.ready.pop(0)
-            if not spare.machine.watch.ended.is_set():
+            if spare.is_alive and spare.mapped == _identity(self._paths.template(template).memory):
                 return spare
-            self._dead.append(spare)
+            self._give_up([spare])
         return None
 
     def refill(self, context: Context, journal: Journal) -> None:
@@ -90,17 +103,20 @@ class Spares:
     async def _refill(self, context: Context) -> None:
         while True:
             await asyncio.sleep(DELAY)
-            await self._end(self._dead)
             for key in [*self._kinds][:-KINDS]:
-                await self._end(self._kinds.pop(key).ready)
+                self._give_up(self._kinds.pop(key).ready)
             kind = next((kind for kind in reversed(self._kinds.values()) if len(kind.ready) < self._wanted), None)
             if kind is None:
                 return
             try:
-                kind.ready.append(await self._make(context, kind.model))
+                spare = await self._make(context, kind.model)
             except (errors.HutchError, OSError) as error:
                 log.info("no spare process could be made", error=str(error))
                 return
+            if kind in self._kinds.values():
+                kind.ready.append(spare)
+            else:  # nobody wants that kind any more
+                self._give_up([spare])
 
     async def _make(self, context: Context, model: Journal) -> Spare:
         assert model.template is not None
@@ -110,44 +126,56 @@ class Spares:
         name = MachineId(f"spare-{ids.random_id(8)}")
         async with context.layers.fresh(template.paths.disk, template.disk_gib, template.paths.blank) as layer:
             blank = Journal(name, model.spec, self._free_uid())
-            journal = bring_up.out_of(template, blank, layer)
+            journal = self._making = bring_up.out_of(template, blank, layer)
             try:
-                return Spare(journal, await bring_up.launch(context, journal, lambda _: None, incoming=True))
+                mapped = _identity(template.paths.memory)
+                machine = await bring_up.launch(context, journal, lambda _: None, incoming=True)
+                return Spare(journal, machine, mapped)
             except BaseException:
                 self._remove_run(journal)
                 raise
+            finally:
+                self._making = None
 
-    async def trim(self, is_memory_short: bool) -> None:
-        """End those that nobody asked for in a while; all, when memory is short."""
+    def trim(self, is_memory_short: bool) -> None:
+        """Give up those that nobody asked for in a while; all, when memory is short."""
         for key, kind in [*self._kinds.items()]:
             if is_memory_short or time.monotonic() - kind.used_at > UNUSED:
                 del self._kinds[key]
-                await self._end(kind.ready)
+                self._give_up(kind.ready)
 
-    async def drop(self, image: str) -> None:
-        """End those of an image that is removed."""
+    def drop(self, image: str) -> None:
+        """Give up those of an image that is removed."""
         for key, kind in [*self._kinds.items()]:
             if kind.model.spec.image.digest == image:
                 del self._kinds[key]
-                await self._end(kind.ready)
+                self._give_up(kind.ready)
 
     async def close(self) -> None:
         """End all."""
         if self._refilling is not None:
             self._refilling.cancel()
             await asyncio.gather(self._refilling, return_exceptions=True)
-        await self.trim(is_memory_short=True)
-        await self._end(self._dead)
+        self.trim(is_memory_short=True)
+        if self._ending is not None:
+            await self._ending
 
-    async def _end(self, spares: list[Spare]) -> None:
-        while spares:
-            spare = spares.pop()
+    def _give_up(self, spares: list[Spare]) -> None:
+        """End them in the background."""
+        self._given_up += spares
+        if self._given_up and (self._ending is None or self._ending.done()):
+            self._ending = asyncio.create_task(self._end(), name="spares given up")
+
+    async def _end(self) -> None:
+        while self._given_up:
+            spare = self._given_up[0]
             try:
                 await spare.machine.kill()
             except errors.HutchError as error:
                 log.warning("a spare process cannot be ended", error=error.message)
             self._remove_run(spare.journal)
             self._paths.layer(spare.journal.layers[-1]).unlink(missing_ok=True)
+            self._given_up.remove(spare)
 
     def _remove_run(self, journal: Journal) -> None:
         assert journal.run is not None
@@ -156,3 +184,9 @@ class Spares:
 
 def _key(template: str, journal: Journal) -> Key:
     return template, hardware.reaches(journal.spec.network.mode)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file it is, whatever its name."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
