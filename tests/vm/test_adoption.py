@@ -137,3 +137,26 @@ async def test_many_machines_are_adopted_at_once(vms: Launcher, reopen: Reopen) 
         machine.host = host
     answers = await asyncio.gather(*(machine.run("hostname") for machine in machines))
     assert [answer.text for answer in answers] == [f"m-{machine.id[:6]}" for machine in machines]
+
+
+async def test_what_an_unreadable_journal_may_need_is_kept(
+    vms: Launcher, home: Path, wanted: settings.Settings
+) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /run/kept")
+    await vms.host.suspend(machine.id)
+    await vms.host.close()  # type: ignore[attr-defined]
+    path = Paths(home).machine(machine.id).journal
+    whole = path.read_text()
+    path.write_text("{")
+    without = LocalHost(wanted, Paths(home))
+    await without.open()
+    await without.close()
+    path.write_text(whole)
+    again = LocalHost(wanted, Paths(home))
+    await again.open()
+    vms.host = machine.host = again
+    await again.start(machine.id)
+    assert (await machine.run("cat /run/kept")).text == "kept"
+    await vms.destroy_all()
+    await again.close()

@@ -13,6 +13,7 @@ from hutch.host.interface import Life
 from hutch.host.local import LocalHost
 from hutch.host.machines import flatten
 from hutch.host.paths import Paths
+from hutch.host.qemu.monitor import Monitor
 from hutch.model import errors, guest, ids
 from hutch.model.ids import SnapshotId
 from machines import Launcher, Machine
@@ -197,6 +198,27 @@ async def test_a_flipped_byte_is_found_by_verify(vms: Launcher, home: Path, flip
     (found,) = await vms.host.verify(snapshot)
     assert what in found
     await vms.host.remove_snapshot(snapshot)
+
+
+async def test_a_suspend_after_one_that_failed_saves_its_own_devices(
+    vms: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /run/kept")
+    original, failed = Monitor.execute, []
+
+    async def execute(monitor: Monitor, command: str, *args: float, **options: object) -> object:
+        if command == "xen-save-devices-state" and not failed:
+            failed.append(command)
+            raise errors.MachineFailed("the host's disk is full")
+        return await original(monitor, command, *args, **options)
+
+    monkeypatch.setattr(Monitor, "execute", execute)
+    with pytest.raises(errors.MachineFailed, match="full"):
+        await vms.host.suspend(machine.id)
+    await vms.host.suspend(machine.id)
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /run/kept")).text == "kept"
 
 
 async def test_two_wakes_a_copy_and_a_delete_at_once(vms: Launcher) -> None:

@@ -298,11 +298,11 @@ class LocalHost:
     def _collect(self) -> None:
         """Remove what a newer kernel, agent or QEMU has replaced, unless a machine's disk stands on it."""
         engine = self._opened().engine
-        journals = [owner.journal for owner in self._owners.values()]
-        used = {journal.template for journal in journals} | {state.template for state in self._states.all()}
-        engine.templates.collect({key for key in used if key is not None})
-        self._collect_unused()
         if not self._layers.is_frozen:
+            journals = [owner.journal for owner in self._owners.values()]
+            used = {journal.template for journal in journals} | {state.template for state in self._states.all()}
+            engine.templates.collect({key for key in used if key is not None})
+            self._collect_unused()
             runs = {journal.run for journal in journals}
             for run in self._paths.runs.iterdir():
                 if run.name not in runs:
@@ -313,7 +313,9 @@ class LocalHost:
                 shutil.rmtree(directory, ignore_errors=True)
 
     def _collect_unused(self) -> None:
-        """Remove the saved states and disk layers that nothing needs any more."""
+        """Remove the saved states and disk layers that nothing needs any more, if what is needed is known."""
+        if self._layers.is_frozen:
+            return
         journals = [*(owner.journal for owner in self._owners.values()), *self._spares.journals]
         self._states.collect({journal.saved for journal in journals if journal.saved is not None})
         of_machines = {layer for journal in journals for layer in journal.layers}

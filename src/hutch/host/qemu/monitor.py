@@ -19,8 +19,7 @@ from hutch.host.qemu import argv
 from hutch.model import errors
 
 COMMAND_TIMEOUT = 30.0
-_STATE_FDSET = 1000
-_LAYER_FDSETS = 2000  # and up
+_FDSETS = 2000  # and up; those below are of its start
 
 
 class Monitor:
@@ -32,7 +31,7 @@ class Monitor:
         self.disk_failed = asyncio.Event()  # the host could not carry out a write; the guest is stopped
         # Noted as they come and never accepted: a listener keeps what it accepts, and a guest can provoke events.
         client.events.event_filter = self._note
-        self._fdsets = itertools.count(_LAYER_FDSETS + int(time.monotonic()) * 16)  # not those of a former service
+        self._fdsets = itertools.count(_FDSETS + int(time.monotonic()) * 16)  # not those of a former service
         self._descriptors = descriptors  # the same connection, kept to send file descriptors over
 
     @classmethod
@@ -71,12 +70,18 @@ class Monitor:
     async def save_devices(self, path: Path) -> None:
         """Write the device state of the stopped guest, without its memory, to a new file."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        number = next(self._fdsets)  # of its own: what a former try left there must not be taken
         try:
             self._send_descriptor(descriptor)
-            await self.execute("add-fd", fdset_id=_STATE_FDSET)
-            # Despite its name it does not need Xen; with live=False the source keeps its disks and can go on.
-            await self.execute("xen-save-devices-state", filename=f"/dev/fdset/{_STATE_FDSET}", live=False)
-            await self.execute("remove-fd", fdset_id=_STATE_FDSET)
+            await self.execute("add-fd", fdset_id=number)
+            try:
+                # Despite its name it does not need Xen; with live=False the source keeps its disks and can go on.
+                await self.execute("xen-save-devices-state", filename=f"/dev/fdset/{number}", live=False)
+            finally:
+                with contextlib.suppress(errors.MachineFailed):
+                    await self.execute("remove-fd", fdset_id=number)
+            if os.fstat(descriptor).st_size == 0:
+                raise errors.MachineFailed("QEMU saved no device state")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
