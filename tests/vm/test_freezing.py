@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -219,6 +220,56 @@ async def test_a_suspend_after_one_that_failed_saves_its_own_devices(
     await vms.host.suspend(machine.id)
     await vms.host.start(machine.id)
     assert (await machine.run("cat /run/kept")).text == "kept"
+
+
+async def test_what_is_acknowledged_is_on_the_platters(
+    vms: Launcher, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, paths = await vms.launch(), Paths(home)
+    await vms.host.remove_snapshot(await snapshot_of(machine, transient=True))  # not written out
+    lower = layers_of(home, machine)
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        original(descriptor)
+
+    original = os.fsync
+    monkeypatch.setattr(os, "fsync", fsync)
+    snapshot = await snapshot_of(machine)
+    own = paths.machine(machine.id)
+    building = paths.state(f".{snapshot}")
+    new = layers_of(home, machine)[-1]
+    frozen = [building.pages, building.devices, building.root, *map(paths.layer, lower)]
+    for path in (*frozen, paths.layer(new), paths.layers, own.root, paths.states):
+        assert str(path) in synced
+    assert synced.index(str(paths.layer(new))) < synced.index(str(own.root))
+    assert max(synced.index(str(path)) for path in frozen) < synced.index(str(paths.states))
+    await vms.host.remove_snapshot(snapshot)
+    synced.clear()
+    await vms.host.suspend(machine.id)
+    for layer in (*lower, new):
+        assert str(paths.layer(layer)) in synced
+    assert synced[-1] == str(own.root)
+
+
+async def test_a_snapshot_of_a_suspended_copy_can_be_verified_and_adds_no_layer(vms: Launcher, home: Path) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /run/kept")
+    fork = await snapshot_of(machine, transient=True)
+    copy = await vms.create(snapshot=fork)
+    layers = layers_of(home, copy)
+    for _ in range(3):
+        snapshot = await snapshot_of(copy)
+        assert await vms.host.verify(snapshot) == []
+    assert layers_of(home, copy) == layers
+    state = Paths(home).state(snapshot)
+    assert json.loads(state.manifest.read_text())["state"]["checksums"]["pages"]
+    (second,) = await copies(vms, copy, snapshot, 1)
+    await vms.host.start(copy.id)
+    for one in (copy, second):
+        assert (await one.run("cat /run/kept")).text == "kept"
+    await vms.host.remove_snapshot(fork)
 
 
 async def test_two_wakes_a_copy_and_a_delete_at_once(vms: Launcher) -> None:

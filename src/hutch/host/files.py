@@ -24,6 +24,8 @@ def write_json(path: Path, value: Any, durable: bool = False) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         temporary.replace(path)
+        if durable:
+            sync_directory(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if is_full(error):

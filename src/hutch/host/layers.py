@@ -45,6 +45,8 @@ class Layers:
                 shutil.copyfile(blank, path)
             else:
                 await disks.make_layer(path, backing, disk_gib)
+            files.sync(path)  # a journal that survives a power cut is about to name it
+            files.sync_directory(path.parent)
             yield layer
         except BaseException:
             path.unlink(missing_ok=True)

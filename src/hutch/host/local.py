@@ -144,6 +144,7 @@ class LocalHost:
         where.root.mkdir(mode=0o700, exist_ok=True)
         try:
             entry.write(where.journal)
+            files.sync_directory(self._paths.machines)
         except errors.DiskFull:
             shutil.rmtree(where.root, ignore_errors=True)
             raise

@@ -7,7 +7,7 @@ layer; checksums and the way to the platters come after it goes on. Conversation
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
@@ -62,7 +62,7 @@ async def suspend(context: Context, journal: Journal, machine: vm.Vm, state: Sna
             await machine.monitor.execute("stop")
             frozen = await _copy(machine, mapping, building)
             manifest = await _sum_up(context, journal, state, building, frozen, Use.SUSPEND)
-            await asyncio.to_thread(_to_the_platters, building, context.paths.layer(journal.layers[-1]))
+            await _to_the_platters(context, building, journal.layers)
             context.states.publish(building, manifest)
         except BaseException:
             if was_running:
@@ -104,7 +104,7 @@ async def snapshot(
         log.info("frozen", machine=old.id, state=state, pause_ms=round(1000 * pause, 1), runs=len(frozen.runs))
         manifest = await _sum_up(context, old, state, building, frozen, Use.FORK if transient else Use.SNAPSHOT)
         if not transient:
-            await asyncio.to_thread(_to_the_platters, building, below)
+            await _to_the_platters(context, building, old.layers)
         context.states.publish(building, manifest, durable=not transient)
     return manifest
 
@@ -119,9 +119,15 @@ async def of_suspended(
     with context.states.making(state) as building:
         os.link(where.pages, building.pages)
         os.link(where.devices, building.devices)
-        sums = {**own.checksums, **await _layer_sums(context, journal.layers)}
-        async with context.layers.fresh(below, journal.disk_gib, hardware.blank(context, journal)) as layer:
-            record(replace(journal, layers=(*journal.layers, layer)))
+        sums = dict(own.checksums)
+        if not transient:
+            if "pages" not in sums:  # it came to be in a fork
+                sums["pages"] = await asyncio.to_thread(memory.checksum, building.pages)
+            sums |= await _layer_sums(context, own.layers)
+            await _to_the_platters(context, building, own.layers)
+        if len(journal.layers) == len(own.layers):  # else its top layer is new already, and empty
+            async with context.layers.fresh(below, journal.disk_gib, hardware.blank(context, journal)) as layer:
+                record(replace(journal, layers=(*journal.layers, layer)))
         manifest = replace(
             own,
             id=state,
@@ -129,7 +135,6 @@ async def of_suspended(
             spec=journal.spec,
             created_at=time.time(),
             kept=not transient,
-            layers=journal.layers,
             checksums=sums,
         )
         context.states.publish(building, manifest, durable=not transient)
@@ -191,10 +196,11 @@ async def _layer_sums(context: Context, layers: tuple[str, ...]) -> dict[str, st
     return {f"layer {layer}": await context.layers.checksum(layer) for layer in layers}
 
 
-def _to_the_platters(building: StatePaths, layer: Path) -> None:
+async def _to_the_platters(context: Context, building: StatePaths, layers: Sequence[str]) -> None:
+    """All that the state consists of: a layer below may be of a fork, and never have been written out."""
     try:
-        for path in (building.pages, building.devices, layer):
-            files.sync(path)
+        for path in (building.pages, building.devices, *map(context.paths.layer, layers)):
+            await asyncio.to_thread(files.sync, path)
     except OSError as error:
         raise _failure(error) from error
 

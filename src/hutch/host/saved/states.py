@@ -107,7 +107,7 @@ class States:
 
     def publish(self, building: StatePaths, manifest: Manifest, durable: bool = True) -> None:
         """It is a state from now on. Raises `DiskFull`."""
-        manifests.write(building.manifest, manifest, durable)
+        manifests.write(building.manifest, manifest, durable)  # and with it the names of all that lies beside it
         building.root.rename(self._paths.state(manifest.id).root)
         if durable:
             files.sync_directory(self._paths.states)
@@ -145,11 +145,11 @@ class States:
         except errors.Damaged as error:
             return [error.message]
         looked_at: dict[str, tuple[Path, str | None]] = {
-            "device state": (where.devices, manifest.checksums.get("devices")),
-            "memory": (where.pages, manifest.checksums.get("pages")),
+            "device state": (where.devices, manifest.checksums.get("devices", "")),
+            "memory": (where.pages, manifest.checksums.get("pages", "")),
         }
         for layer in manifest.layers:
-            looked_at[f"disk layer {layer}"] = (self._paths.layer(layer), manifest.checksums.get(f"layer {layer}"))
+            looked_at[f"disk layer {layer}"] = (self._paths.layer(layer), manifest.checksums.get(f"layer {layer}", ""))
         template = self._paths.template(manifest.template)
         sums = template_checksums(template)
         looked_at["template's disk"] = (template.disk, sums.get("disk"))

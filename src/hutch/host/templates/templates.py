@@ -167,9 +167,12 @@ class Templates:
             }
             seconds = time.monotonic() - began
             manifest = {"recipe": recipe, "made_at": time.time(), "boot_seconds": seconds, "checksums": sums}
+            for path in (building.memory, building.devices, building.disk, building.blank):
+                await asyncio.to_thread(files.sync, path)
             files.write_json(building.manifest, manifest, durable=True)
             shutil.rmtree(final.root, ignore_errors=True)
             building.root.rename(final.root)
+            files.sync_directory(self._paths.templates)
         finally:
             shutil.rmtree(building.root, ignore_errors=True)
         log.info("template made", template=recipe.key, seconds=round(time.monotonic() - began, 1))
