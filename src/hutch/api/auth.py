@@ -25,8 +25,8 @@ class Authenticate:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its principal, or answer it."""
-        if scope["type"] == "http" and scope["path"] not in self._public:
+        """Pass the request on with its principal, or answer it; a WebSocket likewise, before it is accepted."""
+        if scope["type"] in ("http", "websocket") and scope["path"] not in self._public:
             try:
                 token = bearer.token(scope["headers"])
                 if token is None:

@@ -22,6 +22,9 @@ REQUEST_ID = "hutch.request_id"
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _HUNG_UP = 499  # nginx's word for a client that went away before it was answered
 _HEADER = b"x-request-id"
+_SWITCHED = 101  # a WebSocket that was accepted
+_FAULT = 1011  # with which a WebSocket is closed when something in the service failed (RFC 6455, 7.4.1)
+_BEGINNINGS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 log = structlog.stdlib.get_logger("hutch.api")
 
@@ -32,6 +35,10 @@ def request_id(scope: Scope) -> bytes:
         if name == _HEADER and _SAFE_ID.fullmatch(value):
             return bytes(value)
     return secrets.token_hex(8).encode()
+
+
+def _method(scope: Scope) -> str:
+    return str(scope.get("method", "GET"))  # a WebSocket begins as a GET
 
 
 def route_template(scope: Scope) -> str:
@@ -47,8 +54,8 @@ class Observe:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and note how it went."""
-        if scope["type"] != "http":
+        """Pass the request or the WebSocket on, and note how it went."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
@@ -58,8 +65,8 @@ class Observe:
 
         async def numbered(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in _BEGINNINGS:
+                status = message.get("status", _SWITCHED)
                 message["headers"] = [*message.get("headers", ()), (_HEADER, id)]
             await send(message)
 
@@ -72,17 +79,19 @@ class Observe:
                 if status is None:
                     await PlainTextResponse("the service is ending", 503)(scope, receive, numbered)
             except Exception:
-                log.exception("request failed", method=scope["method"], path=path)
+                log.exception("request failed", method=_method(scope), path=path)
                 if status is None:
                     await PlainTextResponse("internal server error", 500)(scope, receive, numbered)
+                elif scope["type"] == "websocket":
+                    await send({"type": "websocket.close", "code": _FAULT})
             self._note(scope, path, status or _HUNG_UP, time.perf_counter() - began)
 
     def _note(self, scope: Scope, path: str, status: int, seconds: float) -> None:
-        self._metrics.count_request(scope["method"], route_template(scope), status, seconds)
+        self._metrics.count_request(_method(scope), route_template(scope), status, seconds)
         caller = scope.get(service.PRINCIPAL)
         log.info(
             "request",
-            method=scope["method"],
+            method=_method(scope),
             path=path,
             status=status,
             ms=round(seconds * 1000, 2),

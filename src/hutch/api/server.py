@@ -16,6 +16,9 @@ KEEP_ALIVE = 75
 """Seconds an idle connection is kept: longer than clients keep theirs (smolmachines' 30), so that none sends into a
 connection that is being closed."""
 
+WEBSOCKET_MESSAGE = 1024 * 1024
+"""Bytes of one message of a client: what is typed or pasted comes in many."""
+
 GRACE = 3
 """Seconds that requests under way get to finish at shutdown."""
 
@@ -84,7 +87,8 @@ def server(app: ASGIApp, on_ready: Callable[[], None] = _nothing, on_end: Callab
             app,
             http="httptools",
             loop="uvloop",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=WEBSOCKET_MESSAGE,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -1,8 +1,11 @@
-"""What every handler holds in its hands: the control plane, the settings, the counters, and who is asking."""
+"""What every handler holds in its hands: the control plane, the settings, the counters, and who is asking.
+
+Of a request or of a WebSocket, which Starlette calls a connection both.
+"""
 
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from hutch.api.metrics import Metrics
 from hutch.control.keys import Principal
@@ -22,13 +25,13 @@ class Service:
     metrics: Metrics
 
 
-def of(request: Request) -> Service:
+def of(request: HTTPConnection) -> Service:
     """The service a request is made of; the dialect's builder put it there."""
     service: Service = request.app.state.service
     return service
 
 
-def principal(request: Request) -> Principal:
+def principal(request: HTTPConnection) -> Principal:
     """Whoever makes the request. Only for routes behind `auth.Authenticate`."""
     caller: Principal = request.scope[PRINCIPAL]
     return caller

@@ -5,7 +5,7 @@ An id as shown is not looked up here: whoever uses it is told if there is none. 
 
 from collections.abc import Callable
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from hutch.api import service
 from hutch.api.smol import parse
@@ -24,19 +24,19 @@ def _meant(text: str, ref: str, find: Callable[[str], str]) -> str:
         return ref
 
 
-def machine(request: Request) -> MachineId:
+def machine(request: HTTPConnection) -> MachineId:
     """The machine of `{id}`."""
     text, caller, machines = request.path_params["id"], service.principal(request), service.of(request).control.machines
     return MachineId(_meant(text, parse.machine_ref(text), lambda ref: machines.find(caller, ref).id))
 
 
-def checkpoint(request: Request, text: str) -> SnapshotId:
+def checkpoint(request: HTTPConnection, text: str) -> SnapshotId:
     """The checkpoint that a path or a body names."""
     caller, snapshots = service.principal(request), service.of(request).control.snapshots
     return SnapshotId(_meant(text, parse.checkpoint_ref(text), lambda ref: snapshots.find(caller, ref).id))
 
 
-def pool(request: Request, text: str) -> PoolId:
+def pool(request: HTTPConnection, text: str) -> PoolId:
     """The pool that a path names."""
     caller, pools = service.principal(request), service.of(request).control.pools
     return PoolId(_meant(text, parse.pool_ref(text), lambda ref: pools.find(caller, ref).pool.id))
