@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +271,21 @@ async def test_a_snapshot_of_a_suspended_copy_can_be_verified_and_adds_no_layer(
     for one in (copy, second):
         assert (await one.run("cat /run/kept")).text == "kept"
     await vms.host.remove_snapshot(fork)
+
+
+async def test_no_other_user_can_read_disks_or_memory(vms: Launcher, home: Path) -> None:
+    machine = await vms.launch()
+    snapshot = await snapshot_of(machine)
+    paths = Paths(home)
+    secret = [paths.state(snapshot).pages, paths.state(snapshot).devices, paths.layer(layers_of(home, machine)[0])]
+    for path in (*secret, *paths.templates.glob("*/memory"), paths.machine(machine.id).journal):
+        with pytest.raises(subprocess.CalledProcessError):
+            subprocess.run(
+                ["setpriv", "--reuid=65000", "--regid=65000", "--clear-groups", "cat", path],
+                check=True,
+                capture_output=True,
+            )
+    assert paths.layer(layers_of(home, machine)[0]).stat().st_mode & 0o077 == 0
 
 
 async def test_two_wakes_a_copy_and_a_delete_at_once(vms: Launcher) -> None:

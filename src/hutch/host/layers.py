@@ -45,6 +45,7 @@ class Layers:
                 shutil.copyfile(blank, path)
             else:
                 await disks.make_layer(path, backing, disk_gib)
+            path.chmod(0o600)
             files.sync(path)  # a journal that survives a power cut is about to name it
             files.sync_directory(path.parent)
             yield layer

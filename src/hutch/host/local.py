@@ -69,8 +69,10 @@ class LocalHost:
     async def open(self) -> list[HostMachine]:
         """Fetch the kernel if need be, choose the accelerator, adopt what runs. Raises `Unsupported`, `DiskFull`."""
         paths = self._paths
-        for directory in (paths.home, paths.machines, paths.templates, paths.layers, paths.states, paths.runs):
-            directory.mkdir(parents=True, exist_ok=True)
+        paths.home.mkdir(parents=True, exist_ok=True)
+        for directory in (paths.machines, paths.templates, paths.layers, paths.states, paths.runs):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o700)  # guests' disks and memory: QEMU gets what it needs as descriptors
         await self._local_images.open()
         self._context = await self._make_context()
         self._context.engine.templates.open()
