@@ -55,6 +55,7 @@ def side_by_side(hutch: service.Service, template: floor.Template, work: Path) -
         ours["restore_to_first_command_ms"].append(milliseconds)
         ours["private_mib"].append(service.private_mib(name, hutch.home))
         hutch.delete(name)
+        service.settle()
     commands_and_files(hutch, template, work, bare, ours)
     return {"floor": bare, "hutch": ours}
 

@@ -40,12 +40,16 @@ def side_by_side(hutch: service.Service, template: floor.Template, work: Path) -
     for _ in range(ROUNDS):
         add(floors, *zip(FORK, bare.fork(template, work, 1), strict=True))
         add(ours, *zip(FORK, fork(hutch), strict=True))
+        service.settle()
         add(floors, (FORK_8, bare.fork(template, work, CHILDREN)[0]))
         add(ours, (FORK_8, fork_many(hutch)))
+        service.settle()
         add(floors, *zip(SUSPEND, bare.suspend_and_wake(template, work), strict=True))
         add(ours, *zip(SUSPEND, suspend_and_wake(hutch), strict=True))
+        service.settle()
         add(floors, (CLAIM, bare.claim(template, work)))
         add(ours, (CLAIM, pool.claim_ms()))
+        service.settle()
     pool.delete()
     for figures in (floors, ours):
         eight, one = figures[FORK_8], figures[FORK[0]]

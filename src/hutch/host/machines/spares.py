@@ -30,8 +30,8 @@ KINDS = 3
 UNUSED = 600.0
 """Seconds after which a kind that nobody asked for is given up."""
 
-DELAY = 0.3
-"""Seconds between a start and the making of the next spare: the start's own commands go first."""
+DELAY = 0.5
+"""Seconds after the last start until the next spare is made: starts and their first commands go first."""
 
 
 @dataclass(eq=False)
@@ -96,13 +96,15 @@ class Spares:
             return
         key = _key(journal.template, journal)
         kind = self._kinds.pop(key, None) or _Kind(journal)
-        kind.used_at, self._kinds[key] = time.monotonic(), kind  # the last used one last
+        kind.used_at = self._used_at = time.monotonic()
+        self._kinds[key] = kind  # the last used one last
         if self._refilling is None or self._refilling.done():
             self._refilling = asyncio.create_task(self._refill(context), name="spares")
 
     async def _refill(self, context: Context) -> None:
         while True:
-            await asyncio.sleep(DELAY)
+            while (wait := self._used_at + DELAY - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
             for key in [*self._kinds][:-KINDS]:
                 self._give_up(self._kinds.pop(key).ready)
             kind = next((kind for kind in reversed(self._kinds.values()) if len(kind.ready) < self._wanted), None)
