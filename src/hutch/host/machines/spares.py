@@ -103,8 +103,9 @@ class Spares:
 
     async def _refill(self, context: Context) -> None:
         while True:
-            while (wait := self._used_at + DELAY - time.monotonic()) > 0:
+            if (wait := self._used_at + DELAY - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
+                continue
             for key in [*self._kinds][:-KINDS]:
                 self._give_up(self._kinds.pop(key).ready)
             kind = next((kind for kind in reversed(self._kinds.values()) if len(kind.ready) < self._wanted), None)
