@@ -16,7 +16,7 @@ from hutch.host.machines import journal
 from hutch.host.machines.journal import Phase
 from hutch.host.paths import Paths
 from hutch.host.qemu import process
-from hutch.model import guest
+from hutch.model import guest, ids
 from machines import Launcher, Machine
 
 Reopen = Callable[[], Awaitable[LocalHost]]
@@ -137,6 +137,43 @@ async def test_many_machines_are_adopted_at_once(vms: Launcher, reopen: Reopen) 
         machine.host = host
     answers = await asyncio.gather(*(machine.run("hostname") for machine in machines))
     assert [answer.text for answer in answers] == [f"m-{machine.id[:6]}" for machine in machines]
+
+
+def as_formerly(paths: Paths, machine: Machine) -> None:
+    """As the former version had it: all in the machine's own directory, and a journal of format 1."""
+    entry = paths.machine(machine.id)
+    told = json.loads(entry.journal.read_text())
+    (layer,) = told.pop("layers")
+    paths.layer(layer).rename(entry.root / "disk.qcow2")
+    for path in paths.run(told.pop("run")).root.iterdir():
+        path.rename(entry.root / path.name)
+    for name in ("disk_gib", "grow", "on_template", "saved"):
+        del told[name]
+    del told["spec"]["mounts"]
+    entry.journal.write_text(json.dumps({**told, "format": 1}))
+
+
+async def test_machines_of_the_former_version_are_taken_over(vms: Launcher, home: Path, reopen: Reopen) -> None:
+    running, stopped = await vms.launch(), await vms.launch()
+    for machine in (running, stopped):
+        await machine.run("echo kept > /file; sync; echo kept > /run/file")
+    pid = running.pid
+    await vms.host.stop(stopped.id, grace=5)
+    await vms.host.close()  # type: ignore[attr-defined]
+    for machine in (running, stopped):
+        as_formerly(Paths(home), machine)
+    again = await reopen()
+    running.host = stopped.host = again
+    assert running.pid == pid
+    assert (await running.run("cat /file /run/file")).text.split() == ["kept", "kept"]
+    await again.start(stopped.id)
+    assert (await stopped.run("cat /file")).text == "kept"
+    await again.suspend(running.id)
+    await again.start(running.id)
+    assert (await running.run("cat /file /run/file")).text.split() == ["kept", "kept"]
+    snapshot = ids.new_snapshot_id()
+    await again.snapshot(running.id, snapshot)
+    assert await again.verify(snapshot) == []
 
 
 async def test_what_an_unreadable_journal_may_need_is_kept(

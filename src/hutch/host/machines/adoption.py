@@ -10,6 +10,7 @@ import structlog
 
 from hutch import settings
 from hutch.host.machines import journal as journals
+from hutch.host.machines import upgrade
 from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
@@ -27,6 +28,7 @@ Owners = dict[MachineId, Owner]
 
 async def take_up(context: Context, host: settings.Host, owners: Owners) -> None:
     """Fill `owners` with every machine there is; processes that no journal tells of are ended."""
+    upgrade.upgrade(context.paths)
     await _end_strays(context, host)
     at_once = asyncio.Semaphore(AT_ONCE)
     await asyncio.gather(*(_safely(context, owners, entry, at_once) for entry in context.paths.machines.iterdir()))

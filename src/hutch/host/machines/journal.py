@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -81,7 +82,13 @@ _adapter = TypeAdapter(Journal)
 def read(path: Path) -> Journal | None:
     """The entry in a file; None if there is none that can be understood."""
     raw = files.read_json(path)
+    return None if raw is None else parse(raw)
+
+
+def parse(raw: dict[str, Any]) -> Journal | None:
+    """The entry in what a file holds."""
+    raw = dict(raw)
     try:
-        return _adapter.validate_python(raw) if raw is not None and raw.pop("format", None) == FORMAT else None
+        return _adapter.validate_python(raw) if raw.pop("format", None) == FORMAT else None
     except ValidationError:
         return None
