@@ -15,6 +15,7 @@ from hutch.control.making import Making
 from hutch.control.pools import Pools
 from hutch.control.processes import Processes
 from hutch.control.snapshots import Snapshots
+from hutch.control.terminals import Terminals
 from hutch.host.interface import Host
 from hutch.store.interface import Store
 
@@ -26,6 +27,7 @@ class ControlPlane:
     keys: Keys
     machines: Machines
     processes: Processes
+    terminals: Terminals
     files: Files
     images: Images
     snapshots: Snapshots
@@ -66,6 +68,7 @@ def assemble(parts: Parts, limits: settings.Machines) -> ControlPlane:
         keys=core.keys,
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
         processes=Processes(core.fleet, core.background, limits),
+        terminals=Terminals(core.fleet, core.background),
         snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
         pools=Pools(core.fleet, making, core.background, store, clock, limits),
         files=Files(core.fleet, limits),
