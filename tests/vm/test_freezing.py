@@ -120,6 +120,44 @@ async def test_a_chain_of_ten_layers_is_flattened_while_the_machine_runs(vms: La
         await vms.host.remove_snapshot(snapshot)
 
 
+@pytest.mark.parametrize("is_paused", [False, True], ids=["running", "paused"])
+async def test_nothing_is_open_any_more_of_layers_that_were_joined(vms: Launcher, home: Path, is_paused: bool) -> None:
+    machine = await vms.launch()
+    if is_paused:
+        await vms.host.pause(machine.id)
+    before = len(opened(machine))
+    for _ in range(flatten.DEPTH):
+        await vms.host.remove_snapshot(await snapshot_of(machine))
+    async with asyncio.timeout(30):
+        while len(layers_of(home, machine)) != 1:
+            await asyncio.sleep(0.1)
+    if is_paused:
+        await vms.host.resume(machine.id)
+    async with asyncio.timeout(5):
+        while len(opened(machine)) > before + 3:  # the set of its layer has one more, and there are its connections
+            await asyncio.sleep(0.1)
+    assert not [path for path in opened(machine) if path.endswith("(deleted)")]
+    assert (await machine.run("echo up")).text == "up"
+
+
+def opened(machine: Machine) -> list[str]:
+    return [os.readlink(path) for path in Path(f"/proc/{machine.pid}/fd").iterdir()]
+
+
+async def test_layers_are_not_joined_without_room_for_it(
+    vms: Launcher, host: LocalHost, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await vms.launch()
+    monkeypatch.setattr(flatten, "MOST", 2)
+    for _ in range(3):
+        await vms.host.remove_snapshot(await snapshot_of(machine))
+        assert len(layers_of(home, machine)) == 2
+    monkeypatch.setattr(host._opened().layers, "size", lambda _: 2**60)
+    with pytest.raises(errors.DiskFull, match="joining disk layers"):
+        await snapshot_of(machine)
+    assert (await machine.run("echo up")).text == "up"
+
+
 def layers_of(home: Path, machine: Machine) -> list[str]:
     return json.loads(Paths(home).machine(machine.id).journal.read_text())["layers"]  # type: ignore[no-any-return]
 

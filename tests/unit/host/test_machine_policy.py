@@ -17,7 +17,7 @@ NOTHING = {
     (P.SUSPENDED, V.SUSPEND),
     *((phase, V.STOP) for phase in AT_REST),
     *((phase, V.DIED) for phase in (*AT_REST, P.SUSPENDED, P.DESTROYING)),
-    *((phase, V.FLATTEN) for phase in Phase if phase is not P.RUNNING),
+    *((phase, V.FLATTEN) for phase in Phase if phase not in (P.RUNNING, P.PAUSED)),
 }
 REFUSED = {
     *((phase, verb) for phase in AT_REST for verb in (V.PAUSE, V.RESUME, V.SUSPEND, V.SNAPSHOT, V.YIELD)),

@@ -2,13 +2,18 @@
 
 import asyncio
 
+from hutch.host import files
 from hutch.host.machines import hardware
+from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal
 from hutch.host.qemu import process, vm
 from hutch.model import errors
 
 DEPTH = 10
 """So many layers over the template's are flattened to one."""
+
+MOST = 40
+"""A machine with so many is not given another one before they are flattened."""
 
 SPEED = 256 * 2**20
 """Bytes a second at most: the machine's own reads and writes go first."""
@@ -17,9 +22,14 @@ LOOK = 0.05
 _JOB, _ENDED = "flatten", "concluded"
 
 
-async def flatten(machine: vm.Vm, journal: Journal) -> None:
-    """Returns when the top layer stands on the template's. Cancelling it leaves a chain that is as good as before."""
-    top = hardware.node(journal.layers[-1])
+async def flatten(context: Context, machine: vm.Vm, journal: Journal) -> None:
+    """Returns when the top layer stands on the template's. Cancelling it leaves a chain that is as good as before.
+
+    `DiskFull` before the host's reserve is touched: machines would die of that.
+    """
+    *below, last = journal.layers
+    top, reserve = hardware.node(last), context.settings.disk_reserve_mib * 2**20
+    files.require_space(context.paths.layers, sum(map(context.layers.size, below)) + reserve, "joining disk layers")
     try:
         await machine.monitor.execute(
             "block-stream", job_id=_JOB, device=top, base_node=hardware.TEMPLATE, speed=SPEED, auto_dismiss=False
@@ -27,6 +37,7 @@ async def flatten(machine: vm.Vm, journal: Journal) -> None:
         job = await _job(machine)
         while job is not None and job["status"] != _ENDED:
             await asyncio.sleep(LOOK)
+            files.require_space(context.paths.layers, reserve, "joining disk layers")
             job = await _job(machine)
     except BaseException:
         await process.to_the_end(cancel(machine))

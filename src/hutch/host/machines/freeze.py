@@ -93,7 +93,7 @@ async def snapshot(
             try:
                 await machine.monitor.execute("blockdev-snapshot", node=hardware.node(old.layers[-1]), overlay=name)
             except errors.HutchError:
-                await machine.monitor.drop_layer(name)
+                await machine.monitor.drop_layers(name)
                 record(old)
                 raise
             frozen = await _copy(machine, mapping, building)
@@ -213,4 +213,4 @@ def _failure(error: OSError) -> errors.HutchError:
 
 async def _go_on(machine: vm.Vm) -> None:
     if not machine.watch.ended.is_set():
-        await machine.monitor.execute("cont")
+        await machine.monitor.go_on()

@@ -160,7 +160,7 @@ class Owner:
         if below and await machine.monitor.top_layer() == hardware.node(below[-1]):
             self._note(replace(self.journal, layers=tuple(below)))
             with contextlib.suppress(errors.MachineFailed):
-                await machine.monitor.drop_layer(hardware.node(top))
+                await machine.monitor.drop_layers(hardware.node(top))
 
     def settle(self, phase: Phase, reason: str | None = None) -> None:
         """Write down what a restart found out about a machine without a process."""
@@ -251,7 +251,7 @@ class Owner:
     async def _resume(self) -> None:
         machine = self._take()
         try:
-            await machine.monitor.execute("cont")
+            await machine.monitor.go_on()
             agent = await machine.connect_agent(AGENT_WAIT)
             await identity.set_clock(agent)
             if self.journal.grow:
@@ -291,6 +291,8 @@ class Owner:
             made = await freeze.of_suspended(context, self.journal, state, self._record, transient)
         else:
             assert self._held is not None
+            if len(self.journal.layers) >= flatten.MOST:
+                await self._flatten()  # in the background it did not come to its end
             made = await freeze.snapshot(context, self.journal, self._held.machine, state, self._record, transient)
         self._flatten_if_deep()
         return made
@@ -358,9 +360,14 @@ class Owner:
             self._requests.put(Verb.FLATTEN, self._flatten)
 
     async def _flatten(self) -> None:
-        await flatten.flatten(self._running().machine, self.journal)
-        self._record(replace(self.journal, layers=self.journal.layers[-1:]))
+        if self._held is None:
+            return
+        *below, top = self.journal.layers
+        machine = self._held.machine
+        await flatten.flatten(self._context, machine, self.journal)
+        self._record(replace(self.journal, layers=(top,)))
         self._context.collect()
+        await machine.monitor.drop_layers(*map(hardware.node, reversed(below)))
 
     def _drop_run(self, run: str | None) -> None:
         """Remove what a former process left."""

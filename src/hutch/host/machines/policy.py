@@ -44,7 +44,7 @@ _NOTHING: dict[Verb, set[Phase]] = {
     Verb.PAUSE: {_P.PAUSED},
     Verb.RESUME: {_P.RUNNING},
     Verb.SUSPEND: {_P.SUSPENDED},
-    Verb.FLATTEN: {phase for phase in Phase if phase is not _P.RUNNING},
+    Verb.FLATTEN: {phase for phase in Phase if phase not in (_P.RUNNING, _P.PAUSED)},
 }
 _REFUSE: dict[Verb, set[Phase]] = {
     Verb.PAUSE: {*_AT_REST, _P.SUSPENDED},

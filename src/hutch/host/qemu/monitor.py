@@ -31,7 +31,8 @@ class Monitor:
         self.disk_failed = asyncio.Event()  # the host could not carry out a write; the guest is stopped
         # Noted as they come and never accepted: a listener keeps what it accepts, and a guest can provoke events.
         client.events.event_filter = self._note
-        self._fdsets = itertools.count(_FDSETS + int(time.monotonic()) * 16)  # not those of a former service
+        self._fdsets = itertools.count(_FDSETS + int(time.monotonic()) * 1024)  # not those of a former service
+        self._spent: list[int] = []
         self._descriptors = descriptors  # the same connection, kept to send file descriptors over
 
     @classmethod
@@ -78,8 +79,7 @@ class Monitor:
                 # Despite its name it does not need Xen; with live=False the source keeps its disks and can go on.
                 await self.execute("xen-save-devices-state", filename=f"/dev/fdset/{number}", live=False)
             finally:
-                with contextlib.suppress(errors.MachineFailed):
-                    await self.execute("remove-fd", fdset_id=number)
+                self._spent.append(number)
             if os.fstat(descriptor).st_size == 0:
                 raise errors.MachineFailed("QEMU saved no device state")
             os.fsync(descriptor)
@@ -141,9 +141,30 @@ class Monitor:
         layer = {"driver": "qcow2", "node-name": name, "file": f"{name}-file", "backing": backing, "discard": "unmap"}
         await self.execute("blockdev-reopen", options=[layer])
 
-    async def drop_layer(self, name: str) -> None:
-        """Close a layer that was not put on the disk."""
-        await self.execute("blockdev-del", node_name=name)
+    async def drop_layers(self, *names: str) -> None:
+        """Close layers that are not under the disk, each before the one it stands on, and the descriptors for them."""
+        nodes = await self.execute("query-named-block-nodes", flat=True)
+        files = {node["node-name"]: node["file"] for node in nodes}
+        for name in names:
+            await self.execute("blockdev-del", node_name=name)
+            with contextlib.suppress(errors.MachineFailed):  # it went with the layer, unless it was there at the start
+                await self.execute("blockdev-del", node_name=f"{name}-file")
+            fdset = files.get(f"{name}-file", "").removeprefix("/dev/fdset/")
+            if fdset.isdigit():
+                self._spent.append(int(fdset))
+        if await self.is_running():
+            await self._close_spent()
+
+    async def go_on(self) -> None:
+        """Let the guest's vCPUs run."""
+        await self.execute("cont")
+        await self._close_spent()
+
+    async def _close_spent(self) -> None:
+        """Have QEMU close descriptors that are of no use any more: it does so only while the guest runs."""
+        while self._spent:
+            with contextlib.suppress(errors.MachineFailed):
+                await self.execute("remove-fd", fdset_id=self._spent.pop())
 
     def _note(self, event: Message) -> bool:
         match event.get("event"):
