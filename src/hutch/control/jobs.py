@@ -6,35 +6,12 @@ A job is a process of the guest's agent, kept; its record is in the store. When 
 
 import builtins
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 
 from hutch.control.commands import Command, Stream
 from hutch.control.keys import Principal
 from hutch.model.ids import MachineId
-
-
-class JobState(StrEnum):
-    """Where a job is."""
-
-    RUNNING = "running"
-    EXITED = "exited"
-    LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job."""
-
-    id: str
-    machine: MachineId
-    command: tuple[str, ...]
-    state: JobState
-    created_at: datetime
-    finished_at: datetime | None = None
-    exit_code: int | None = None  # 143 when it was cancelled, 124 after its time limit
-    stdout_bytes: int = 0
-    stderr_bytes: int = 0
+from hutch.model.jobs import Job as Job
+from hutch.model.jobs import JobState as JobState
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,25 +7,12 @@ the session's directory and variables, and changes neither. A session lives as l
 
 import builtins
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 
 from hutch.control.commands import Chunk, Command, Completed, Started
 from hutch.control.keys import Principal
 from hutch.model.guest import Exit
-from hutch.model.ids import MachineId, SessionId
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One session."""
-
-    id: SessionId
-    machine: MachineId
-    cwd: str | None
-    env: Mapping[str, str]
-    created_at: datetime
-    last_exec_at: datetime | None = None
+from hutch.model.ids import MachineId
+from hutch.model.sessions import Session as Session
 
 
 class Sessions:

@@ -1,19 +1,25 @@
-"""What a tenant, or one machine, has used in a period."""
+"""What a tenant, or one machine, has used in a period; and what it is summed from."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+
+from hutch.model.ids import MachineId, TenantId
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Sums over a period. A running second counts with all vCPUs and all memory the machine was given."""
+    """Sums over a period. A running second counts with all vCPUs and all memory the machine was given.
+
+    A paused second counts with its memory only; on its way from one state to another a machine costs its disk alone.
+    """
 
     uptime_seconds: float = 0.0
     cpu_hours: float = 0.0
     memory_gib_hours: float = 0.0
-    disk_gib_hours: float = 0.0  # allotted, from creation to deletion
+    disk_gib_hours: float = 0.0  # allotted to machines and volumes, from creation to deletion
     machines: int = 0  # that existed in the period
-    execs: int = 0
+    execs: int = 0  # by the minute they ended in
     exec_seconds: float = 0.0
 
 
@@ -24,3 +30,59 @@ class Report:
     start: datetime
     end: datetime
     usage: Usage
+
+
+class Charge(StrEnum):
+    """What an interval is charged for."""
+
+    RUNNING = "running"  # uptime, vCPUs and memory
+    PAUSED = "paused"  # memory
+    DISK = "disk"  # of a machine
+    VOLUME = "volume"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one second of an interval costs."""
+
+    cpus: int = 0
+    memory_mib: int = 0
+    disk_gib: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A time in which something was charged at one rate. An open one goes on; `until` is then its last heartbeat."""
+
+    subject: str  # the id of a machine or volume
+    tenant: TenantId
+    charge: Charge
+    start: datetime
+    until: datetime
+    is_open: bool
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A change of what something is charged for: intervals that end, and others that begin.
+
+    `ended_at` None: they end at their last heartbeat, because nobody saw the true end.
+    """
+
+    subject: str
+    ends: frozenset[Charge]
+    ended_at: datetime | None
+    begins: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecCount:
+    """Execs of one machine that ended within one minute, seen by one run of the service."""
+
+    machine: MachineId
+    tenant: TenantId
+    minute: datetime
+    run: str  # a count replaces what the same run has counted of this minute before: writing it again changes nothing
+    count: int
+    seconds: float

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId
+from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId, VolumeId
+from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Event, Machine, Pool, Snapshot
+from hutch.model.sessions import Session
 from hutch.model.states import State
+from hutch.model.usage import ExecCount, Interval, Turn
+from hutch.model.volumes import Volume
+from hutch.model.webhooks import Delivery, Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,24 @@ class StoredKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A request that is to be done once, under a key of its tenant's choice."""
+
+    tenant: TenantId
+    key: str
+    operation: str
+    body: bytes  # its SHA-256
+    created_at: datetime
+    expected: str | None = None  # the ids of what it is about to make
+    result: str | None = None  # the ids of what it has made: it is done
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
-    """Everything that lives. `machines` (all but the destroyed ones), `snapshots` and `pools` are oldest first.
+    """Everything that lives, oldest first; of the machines all but the destroyed ones.
 
     `is_new` is True when this database has never had a machine and has no pool: one that was made a moment ago, or the
-    wrong one.
+    wrong one. `attempts` are those without a result.
     """
 
     cluster: str
@@ -39,56 +57,36 @@ class Recorded:
     machines: Sequence[Machine]
     snapshots: Sequence[Snapshot]
     pools: Sequence[Pool]
+    volumes: Sequence[Volume]
+    sessions: Sequence[Session]
+    webhooks: Sequence[Webhook]
+    attempts: Sequence[Attempt]
     is_new: bool
 
 
-class Store(Protocol):
-    """The record of what should be."""
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What is older than this is forgotten; None: nothing is."""
 
-    async def open(self) -> None:
-        """Connect, and bring the schema up to date."""
+    events: datetime | None = None
+    deliveries: datetime | None = None  # those that are delivered or given up
+    attempts: datetime | None = None
 
-    async def close(self) -> None:
-        """Disconnect; no error if not open."""
 
-    async def ping(self) -> None:
-        """Raise unless the database answers."""
-
-    async def load(self) -> Recorded:
-        """Everything that lives."""
+class TenantRecords(Protocol):
+    """Tenants, their keys, and what they have besides machines."""
 
     async def add_tenant(self, tenant: Tenant) -> None:
         """`Conflict` for a name that is taken."""
+
+    async def save_tenant(self, tenant: Tenant) -> None:
+        """Replace the record of a tenant; nothing if there is none."""
 
     async def add_key(self, stored: StoredKey) -> None:
         """Keep a key of a tenant that is there."""
 
     async def remove_key(self, key: KeyId) -> None:
         """No error if it is not there."""
-
-    async def add_machine(self, machine: Machine, event: Event) -> None:
-        """`Conflict` for a name that a living machine of the tenant has."""
-
-    async def add_machines(self, made: Sequence[tuple[Machine, Event]]) -> None:
-        """Several at once, all or none: each as in `add_machine`."""
-
-    async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
-        """Replace the record of a machine. `Conflict` unless its state in the store is `was`."""
-
-    async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]]) -> None:
-        """Several at once, all or none: each as in `save_machine`."""
-
-    async def add_event(self, event: Event) -> None:
-        """Something happened to a machine without changing its record."""
-
-    async def touch(self, machines: Mapping[MachineId, datetime], keys: Mapping[KeyId, datetime]) -> None:
-        """When these were last used. Whatever is gone meanwhile is passed over."""
-
-    async def get_machine(self, machine: MachineId) -> Machine | None:
-        """Also a destroyed one."""
-
-    async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
-        """The last `limit` of them, oldest first, in the order they were added."""
 
     async def add_snapshot(self, snapshot: Snapshot) -> None:
         """`Conflict` for a name that another snapshot of the tenant has."""
@@ -104,3 +102,145 @@ class Store(Protocol):
 
     async def remove_pool(self, pool: PoolId) -> None:
         """No error if it is not there."""
+
+    async def add_volume(self, volume: Volume, turn: Turn) -> None:
+        """`Conflict` for a name that another volume of the tenant has."""
+
+    async def remove_volume(self, volume: VolumeId, turn: Turn) -> None:
+        """No error if it is not there."""
+
+
+class MachineRecords(Protocol):
+    """Machines and what happened to them."""
+
+    async def add_machine(self, machine: Machine, event: Event) -> None:
+        """`Conflict` for a name that a living machine of the tenant has."""
+
+    async def add_machines(self, made: Sequence[tuple[Machine, Event]]) -> None:
+        """Several at once, all or none: each as in `add_machine`."""
+
+    async def save_machine(self, machine: Machine, was: State, event: Event, turn: Turn | None = None) -> None:
+        """Replace the record of a machine. `Conflict` unless its state in the store is `was`.
+
+        `turn`: what changes of its usage with it. The sessions and jobs of one that is destroyed go too.
+        """
+
+    async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]], turns: Sequence[Turn] = ()) -> None:
+        """Several at once, all or none: each as in `save_machine`."""
+
+    async def get_machine(self, machine: MachineId) -> Machine | None:
+        """Also a destroyed one."""
+
+    async def add_event(self, event: Event) -> None:
+        """Something happened to a machine without changing its record."""
+
+    async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
+        """The last `limit` of them, oldest first, in the order they were added."""
+
+
+class WorkRecords(Protocol):
+    """Sessions and jobs: they go with their machine."""
+
+    async def add_session(self, session: Session) -> None:
+        """`Conflict` for an id that another session of the machine has."""
+
+    async def save_session(self, session: Session) -> None:
+        """Replace its record; nothing if it is gone."""
+
+    async def remove_session(self, session: Session) -> None:
+        """No error if it is not there."""
+
+    async def add_job(self, job: Job) -> None:
+        """Keep a new one."""
+
+    async def save_job(self, job: Job) -> None:
+        """Replace its record; nothing if it is gone."""
+
+    async def get_job(self, machine: MachineId, job: str) -> Job | None:
+        """One of a machine's."""
+
+    async def list_jobs(self, machine: MachineId, limit: int) -> Sequence[Job]:
+        """The last `limit` of a machine, newest first."""
+
+    async def list_running_jobs(self) -> Sequence[Job]:
+        """Those of all machines that were running when they were last seen, oldest first."""
+
+
+class WebhookRecords(Protocol):
+    """Webhooks and their deliveries."""
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        """Keep a new one."""
+
+    async def remove_webhook(self, webhook: str) -> None:
+        """With its deliveries; no error if it is not there."""
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        """Keep a new one; nothing if its webhook is gone."""
+
+    async def save_delivery(self, delivery: Delivery) -> None:
+        """Replace its record; nothing if it is gone."""
+
+    async def get_delivery(self, delivery: str) -> Delivery | None:
+        """By id."""
+
+    async def due_deliveries(self, now: datetime, limit: int) -> Sequence[Delivery]:
+        """Those whose next attempt is due, the one longest due first."""
+
+    async def list_deliveries(self, webhook: str, limit: int) -> Sequence[Delivery]:
+        """The last `limit` of a webhook, newest first."""
+
+
+class UsageRecords(Protocol):
+    """What was used. Intervals begin and end with the change of a record, in the same transaction."""
+
+    async def beat(self, at: datetime, execs: Sequence[ExecCount]) -> None:
+        """Every open interval goes on at least until `at`. Each count replaces that of the same minute and run."""
+
+    async def list_intervals(
+        self, start: datetime, end: datetime, tenant: TenantId | None = None, subject: str | None = None
+    ) -> Sequence[Interval]:
+        """Those that are open or end after `start`, and begin before `end`; of a tenant, of a machine, or of both."""
+
+    async def list_execs(
+        self, start: datetime, end: datetime, tenant: TenantId | None = None, subject: str | None = None
+    ) -> Sequence[ExecCount]:
+        """Of the minutes from `start` (inclusive) to `end` (exclusive)."""
+
+
+class AttemptRecords(Protocol):
+    """Requests that are to be done once."""
+
+    async def add_attempt(self, attempt: Attempt) -> None:
+        """`Conflict` for a key that the tenant has used."""
+
+    async def save_attempt(self, attempt: Attempt) -> None:
+        """Replace its record; nothing if it is gone."""
+
+    async def get_attempt(self, tenant: TenantId, key: str) -> Attempt | None:
+        """By the tenant's key."""
+
+    async def remove_attempt(self, tenant: TenantId, key: str) -> None:
+        """No error if it is not there."""
+
+
+class Store(TenantRecords, MachineRecords, WorkRecords, WebhookRecords, UsageRecords, AttemptRecords, Protocol):
+    """The record of what should be."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date."""
+
+    async def close(self) -> None:
+        """Disconnect; no error if not open."""
+
+    async def ping(self) -> None:
+        """Raise unless the database answers."""
+
+    async def load(self) -> Recorded:
+        """Everything that lives."""
+
+    async def touch(self, machines: Mapping[MachineId, datetime], keys: Mapping[KeyId, datetime]) -> None:
+        """When these were last used. Whatever is gone meanwhile is passed over."""
+
+    async def prune(self, horizon: Horizon) -> None:
+        """Forget what is old."""

@@ -1,21 +1,28 @@
 """The store as dictionaries: for tests that are not about the database. Nothing survives it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from hutch.model import errors, ids
-from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId
+from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId, VolumeId
 from hutch.model.keys import Tenant
 from hutch.model.machine import Event, Machine, Pool, Snapshot
 from hutch.model.states import State
-from hutch.store.interface import Recorded, StoredKey
+from hutch.model.usage import Turn
+from hutch.model.volumes import Volume
+from hutch.store.interface import Horizon, Recorded, StoredKey
+from hutch.store.memory_usage import MemoryUsage
+from hutch.store.memory_work import MemoryWork
 
 
-class MemoryStore:
+class MemoryStore(MemoryWork, MemoryUsage):
     """Keeps its content across `close` and `open`, so that a test can restart a service on it."""
 
     def __init__(self) -> None:
+        MemoryWork.__init__(self)
+        MemoryUsage.__init__(self)
         self._cluster = ids.random_id()
         self._tenants: dict[TenantId, Tenant] = {}
         self._keys: dict[KeyId, StoredKey] = {}
@@ -24,6 +31,7 @@ class MemoryStore:
         self._events: dict[MachineId, list[Event]] = {}
         self._snapshots: dict[SnapshotId, Snapshot] = {}
         self._pools: dict[PoolId, Pool] = {}
+        self._volumes: dict[VolumeId, Volume] = {}
 
     async def open(self) -> None:
         pass
@@ -38,12 +46,16 @@ class MemoryStore:
         living = [machine for machine in self._machines.values() if machine.state is not State.DESTROYED]
         living.sort(key=lambda machine: machine.created_at)
         return Recorded(
-            self._cluster,
-            list(self._tenants.values()),
-            list(self._keys.values()),
-            living,
-            sorted(self._snapshots.values(), key=lambda snapshot: snapshot.created_at),
-            sorted(self._pools.values(), key=lambda pool: pool.created_at),
+            cluster=self._cluster,
+            tenants=list(self._tenants.values()),
+            keys=list(self._keys.values()),
+            machines=living,
+            snapshots=sorted(self._snapshots.values(), key=lambda snapshot: snapshot.created_at),
+            pools=sorted(self._pools.values(), key=lambda pool: pool.created_at),
+            volumes=sorted(self._volumes.values(), key=lambda volume: volume.created_at),
+            sessions=sorted(self._sessions.values(), key=lambda session: session.created_at),
+            webhooks=sorted(self._webhooks.values(), key=lambda webhook: webhook.created_at),
+            attempts=[attempt for attempt in self._attempts.values() if attempt.result is None],
             is_new=not self._machines and not self._pools,
         )
 
@@ -51,6 +63,10 @@ class MemoryStore:
         if any(tenant.name == other.name for other in self._tenants.values()):
             raise errors.Conflict(f"there is already a tenant named {tenant.name}")
         self._tenants[tenant.id] = tenant
+
+    async def save_tenant(self, tenant: Tenant) -> None:
+        if tenant.id in self._tenants:
+            self._tenants[tenant.id] = tenant
 
     async def add_key(self, stored: StoredKey) -> None:
         if stored.key.tenant not in self._tenants:
@@ -74,10 +90,10 @@ class MemoryStore:
             self._machines[machine.id] = machine
             self._events[machine.id] = [event]
 
-    async def save_machine(self, machine: Machine, was: State, event: Event) -> None:
-        await self.save_machines([(machine, was, event)])
+    async def save_machine(self, machine: Machine, was: State, event: Event, turn: Turn | None = None) -> None:
+        await self.save_machines([(machine, was, event)], [] if turn is None else [turn])
 
-    async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]]) -> None:
+    async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]], turns: Sequence[Turn] = ()) -> None:
         for machine, was, _ in changes:
             current = self._machines.get(machine.id)
             if current is None or current.state is not was:
@@ -85,8 +101,11 @@ class MemoryStore:
         for machine, _, event in changes:
             if machine.state is State.DESTROYED:
                 self._names.discard((machine.tenant, machine.name))
+                self._forget_work(machine.id)
             self._machines[machine.id] = machine
             self._events[machine.id].append(event)
+        for turn in turns:
+            self._take_turn(turn)
 
     async def add_event(self, event: Event) -> None:
         self._events[event.machine].append(event)
@@ -107,8 +126,7 @@ class MemoryStore:
         return self._events.get(machine, [])[-limit:]
 
     async def add_snapshot(self, snapshot: Snapshot) -> None:
-        if any((snapshot.tenant, snapshot.name) == (other.tenant, other.name) for other in self._snapshots.values()):
-            raise errors.Conflict(f"there is already a snapshot named {snapshot.name}")
+        _check_name("snapshot", snapshot, self._snapshots.values())
         self._snapshots[snapshot.id] = snapshot
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
@@ -119,9 +137,35 @@ class MemoryStore:
         self._snapshots.pop(snapshot, None)
 
     async def add_pool(self, pool: Pool) -> None:
-        if any((pool.tenant, pool.name) == (other.tenant, other.name) for other in self._pools.values()):
-            raise errors.Conflict(f"there is already a pool named {pool.name}")
+        _check_name("pool", pool, self._pools.values())
         self._pools[pool.id] = pool
 
     async def remove_pool(self, pool: PoolId) -> None:
         self._pools.pop(pool, None)
+
+    async def add_volume(self, volume: Volume, turn: Turn) -> None:
+        _check_name("volume", volume, self._volumes.values())
+        self._volumes[volume.id] = volume
+        self._take_turn(turn)
+
+    async def remove_volume(self, volume: VolumeId, turn: Turn) -> None:
+        self._volumes.pop(volume, None)
+        self._take_turn(turn)
+
+    async def prune(self, horizon: Horizon) -> None:
+        if horizon.events is not None:
+            for machine, events in self._events.items():
+                self._events[machine] = [event for event in events if event.created_at >= horizon.events]
+        self._prune_work(horizon)
+
+
+class _Named(Protocol):
+    @property
+    def tenant(self) -> TenantId: ...
+    @property
+    def name(self) -> str: ...
+
+
+def _check_name(what: str, new: _Named, others: Iterable[_Named]) -> None:
+    if any((new.tenant, new.name) == (other.tenant, other.name) for other in others):
+        raise errors.Conflict(f"there is already a {what} named {new.name}")

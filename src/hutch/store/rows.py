@@ -1,16 +1,49 @@
 """Nouns to rows and back. Pydantic carries what is JSON: a field added later with a default reads old rows."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
+from hutch.model.sessions import Session
 from hutch.model.states import State
-from hutch.store.interface import StoredKey
+from hutch.model.usage import Charge, ExecCount, Interval, Rate
+from hutch.model.volumes import Volume
+from hutch.model.webhooks import Delivery, Webhook
+from hutch.store.interface import Attempt, StoredKey
 
 Row = Mapping[str, Any]
+
+T = TypeVar("T")
+
+
+class Plain(Generic[T]):
+    """A noun whose fields are exactly the columns of its table."""
+
+    def __init__(self, noun: type[T]) -> None:
+        self._adapter = TypeAdapter(noun)
+
+    def write(self, it: T) -> dict[str, Any]:
+        """All columns."""
+        row: dict[str, Any] = self._adapter.dump_python(it)
+        return row
+
+    def read(self, row: Row) -> T:
+        """From its columns; others (a position) are passed over."""
+        return self._adapter.validate_python(dict(row))
+
+
+tenants = Plain(Tenant)
+volumes = Plain(Volume)
+sessions = Plain(Session)
+jobs = Plain(Job)
+webhooks = Plain(Webhook)
+deliveries = Plain(Delivery)
+execs = Plain(ExecCount)
+attempts = Plain(Attempt)
 
 _spec = TypeAdapter(MachineSpec)
 _timers = TypeAdapter(Timers)
@@ -36,6 +69,7 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "parent": machine.parent,
         "snapshot": machine.snapshot,
         "suspended_at": machine.suspended_at,
+        "metadata": dict(machine.metadata),
     }
 
 
@@ -61,22 +95,13 @@ def from_event(event: Event) -> dict[str, Any]:
         "level": event.level.value,
         "message": event.message,
         "created_at": event.created_at,
+        "kind": event.kind,
     }
 
 
 def to_event(row: Row) -> Event:
     """From all columns of `events`."""
-    return Event(row["id"], row["machine"], Level(row["level"]), row["message"], row["created_at"])
-
-
-def from_tenant(tenant: Tenant) -> dict[str, Any]:
-    """All columns of `tenants`."""
-    return {"id": tenant.id, "name": tenant.name, "created_at": tenant.created_at}
-
-
-def to_tenant(row: Row) -> Tenant:
-    """From all columns of `tenants`."""
-    return Tenant(**row)
+    return Event(row["id"], row["machine"], Level(row["level"]), row["message"], row["created_at"], row["kind"])
 
 
 def from_key(stored: StoredKey) -> dict[str, Any]:
@@ -147,4 +172,33 @@ def to_pool(row: Row) -> Pool:
             "spec": _spec.validate_python(columns["spec"]),
             "warm_up": None if warm_up is None else tuple(warm_up),
         }
+    )
+
+
+def from_interval(interval: Interval) -> dict[str, Any]:
+    """All columns of `intervals` but the position, which the database gives."""
+    rate = interval.rate
+    return {
+        "subject": interval.subject,
+        "tenant": interval.tenant,
+        "charge": interval.charge.value,
+        "start": interval.start,
+        "until": interval.until,
+        "is_open": interval.is_open,
+        "cpus": rate.cpus,
+        "memory_mib": rate.memory_mib,
+        "disk_gib": rate.disk_gib,
+    }
+
+
+def to_interval(row: Row) -> Interval:
+    """From all columns of `intervals`."""
+    return Interval(
+        row["subject"],
+        row["tenant"],
+        Charge(row["charge"]),
+        row["start"],
+        row["until"],
+        row["is_open"],
+        Rate(row["cpus"], row["memory_mib"], row["disk_gib"]),
     )

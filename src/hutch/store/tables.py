@@ -47,6 +47,8 @@ tenants = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("name", sa.String(255), nullable=False, unique=True),
     sa.Column("created_at", Moment, nullable=False),
+    sa.Column("is_suspended", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("limits", sa.JSON, nullable=False, server_default="{}"),
 )
 
 keys = sa.Table(
@@ -83,6 +85,7 @@ machines = sa.Table(
     sa.Column("parent", sa.String(64)),  # may be gone, as may the snapshot: no foreign keys
     sa.Column("snapshot", sa.String(64)),
     sa.Column("suspended_at", Moment),
+    sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"),
 )
 
 _living = machines.c.state != State.DESTROYED.value
@@ -103,7 +106,8 @@ events = sa.Table(
     sa.Column("machine", sa.ForeignKey(machines.c.id), nullable=False),
     sa.Column("level", sa.String(16), nullable=False),
     sa.Column("message", sa.Text, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("created_at", Moment, nullable=False, index=True),
+    sa.Column("kind", sa.String(64), nullable=False, server_default="machine.noted"),
     sa.Index("ix_events_machine_position", "machine", "position"),
 )
 
@@ -134,4 +138,123 @@ pools = sa.Table(
     sa.Column("warm_up", sa.JSON),
     sa.Column("created_at", Moment, nullable=False),
     sa.UniqueConstraint("tenant", "name", name="uq_pools_tenant_name"),
+)
+
+volumes = sa.Table(
+    "volumes",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("size_gib", sa.Integer, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.UniqueConstraint("tenant", "name", name="uq_volumes_tenant_name"),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("machine", sa.ForeignKey(machines.c.id), primary_key=True),
+    sa.Column("id", sa.String(255), primary_key=True),
+    sa.Column("cwd", sa.Text),
+    sa.Column("env", sa.JSON, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("last_exec_at", Moment),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("machine", sa.ForeignKey(machines.c.id), nullable=False),
+    sa.Column("command", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("finished_at", Moment),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("stdout_bytes", sa.BigInteger, nullable=False),
+    sa.Column("stderr_bytes", sa.BigInteger, nullable=False),
+    sa.Index("ix_jobs_machine_position", "machine", "position"),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),  # itself, not a hash: every delivery is signed with it
+    sa.Column("kinds", sa.JSON, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("is_enabled", sa.Boolean, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("webhook", sa.ForeignKey(webhooks.c.id), nullable=False),
+    sa.Column("event", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("created_at", Moment, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_attempt_at", Moment, index=True),
+    sa.Column("delivered_at", Moment),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.Text),
+    sa.Index("ix_deliveries_webhook_position", "webhook", "position"),
+)
+
+intervals = sa.Table(
+    "intervals",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("subject", sa.String(64), nullable=False),  # a machine or a volume
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
+    sa.Column("charge", sa.String(16), nullable=False),
+    sa.Column("start", Moment, nullable=False),
+    sa.Column("until", Moment, nullable=False),
+    sa.Column("is_open", sa.Boolean, nullable=False),
+    sa.Column("cpus", sa.Integer, nullable=False),
+    sa.Column("memory_mib", sa.Integer, nullable=False),
+    sa.Column("disk_gib", sa.Integer, nullable=False),
+    sa.Index("ix_intervals_tenant_until", "tenant", "until"),
+    sa.Index("ix_intervals_subject", "subject"),
+)
+
+open_intervals = sa.Index(
+    "uq_intervals_open",
+    intervals.c.subject,
+    intervals.c.charge,
+    unique=True,
+    sqlite_where=intervals.c.is_open.is_(sa.true()),
+    postgresql_where=intervals.c.is_open.is_(sa.true()),
+)
+
+execs = sa.Table(
+    "execs",
+    metadata,
+    sa.Column("machine", sa.String(64), primary_key=True),
+    sa.Column("minute", Moment, primary_key=True),
+    sa.Column("run", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Index("ix_execs_tenant_minute", "tenant", "minute"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("operation", sa.String(255), nullable=False),
+    sa.Column("body", sa.LargeBinary(32), nullable=False),
+    sa.Column("created_at", Moment, nullable=False, index=True),
+    sa.Column("expected", sa.Text),
+    sa.Column("result", sa.Text),
 )

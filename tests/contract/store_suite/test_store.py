@@ -1,70 +1,20 @@
 """What every store does, held against the fake and against SQLite."""
 
 import dataclasses
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 
-from hutch.model import errors, ids
+from contract.store_suite.nouns import NOW, OURS, THEIRS, a_key, a_machine, a_snapshot, an_event
+from hutch.model import errors
 from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId
-from hutch.model.keys import ApiKey, Tenant
+from hutch.model.keys import Tenant
 from hutch.model.machine import (
-    Event,
-    ImageRef,
-    Level,
-    Machine,
-    MachineSpec,
-    NetworkMode,
-    NetworkPolicy,
     Persistence,
     Pool,
-    Resources,
-    Snapshot,
-    Timers,
 )
 from hutch.model.states import State
-from hutch.store.database import Database
 from hutch.store.interface import Store, StoredKey
-from hutch.store.memory import MemoryStore
-
-NOW = datetime(2026, 3, 4, 5, 6, 7, 891234, UTC)
-OURS = Tenant(TenantId("ours"), "ours", NOW)
-THEIRS = Tenant(TenantId("theirs"), "theirs", NOW)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else Database(f"sqlite+aiosqlite:///{tmp_path}/hutch.db")
-    await store.open()
-    await store.add_tenant(OURS)
-    await store.add_tenant(THEIRS)
-    yield store
-    await store.close()
-
-
-def a_machine(name: str = "web", tenant: Tenant = OURS, state: State = State.CREATING) -> Machine:
-    spec = MachineSpec(
-        ImageRef("alpine", "sha256:1"),
-        Resources(1, 512, 20),
-        hostname=name,
-        network=NetworkPolicy(NetworkMode.ALLOW, cidrs=("10.0.0.0/8",)),
-        env={"A": "ä"},
-        command=("sleep", "1"),
-    )
-    return Machine(
-        ids.new_machine_id(), tenant.id, name, spec, state, NOW, NOW, labels={"k": "v"}, timers=Timers(idle=9)
-    )
-
-
-def an_event(machine: Machine, message: str = "made") -> Event:
-    return Event(ids.random_id(), machine.id, Level.INFO, message, NOW)
-
-
-def a_key(id: str = "k1") -> StoredKey:
-    key = ApiKey(KeyId(id), OURS.id, "smk", frozenset({"admin"}), "mine", NOW, expires_at=NOW + timedelta(days=1))
-    return StoredKey(key, id.encode().ljust(32))
 
 
 async def test_a_machine_comes_back_as_it_was(store: Store) -> None:
@@ -218,11 +168,6 @@ async def test_several_machines_are_replaced_at_once_or_none(store: Store) -> No
     await store.save_machines([(machine, State.CREATING, an_event(machine, "on")) for machine in running])
     assert list((await store.load()).machines) == running
     assert [len(await store.list_events(machine.id, 9)) for machine in machines] == [2, 2]
-
-
-def a_snapshot(name: str = "before", tenant: Tenant = OURS) -> Snapshot:
-    machine = a_machine()
-    return Snapshot(ids.new_snapshot_id(), tenant.id, name, machine.id, machine.spec, NOW, size=2**40)
 
 
 async def test_a_snapshot_comes_back_until_it_is_removed(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from hutch.model import errors
+from hutch.model.keys import Limits
 from hutch.model.machine import Persistence, Timers
 from hutch.store import migrations, tables
 from hutch.store.database import Database
@@ -136,3 +138,30 @@ async def test_a_database_of_the_first_version_is_carried_over(tmp_path: Path) -
     assert machines["kept"].persistence is Persistence.PERSISTENT
     assert machines["gone"].timers == Timers(idle=9, lifetime=99)
     assert machines["kept"].timers == Timers()
+
+
+async def test_the_usage_of_machines_that_were_there_before_begins_with_what_is_known_of_them(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/hutch.db")
+    with engine.begin() as connection:
+        migrations.upgrade(connection, "0002")
+        connection.exec_driver_sql("INSERT INTO tenants VALUES ('t', 't', '2026-01-01 00:00:00')")
+        for state in ("running", "paused", "stopped", "destroyed"):
+            connection.exec_driver_sql(
+                "INSERT INTO machines (id, tenant, name, state, spec, labels, timers, created_at, updated_at, ready_at)"
+                " VALUES (?, 't', ?, ?, ?, '{}', '{}', '2026-01-01', '2026-01-03', '2026-01-02')",
+                (state, state, state, SPEC),
+            )
+    engine.dispose()
+    store = Database(url(tmp_path))
+    await store.open()
+    (tenant,) = (await store.load()).tenants
+    found = await store.list_intervals(tenant.created_at, tenant.created_at + timedelta(days=9), tenant.id)
+    await store.close()
+    assert (tenant.is_suspended, tenant.limits) == (False, Limits())
+    assert {(it.subject, it.charge.value, it.start.day) for it in found} == {
+        ("running", "disk", 1),
+        ("running", "running", 2),
+        ("paused", "disk", 1),
+        ("paused", "paused", 3),
+        ("stopped", "disk", 1),
+    }

@@ -1,0 +1,106 @@
+"""Of the store as dictionaries: sessions, jobs, webhooks, and requests that are done once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from hutch.model import errors
+from hutch.model.ids import MachineId, SessionId, TenantId
+from hutch.model.jobs import Job, JobState
+from hutch.model.sessions import Session
+from hutch.model.webhooks import Delivery, Webhook
+from hutch.store.interface import Attempt, Horizon
+
+
+class MemoryWork:
+    """As `interface.WorkRecords`, `WebhookRecords` and `AttemptRecords`."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[tuple[MachineId, SessionId], Session] = {}
+        self._jobs: dict[str, Job] = {}
+        self._webhooks: dict[str, Webhook] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._attempts: dict[tuple[TenantId, str], Attempt] = {}
+
+    async def add_session(self, session: Session) -> None:
+        if (session.machine, session.id) in self._sessions:
+            raise errors.Conflict(f"there is already a session {session.id}")
+        self._sessions[session.machine, session.id] = session
+
+    async def save_session(self, session: Session) -> None:
+        if (session.machine, session.id) in self._sessions:
+            self._sessions[session.machine, session.id] = session
+
+    async def remove_session(self, session: Session) -> None:
+        self._sessions.pop((session.machine, session.id), None)
+
+    async def add_job(self, job: Job) -> None:
+        self._jobs[job.id] = job
+
+    async def save_job(self, job: Job) -> None:
+        if job.id in self._jobs:
+            self._jobs[job.id] = job
+
+    async def get_job(self, machine: MachineId, job: str) -> Job | None:
+        found = self._jobs.get(job)
+        return found if found is not None and found.machine == machine else None
+
+    async def list_jobs(self, machine: MachineId, limit: int) -> Sequence[Job]:
+        return [job for job in reversed(self._jobs.values()) if job.machine == machine][:limit]
+
+    async def list_running_jobs(self) -> Sequence[Job]:
+        return [job for job in self._jobs.values() if job.state is JobState.RUNNING]
+
+    def _forget_work(self, machine: MachineId) -> None:
+        self._sessions = {key: session for key, session in self._sessions.items() if session.machine != machine}
+        self._jobs = {id: job for id, job in self._jobs.items() if job.machine != machine}
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        self._webhooks[webhook.id] = webhook
+
+    async def remove_webhook(self, webhook: str) -> None:
+        self._webhooks.pop(webhook, None)
+        self._deliveries = {id: it for id, it in self._deliveries.items() if it.webhook != webhook}
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        if delivery.webhook in self._webhooks:
+            self._deliveries[delivery.id] = delivery
+
+    async def save_delivery(self, delivery: Delivery) -> None:
+        if delivery.id in self._deliveries:
+            self._deliveries[delivery.id] = delivery
+
+    async def get_delivery(self, delivery: str) -> Delivery | None:
+        return self._deliveries.get(delivery)
+
+    async def due_deliveries(self, now: datetime, limit: int) -> Sequence[Delivery]:
+        due = [(it.next_attempt_at, it) for it in self._deliveries.values() if it.next_attempt_at is not None]
+        first = sorted((pair for pair in due if pair[0] <= now), key=lambda pair: pair[0])
+        return [delivery for _, delivery in first[:limit]]
+
+    async def list_deliveries(self, webhook: str, limit: int) -> Sequence[Delivery]:
+        return [it for it in reversed(self._deliveries.values()) if it.webhook == webhook][:limit]
+
+    async def add_attempt(self, attempt: Attempt) -> None:
+        if (attempt.tenant, attempt.key) in self._attempts:
+            raise errors.Conflict(f"the key {attempt.key} was used before")
+        self._attempts[attempt.tenant, attempt.key] = attempt
+
+    async def save_attempt(self, attempt: Attempt) -> None:
+        if (attempt.tenant, attempt.key) in self._attempts:
+            self._attempts[attempt.tenant, attempt.key] = attempt
+
+    async def get_attempt(self, tenant: TenantId, key: str) -> Attempt | None:
+        return self._attempts.get((tenant, key))
+
+    async def remove_attempt(self, tenant: TenantId, key: str) -> None:
+        self._attempts.pop((tenant, key), None)
+
+    def _prune_work(self, horizon: Horizon) -> None:
+        if horizon.deliveries is not None:
+            self._deliveries = {
+                id: it
+                for id, it in self._deliveries.items()
+                if it.created_at >= horizon.deliveries or it.next_attempt_at is not None
+            }
+        if horizon.attempts is not None:
+            self._attempts = {key: it for key, it in self._attempts.items() if it.created_at >= horizon.attempts}

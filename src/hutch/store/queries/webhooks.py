@@ -1,0 +1,48 @@
+"""Webhooks and their deliveries."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from hutch.model import errors
+from hutch.model.webhooks import Delivery, Webhook
+from hutch.store import rows
+from hutch.store.connection import Connected
+from hutch.store.tables import deliveries, webhooks
+
+
+class WebhookQueries(Connected):
+    """As `interface.WebhookRecords`."""
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        await self._insert(webhooks, rows.webhooks.write(webhook), f"there is no tenant {webhook.tenant}")
+
+    async def remove_webhook(self, webhook: str) -> None:
+        await self._do(
+            sa.delete(deliveries).where(deliveries.c.webhook == webhook),
+            sa.delete(webhooks).where(webhooks.c.id == webhook),
+        )
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        with contextlib.suppress(errors.Conflict):
+            await self._insert(deliveries, rows.deliveries.write(delivery), f"there is no webhook {delivery.webhook}")
+
+    async def save_delivery(self, delivery: Delivery) -> None:
+        known = deliveries.c.id == delivery.id
+        await self._do(sa.update(deliveries).where(known).values(rows.deliveries.write(delivery)))
+
+    async def get_delivery(self, delivery: str) -> Delivery | None:
+        found = await self._find(sa.select(deliveries).where(deliveries.c.id == delivery))
+        return rows.deliveries.read(found[0]) if found else None
+
+    async def due_deliveries(self, now: datetime, limit: int) -> Sequence[Delivery]:
+        due = sa.select(deliveries).where(deliveries.c.next_attempt_at <= now)
+        first = due.order_by(deliveries.c.next_attempt_at, deliveries.c.position).limit(limit)
+        return [rows.deliveries.read(row) for row in await self._find(first)]
+
+    async def list_deliveries(self, webhook: str, limit: int) -> Sequence[Delivery]:
+        its = sa.select(deliveries).where(deliveries.c.webhook == webhook)
+        last = its.order_by(deliveries.c.position.desc()).limit(limit)
+        return [rows.deliveries.read(row) for row in await self._find(last)]

@@ -1,0 +1,142 @@
+"""Usage, limits and volumes, as every store keeps them."""
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+
+from contract.store_suite.nouns import NOW, OURS, THEIRS, a_beginning, a_machine, an_event, an_interval
+from hutch.model import errors
+from hutch.model.ids import MachineId, VolumeId
+from hutch.model.keys import Limits
+from hutch.model.machine import Event, Machine
+from hutch.model.states import State
+from hutch.model.usage import Charge, ExecCount, Turn
+from hutch.model.volumes import Mount, Volume
+from hutch.store.interface import Store
+
+HOUR = timedelta(hours=1)
+
+
+async def run(store: Store) -> Machine:
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine))
+    running = dataclasses.replace(machine, state=State.RUNNING)
+    await store.save_machine(running, State.CREATING, an_event(machine), a_beginning(machine.id))
+    return running
+
+
+async def end(store: Store, machine: Machine, turn: Turn) -> None:
+    await store.save_machine(dataclasses.replace(machine, state=State.STOPPED), State.RUNNING, an_event(machine), turn)
+
+
+async def test_an_interval_begins_with_a_transition_and_ends_with_another(store: Store) -> None:
+    machine = await run(store)
+    assert list(await store.list_intervals(NOW, NOW + HOUR)) == [an_interval(machine.id)]
+    await end(store, machine, Turn(machine.id, frozenset({Charge.RUNNING}), NOW + HOUR, ()))
+    ended = dataclasses.replace(an_interval(machine.id), until=NOW + HOUR, is_open=False)
+    assert list(await store.list_intervals(NOW, NOW + HOUR, OURS.id, machine.id)) == [ended]
+
+
+async def test_a_transition_that_is_refused_changes_no_usage(store: Store) -> None:
+    machine = await run(store)
+    stopped = dataclasses.replace(machine, state=State.STOPPED)
+    turn = Turn(machine.id, frozenset({Charge.RUNNING}), NOW + HOUR, ())
+    with pytest.raises(errors.Conflict):
+        await store.save_machine(stopped, State.PAUSED, an_event(machine), turn)
+    assert list(await store.list_intervals(NOW, NOW + HOUR)) == [an_interval(machine.id)]
+
+
+async def test_an_open_interval_goes_on_with_every_heartbeat_and_can_end_at_the_last(store: Store) -> None:
+    machine = await run(store)
+    await store.beat(NOW + HOUR, [])
+    await store.beat(NOW, [])
+    await end(store, machine, Turn(machine.id, frozenset({Charge.RUNNING}), None, ()))
+    await store.beat(NOW + 2 * HOUR, [])
+    (interval,) = await store.list_intervals(NOW, NOW + HOUR)
+    assert (interval.until, interval.is_open) == (NOW + HOUR, False)
+
+
+async def test_only_what_ends_is_ended_and_what_begins_has_its_place_at_once(store: Store) -> None:
+    machine = await run(store)
+    disk = a_beginning(machine.id, Charge.DISK)
+    await store.save_machine(machine, State.RUNNING, an_event(machine), disk)
+    paused = an_interval(machine.id, Charge.PAUSED, NOW + HOUR)
+    await end(store, machine, Turn(machine.id, frozenset({Charge.RUNNING}), NOW + HOUR, (paused,)))
+    found = {it.charge: it.is_open for it in await store.list_intervals(NOW, NOW + 2 * HOUR)}
+    assert found == {Charge.RUNNING: False, Charge.DISK: True, Charge.PAUSED: True}
+
+
+async def test_intervals_are_found_by_period_tenant_and_subject(store: Store) -> None:
+    machine = await run(store)
+    await end(store, machine, Turn(machine.id, frozenset({Charge.RUNNING}), NOW + HOUR, ()))
+    for start, until, tenant, subject, count in (
+        (NOW, NOW + HOUR, None, None, 1),
+        (NOW - HOUR, NOW, None, None, 0),
+        (NOW + HOUR, NOW + 2 * HOUR, None, None, 0),
+        (NOW, NOW + HOUR, THEIRS.id, None, 0),
+        (NOW, NOW + HOUR, OURS.id, MachineId("other"), 0),
+    ):
+        assert len(await store.list_intervals(start, until, tenant, subject)) == count
+
+
+async def test_several_transitions_carry_their_usage_at_once_or_not_at_all(store: Store) -> None:
+    machines = [a_machine(name) for name in ("a", "b")]
+    changes: list[tuple[Machine, State, Event]] = []
+    for machine in machines:
+        await store.add_machine(machine, an_event(machine))
+        changes.append((dataclasses.replace(machine, state=State.RUNNING), State.CREATING, an_event(machine)))
+    turns = [a_beginning(machine.id) for machine in machines]
+    with pytest.raises(errors.Conflict):
+        await store.save_machines([*changes[:1], (machines[1], State.PAUSED, changes[1][2])], turns)
+    assert list(await store.list_intervals(NOW, NOW + HOUR)) == []
+    await store.save_machines(changes, turns)
+    assert len(await store.list_intervals(NOW, NOW + HOUR)) == 2
+
+
+async def test_a_count_of_execs_replaces_that_of_the_same_minute_and_run(store: Store) -> None:
+    machine, minute = MachineId("m"), NOW.replace(second=0, microsecond=0)
+    first = ExecCount(machine, OURS.id, minute, "run", 1, 0.5)
+    again = dataclasses.replace(first, count=3, seconds=1.5)
+    other = dataclasses.replace(first, run="another")
+    for counts in ([first], [again, other], [again]):
+        await store.beat(NOW, counts)
+    found = await store.list_execs(minute, minute + HOUR, OURS.id, machine)
+    assert sorted((it.run, it.count, it.seconds) for it in found) == [("another", 1, 0.5), ("run", 3, 1.5)]
+    assert list(await store.list_execs(minute - HOUR, minute)) == []
+    assert list(await store.list_execs(minute, minute + HOUR, THEIRS.id)) == []
+    assert list(await store.list_execs(minute, minute + HOUR, subject="other")) == []
+
+
+async def test_a_tenants_limits_and_suspension_are_kept(store: Store) -> None:
+    changed = dataclasses.replace(OURS, is_suspended=True, limits=Limits(machines=3, requests_per_second=2.5))
+    await store.save_tenant(changed)
+    assert list((await store.load()).tenants) == [changed, THEIRS]
+
+
+async def test_a_volume_comes_back_until_it_is_removed(store: Store) -> None:
+    volume = Volume(VolumeId("v"), OURS.id, "data", 7, NOW)
+    await store.add_volume(volume, a_beginning("v", Charge.VOLUME))
+    with pytest.raises(errors.Conflict, match="there is already a volume named data"):
+        await store.add_volume(dataclasses.replace(volume, id=VolumeId("w")), a_beginning("w", Charge.VOLUME))
+    assert list((await store.load()).volumes) == [volume]
+    assert [it.subject for it in await store.list_intervals(NOW, NOW + HOUR)] == ["v"]
+    for _ in range(2):
+        await store.remove_volume(volume.id, Turn("v", frozenset({Charge.VOLUME}), NOW + HOUR, ()))
+    assert list((await store.load()).volumes) == []
+    (interval,) = await store.list_intervals(NOW, NOW + HOUR)
+    assert (interval.until, interval.is_open) == (NOW + HOUR, False)
+
+
+async def test_a_machines_metadata_and_mounts_come_back_as_they_were(store: Store) -> None:
+    machine = a_machine()
+    spec = dataclasses.replace(machine.spec, mounts=(Mount(VolumeId("v"), "/data", readonly=True),))
+    machine = dataclasses.replace(machine, spec=spec, metadata={"a": {"b": [1, None, "ä"]}})
+    await store.add_machine(machine, an_event(machine))
+    assert await store.get_machine(machine.id) == machine
+
+
+async def test_an_events_kind_is_kept(store: Store) -> None:
+    machine = a_machine()
+    await store.add_machine(machine, dataclasses.replace(an_event(machine), kind="machine.created"))
+    assert [event.kind for event in await store.list_events(machine.id, 9)] == ["machine.created"]
