@@ -13,6 +13,7 @@ from hutch import settings
 from hutch.control import follower
 from hutch.control.background import Background
 from hutch.control.clock import Clock
+from hutch.control.feed import Feed
 from hutch.control.fleet import Fleet
 from hutch.control.keeper import Keeper
 from hutch.control.keys import Keys
@@ -20,6 +21,7 @@ from hutch.control.records import Records
 from hutch.control.shelf import Shelf
 from hutch.host.interface import Host
 from hutch.model import errors
+from hutch.model.ids import MachineId, TenantId
 from hutch.store.interface import Store
 
 log = structlog.get_logger(__name__)
@@ -43,7 +45,8 @@ class Core:
         self.keys = Keys(store, clock)
         self.background = Background()
         self.shelf = Shelf(store, host, clock, limits.verify_interval)
-        self.fleet = Fleet(Records(store, clock), host, clock, self.background, limits)
+        self.feed = Feed(clock, self._tenant_of)
+        self.fleet = Fleet(Records(store, clock, self.feed.publish), host, clock, self.background, limits)
         self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.sweep_interval)
         self.cluster = ""
         self.opened_at = 0.0
@@ -65,6 +68,7 @@ class Core:
             found = await self.host.open()
             stack.push_async_callback(self.keeper.flush)
             stack.push_async_callback(self.background.close, follower.END_GRACE + 1)
+            stack.callback(self.feed.close)
             stack.push_async_callback(self.fleet.spares.close, SPARES_GRACE)
             stack.push_async_callback(self.fleet.close)
             await self.fleet.reconcile(found, recorded.is_new)
@@ -92,6 +96,10 @@ class Core:
             log.warning("not ready", error=error.message, **error.context)
             return False
         return self._opened is not None
+
+    def _tenant_of(self, machine: MachineId) -> TenantId | None:
+        entry = self.fleet.records.get(machine)
+        return None if entry is None else entry.machine.tenant
 
     async def _watch_deaths(self) -> None:
         while True:

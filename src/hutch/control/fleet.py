@@ -26,6 +26,7 @@ from hutch.control.steps import Steps
 from hutch.host.interface import Host, HostMachine
 from hutch.model import errors
 from hutch.model.ids import MachineId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Machine
 from hutch.model.states import TRANSIENT, State
 
@@ -92,7 +93,7 @@ class Fleet:
         if not self.is_idle(entry) or entry.busy:
             return False
         try:
-            await self.do(entry, Verb.DELETE, cause)
+            await self.carry_out(entry, Operation(Verb.DELETE, cause, Kind.EVICTED))
         except errors.HutchError as error:
             log.warning("it could not be destroyed", machine=entry.machine.id, error=error.message)
             return False

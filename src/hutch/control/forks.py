@@ -23,6 +23,7 @@ from hutch.control.records import Entry
 from hutch.control.requests import ForkRequest
 from hutch.model import errors, ids
 from hutch.model.ids import SnapshotId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Machine
 from hutch.model.states import State
 
@@ -63,7 +64,7 @@ class Forks:
                 for child in planned:
                     self._admission.release(child.id)
                 raise
-        await self._records.note(source, f"forked: {', '.join(wanted)}")
+        await self._records.note(source, f"forked: {', '.join(wanted)}", kind=Kind.FORKED)
         if request.freeze_source:
             await self._freeze(source)
         return children
@@ -98,7 +99,7 @@ class Forks:
         await self._fleet.carry_out(source, copying)
         try:
             message = f"creating as a copy of {source.machine.name}"
-            children = await self._records.add_all(planned, message)
+            children = await self._records.add_all(planned, message, Kind.CREATED)
             await self._run(children, copying.snapshot)
         finally:
             self._background.go_on("removing the copy of a fork", self._remove(copying.snapshot))

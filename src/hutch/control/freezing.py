@@ -17,6 +17,7 @@ from hutch.control.starting import Starting
 from hutch.control.steps import HAS_PROCESS, Steps
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Level, Persistence
 from hutch.model.states import State
 
@@ -80,7 +81,7 @@ class Freezing:
         except Exception as error:
             told = self._steps.told(entry, error)
             await self._drop(it.snapshot)
-            await self._records.note(entry, f"not copied: {told.message}", Level.WARNING)
+            await self._records.note(entry, f"not copied: {told.message}", Level.WARNING, Kind.REFUSED)
             raise told from error
 
     async def _drop(self, snapshot: SnapshotId) -> None:
@@ -107,9 +108,9 @@ class Freezing:
         entry.rollbacks += 1
         message = f"put back to snapshot {snapshot.name}"
         if was is State.SUSPENDED:
-            await self._records.update(entry, message, suspended_at=self._steps.clock.now())
+            await self._records.update(entry, message, Kind.ROLLED_BACK, suspended_at=self._steps.clock.now())
         else:
-            await self._records.transition(entry, State.SUSPENDED, message, reason=None)
+            await self._records.transition(entry, State.SUSPENDED, message, kind=Kind.ROLLED_BACK, reason=None)
         if was is State.RUNNING:
             await self._starting.start(entry, operation)
 
@@ -122,9 +123,8 @@ class Freezing:
             raise
         except Exception as error:
             told = self._steps.told(entry, error)
-            await self._records.note(entry, f"not resized: {told.message}", Level.WARNING)
+            await self._records.note(entry, f"not resized: {told.message}", Level.WARNING, Kind.REFUSED)
             raise told from error
         resources = dataclasses.replace(spec.resources, disk_gib=operation.disk_gib)
-        await self._records.update(
-            entry, f"its disk has {operation.disk_gib} GiB now", spec=dataclasses.replace(spec, resources=resources)
-        )
+        message, spec = f"its disk has {operation.disk_gib} GiB now", dataclasses.replace(spec, resources=resources)
+        await self._records.update(entry, message, Kind.RESIZED, spec=spec)

@@ -18,6 +18,7 @@ from hutch.control.shelf import Shelf
 from hutch.control.timers import Due
 from hutch.model import errors
 from hutch.model.ids import MachineId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Machine
 from hutch.store.interface import Store
 
@@ -95,7 +96,7 @@ class Keeper:
         if due.verb is not Verb.DELETE and not self._fleet.is_idle(entry):
             return
         try:
-            operation = self._fleet.submit(entry, Operation(due.verb, due.cause))
+            operation = self._fleet.submit(entry, Operation(due.verb, due.cause, Kind.TIMER))
         except errors.HutchError as error:
             log.warning("timer refused", machine=entry.machine.id, error=error.message)
             self._failed[entry.machine.id] = self._clock.now()

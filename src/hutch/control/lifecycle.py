@@ -22,6 +22,7 @@ from hutch.control.starting import Starting
 from hutch.control.steps import HAS_PROCESS, IN_MEMORY, Steps
 from hutch.host.interface import HostMachine
 from hutch.model import errors
+from hutch.model.kinds import Kind
 from hutch.model.machine import Level, Persistence
 from hutch.model.states import TRANSIENT, State
 
@@ -46,6 +47,8 @@ class Lifecycle:
         refused = policy.refusal(answer, verb, machine.id, machine.state, machine.reason)
         if refused is not None:
             raise refused
+        if operation.prelude is not None:
+            await self._records.note(entry, operation.cause, kind=operation.prelude)
         await self._carry_out(entry, operation)
 
     async def _carry_out(self, entry: Entry, operation: Operation) -> None:
@@ -80,12 +83,12 @@ class Lifecycle:
         while True:
             finding = reconcile.find(entry.machine.state, real)
             if finding.state is not None:
-                changes = {"ready_at": self._steps.clock.now()} if finding.state is State.RUNNING else {}
+                ready_at = self._steps.clock.now() if finding.state is State.RUNNING else entry.machine.ready_at
                 await self._records.transition(
-                    entry, finding.state, finding.message, finding.level, reason=finding.reason, **changes
+                    entry, finding.state, finding.message, finding.level, reason=finding.reason, ready_at=ready_at
                 )
             elif finding.message:
-                await self._records.note(entry, finding.message, finding.level)
+                await self._records.note(entry, finding.message, finding.level, finding.kind)
             if not finding.again:
                 break
         self._steps.count(entry, real)
@@ -113,7 +116,8 @@ class Lifecycle:
             await self._steps.remove(entry, f"could not be created: {told.message}", Level.ERROR)
             raise told from error
         if operation.brood is None:
-            await self._records.transition(entry, State.STOPPED if snapshot is None else State.SUSPENDED, "created")
+            state = State.STOPPED if snapshot is None else State.SUSPENDED
+            await self._records.transition(entry, state, "created", kind=Kind.CREATED)
 
     async def _run_with(self, brood: Brood, entry: Entry, operation: Operation) -> None:
         """Start it, and wait until all of its brood are recorded as running."""

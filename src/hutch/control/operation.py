@@ -9,6 +9,7 @@ from hutch.control.policy import Verb
 from hutch.host.interface import Died, SavedState
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Machine, Snapshot
 
 T = TypeVar("T")
@@ -21,9 +22,10 @@ class Ended(Exception):
 class Operation:
     """`done` holds the machine as it is after it, or the error; any number of callers wait for it, shielded."""
 
-    def __init__(self, verb: Verb, cause: str) -> None:
+    def __init__(self, verb: Verb, cause: str, prelude: Kind | None = None) -> None:
         self.verb = verb
         self.cause = cause  # why, for the event: "asked for", "idle for 300 s"
+        self.prelude = prelude  # an event that tells the cause before anything is done: a timer, an eviction
         self.done: asyncio.Future[Machine] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(_retrieve)
         self.ended_by: str | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hutch import settings
 from hutch.control.clock import Clock
 from hutch.control.core import Core, Lock
+from hutch.control.feed import Feed
 from hutch.control.files import Files
 from hutch.control.forks import Forks
 from hutch.control.health import Health
@@ -28,6 +29,7 @@ class ControlPlane:
     machines: Machines
     processes: Processes
     terminals: Terminals
+    feed: Feed
     files: Files
     images: Images
     snapshots: Snapshots
@@ -69,6 +71,7 @@ def assemble(parts: Parts, limits: settings.Machines) -> ControlPlane:
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
         processes=Processes(core.fleet, core.background, limits),
         terminals=Terminals(core.fleet, core.background),
+        feed=core.feed,
         snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
         pools=Pools(core.fleet, making, core.background, store, clock, limits),
         files=Files(core.fleet, limits),

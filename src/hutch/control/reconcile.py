@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hutch.control.policy import Verb
 from hutch.host.interface import HostMachine, Life
+from hutch.model.kinds import Kind
 from hutch.model.machine import Level
 from hutch.model.states import State
 
@@ -22,10 +23,11 @@ class Finding:
     level: Level = Level.INFO
     then: Verb | None = None
     again: bool = False  # the state is only on the way to another: look again
+    kind: Kind = Kind.RECONCILED  # of the event, where the state stays
 
 
 AGREED = Finding()
-ADOPTED = Finding(message="adopted: it went on running while the service was away")
+ADOPTED = Finding(message="adopted: it went on running while the service was away", kind=Kind.ADOPTED)
 SETTLED = "what was under way when the service ended is settled"
 CUT_SHORT = Finding(then=Verb.STOP, message="its stop was cut short: it is finished")
 

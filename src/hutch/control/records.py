@@ -15,8 +15,9 @@ import structlog
 
 from hutch.control.clock import Clock
 from hutch.host.interface import Progress
-from hutch.model import errors, ids, states
+from hutch.model import errors, ids, kinds, states
 from hutch.model.ids import MachineId, TenantId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Event, Level, Machine, Timers
 from hutch.model.states import State
 from hutch.store.interface import Store
@@ -82,9 +83,10 @@ class Entry:
 
 
 class Records:
-    """The living machines of all tenants."""
+    """The living machines of all tenants. `publish` is told of every event that is written."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, publish: Callable[[TenantId, Event], None]) -> None:
+        self._publish = publish
         self._store = store
         self._clock = clock
         self._entries: dict[MachineId, Entry] = {}
@@ -138,9 +140,9 @@ class Records:
         """A new one, under a claimed name."""
         return (await self.add_all([machine], message))[0]
 
-    async def add_all(self, machines: Sequence[Machine], message: str) -> list[Entry]:
+    async def add_all(self, machines: Sequence[Machine], message: str, kind: Kind = Kind.CREATING) -> list[Entry]:
         """New ones, under claimed names; all or none."""
-        made = [(machine, self._event(machine.id, message, Level.INFO)) for machine in machines]
+        made = [(machine, self._event(machine.id, message, Level.INFO, kind)) for machine in machines]
         try:
             await self._store.add_machines(made)
         except errors.HutchError:
@@ -149,24 +151,32 @@ class Records:
         entries = [Entry(machine) for machine in machines]
         for entry in entries:
             self._insert(entry)
+        for machine, event in made:
+            self._publish(machine.tenant, event)
         return entries
 
     async def transition(
-        self, entry: Entry, state: State, message: str, level: Level = Level.INFO, **changes: Any
+        self,
+        entry: Entry,
+        state: State,
+        message: str,
+        level: Level = Level.INFO,
+        kind: Kind | None = None,
+        **changes: Any,
     ) -> None:
         """Into another state, with the event that tells of it; `changes` are other fields of the record."""
         was = entry.machine.state
         states.check_transition(entry.machine.id, was, state)
         changes |= {"state": state, "updated_at": self._clock.now(), "suspended_at": self._suspended_at(entry, state)}
-        event = self._event(entry.machine.id, message, level)
+        event = self._event(entry.machine.id, message, level, kind or kinds.OF_STATE[state])
         try:
             await self._store.save_machine(dataclasses.replace(entry.machine, **changes), was, event)
         except errors.HutchError:
             if not await self._is_written_all_the_same(entry, state):
                 raise
-        self._become(entry, dataclasses.replace(entry.machine, **changes))
+        self._become(entry, dataclasses.replace(entry.machine, **changes), event)
 
-    def _become(self, entry: Entry, machine: Machine) -> None:
+    def _become(self, entry: Entry, machine: Machine, event: Event) -> None:
         if entry.machine.state is State.RUNNING and machine.state in (State.PAUSING, State.SUSPENDING):
             entry.interruptions += 1
         entry.machine = machine
@@ -174,6 +184,7 @@ class Records:
             self._remove(entry)
         for watcher in list(entry.watchers):
             watcher(machine)
+        self._publish(machine.tenant, event)
 
     async def transition_all(self, entries: Sequence[Entry], state: State, message: str, **changes: Any) -> None:
         """Several into one state, all or none."""
@@ -181,21 +192,22 @@ class Records:
         saved = []
         for entry in entries:
             states.check_transition(entry.machine.id, entry.machine.state, state)
-            event = self._event(entry.machine.id, message, Level.INFO)
+            event = self._event(entry.machine.id, message, Level.INFO, kinds.OF_STATE[state])
             saved.append((dataclasses.replace(entry.machine, **changes), entry.machine.state, event))
         try:
             await self._store.save_machines(saved)
         except errors.HutchError:
             if not all([await self._is_written_all_the_same(entry, state) for entry in entries]):
                 raise
-        for entry in entries:
-            self._become(entry, dataclasses.replace(entry.machine, **changes))
+        for entry, (_, _, event) in zip(entries, saved, strict=True):
+            self._become(entry, dataclasses.replace(entry.machine, **changes), event)
 
-    async def update(self, entry: Entry, message: str, **changes: Any) -> None:
+    async def update(self, entry: Entry, message: str, kind: Kind, **changes: Any) -> None:
         """Other fields of its record, with the event that tells of it; its state stays."""
         machine = dataclasses.replace(entry.machine, updated_at=self._clock.now(), **changes)
-        await self._store.save_machine(machine, machine.state, self._event(machine.id, message, Level.INFO))
-        self._become(entry, dataclasses.replace(machine, last_activity_at=entry.machine.last_activity_at))
+        event = self._event(machine.id, message, Level.INFO, kind)
+        await self._store.save_machine(machine, machine.state, event)
+        self._become(entry, dataclasses.replace(machine, last_activity_at=entry.machine.last_activity_at), event)
 
     def _suspended_at(self, entry: Entry, state: State) -> datetime | None:
         """Since when it is suspended; a wake that is undone does not begin that time anew."""
@@ -217,12 +229,15 @@ class Records:
         entry.machine = dataclasses.replace(stored, last_activity_at=entry.machine.last_activity_at)
         return False
 
-    async def note(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
+    async def note(self, entry: Entry, message: str, level: Level = Level.INFO, kind: Kind = Kind.NOTED) -> None:
         """An event without a transition. Only told, so a failure to write it changes nothing else."""
+        event = self._event(entry.machine.id, message, level, kind)
         try:
-            await self._store.add_event(self._event(entry.machine.id, message, level))
+            await self._store.add_event(event)
         except errors.HutchError as error:
             log.warning("an event was not written", machine=entry.machine.id, message=message, error=error.message)
+        else:
+            self._publish(entry.machine.tenant, event)
 
     def touch(self, entry: Entry) -> None:
         """It is being used now."""
@@ -235,8 +250,8 @@ class Records:
         touched, self._touched = self._touched, {}
         return touched
 
-    def _event(self, machine: MachineId, message: str, level: Level) -> Event:
-        return Event(ids.random_id(), machine, level, message, self._clock.now())
+    def _event(self, machine: MachineId, message: str, level: Level, kind: Kind) -> Event:
+        return Event(ids.random_id(), machine, level, message, self._clock.now(), kind)
 
     def _insert(self, entry: Entry) -> None:
         machine = entry.machine

@@ -17,6 +17,7 @@ from hutch.control.records import Entry
 from hutch.control.shelf import Shelf
 from hutch.model import errors, ids
 from hutch.model.ids import MachineId, SnapshotId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Snapshot
 
 log = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ class Snapshots:
             except BaseException:
                 self._background.go_on("removing an unrecorded snapshot", self._shelf.remove(snapshot))
                 raise
-        await self._fleet.records.note(entry, f"snapshot {name} was made of it")
+        await self._fleet.records.note(entry, f"snapshot {name} was made of it", kind=Kind.SNAPSHOTTED)
         return snapshot
 
     def list(self, principal: Principal, machine: MachineId | None = None) -> builtins.list[Snapshot]:

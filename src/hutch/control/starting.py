@@ -13,6 +13,7 @@ from hutch.control.spares import Spare
 from hutch.control.steps import Steps
 from hutch.host.interface import Life, OnProgress, Progress
 from hutch.model import errors
+from hutch.model.kinds import Kind
 from hutch.model.machine import Level
 from hutch.model.states import State
 
@@ -42,11 +43,12 @@ class Starting:
             raise  # what ended it goes on from here
         except Exception as error:
             told = self._steps.told(entry, error)
-            await self._steps.fall_back(entry, "could not go on", told)
+            await self._steps.fall_back(entry, "could not go on", told, Kind.START_FAILED)
             raise told from error
         now = self._steps.clock.now()
         try:
-            await self._records.transition(entry, State.RUNNING, f"goes on: {operation.cause}", last_activity_at=now)
+            message = f"goes on: {operation.cause}"
+            await self._records.transition(entry, State.RUNNING, message, kind=Kind.RESUMED, last_activity_at=now)
         except errors.HutchError:
             await self._host.pause(entry.machine.id)  # as its record says
             raise
@@ -71,7 +73,7 @@ class Starting:
         try:
             await self._steps.admission.admit(machine.id, machine.spec.resources.memory_mib)
         except errors.NoCapacity as error:
-            await self._records.note(entry, f"not started: {error.message}", Level.WARNING)
+            await self._records.note(entry, f"not started: {error.message}", Level.WARNING, Kind.START_FAILED)
             raise
 
     async def _bring_up(self, entry: Entry, operation: Operation, spare: Spare | None) -> None:
@@ -91,9 +93,9 @@ class Starting:
             raise told from error
         now, took = self._steps.clock.now(), time.monotonic() - began
         how = f", out of pool {spare.pool}" if spare is not None and is_claimed else ""
-        await records.transition(
-            entry, State.RUNNING, f"running after {took:.2f} s{how}", ready_at=now, last_activity_at=now
-        )
+        kind = Kind.STARTED if entry.machine.suspended_at is None else Kind.WOKEN
+        message = f"running after {took:.2f} s{how}"
+        await records.transition(entry, State.RUNNING, message, kind=kind, ready_at=now, last_activity_at=now)
 
     async def _run(self, entry: Entry, spare: Spare | None, tell: OnProgress) -> bool:
         """Whether it took the spare; if it could not have that, it is started as any other."""
@@ -109,20 +111,20 @@ class Starting:
         await self._host.start(machine, tell)
         return False
 
-    async def _put_back(self, entry: Entry, why: str, level: Level = Level.INFO) -> None:
+    async def _put_back(self, entry: Entry, why: str, level: Level = Level.INFO, kind: Kind | None = None) -> None:
         """As it was before: what the host says, suspended or stopped."""
         real = self._steps.real(entry)
         is_suspended = real is not None and real.life is Life.SUSPENDED
         state = State.SUSPENDED if is_suspended else State.STOPPED
-        await self._records.transition(entry, state, f"{state}: {why}", level)
+        await self._records.transition(entry, state, f"{state}: {why}", level, kind)
 
     async def _not_started(self, entry: Entry, error: errors.HutchError) -> None:
         real = self._steps.real(entry)
         is_only_short = isinstance(error, errors.NoCapacity) and not isinstance(error, errors.DiskFull)
         if is_only_short or (real is not None and real.life is Life.SUSPENDED):
-            await self._put_back(entry, f"not started: {error.message}", Level.WARNING)
+            await self._put_back(entry, f"not started: {error.message}", Level.WARNING, Kind.START_FAILED)
         else:
-            await self._steps.fail(entry, "could not be started", error)
+            await self._steps.fail(entry, "could not be started", error, Kind.START_FAILED)
 
 
 def is_unused(entry: Entry) -> bool:

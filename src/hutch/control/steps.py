@@ -12,6 +12,7 @@ from hutch.control.records import Entry, Records
 from hutch.control.spares import Spares
 from hutch.host.interface import Host, HostMachine, Life
 from hutch.model import errors
+from hutch.model.kinds import Kind
 from hutch.model.machine import Level
 from hutch.model.states import TRANSITIONS, State
 
@@ -55,23 +56,23 @@ class Steps:
                 raise
         return await work()
 
-    async def fall_back(self, entry: Entry, what: str, error: errors.HutchError) -> None:
+    async def fall_back(self, entry: Entry, what: str, error: errors.HutchError, kind: Kind = Kind.REFUSED) -> None:
         """After a step that failed: the record is again what the host says, and the event tells why."""
         real = self.real(entry)
         self.count(entry, real)
         state = None if real is None or real.life is Life.FAILED else State(real.life.value)
         if entry.machine.state in (state, State.FAILED):
-            await self.records.note(entry, f"{what}: {error.message}", Level.WARNING)
+            await self.records.note(entry, f"{what}: {error.message}", Level.WARNING, kind)
         elif state is not None and state in TRANSITIONS[entry.machine.state]:
-            await self.records.transition(entry, state, f"{what}: {error.message}", Level.WARNING)
+            await self.records.transition(entry, state, f"{what}: {error.message}", Level.WARNING, kind)
         else:
             await self.fail(entry, what, error)
 
-    async def fail(self, entry: Entry, what: str, error: errors.HutchError) -> None:
+    async def fail(self, entry: Entry, what: str, error: errors.HutchError, kind: Kind = Kind.FAILED) -> None:
         """It has failed; the reason is kept in its record."""
         self.count(entry, self.real(entry))
         await self.records.transition(
-            entry, State.FAILED, f"{what}: {error.message}", Level.ERROR, reason=error.message
+            entry, State.FAILED, f"{what}: {error.message}", Level.ERROR, kind, reason=error.message
         )
 
     async def remove(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
