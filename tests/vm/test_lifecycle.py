@@ -13,7 +13,7 @@ import pytest
 
 from hutch.host.interface import Life
 from hutch.host.qemu import process
-from hutch.model import errors, guest
+from hutch.model import errors, guest, ids
 from hutch.model.machine import NetworkMode, NetworkPolicy
 from machines import Launcher
 
@@ -179,3 +179,16 @@ async def test_a_timeout_kills_the_whole_group(vms: Launcher) -> None:
     result = await machine.run("sleep 1000 & sleep 1000", check=False, timeout=0.5)
     assert result.exit == guest.Exit(code=result.exit.code, signal=result.exit.signal, timed_out=True)
     assert (await machine.run("pgrep sleep || echo none")).text == "none"
+
+
+async def test_a_disk_that_was_made_larger_while_the_machine_was_stopped(vms: Launcher) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /file; sync")
+    for size in (30, 40):
+        await vms.host.stop(machine.id, grace=5)
+        await vms.host.resize(machine.id, size)
+        await vms.host.start(machine.id)
+        told = (await machine.run("cat /file; df -k / | tail -1 | awk '{print $2}'")).text.split()
+        assert told[0] == "kept"
+        assert int(told[1]) > (size - 3) * 2**20
+        await vms.host.snapshot(machine.id, ids.new_snapshot_id())

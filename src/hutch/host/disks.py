@@ -1,6 +1,7 @@
 """Disk layers: qcow2 over a raw image. A layer under another one is never written again."""
 
 import asyncio
+import json
 from pathlib import Path
 
 from hutch.host import commands, files
@@ -20,7 +21,10 @@ async def make_layer(path: Path, backing: Path, size_gib: int) -> None:
 
 async def grow(path: Path, size_gib: int) -> None:
     """Make the disk of a machine that does not run larger."""
-    await commands.run(["qemu-img", "resize", "-q", "-f", "qcow2", str(path), str(size_gib * GIB)], timeout=_TIMEOUT)
+    # Without what it stands on: the name inside is only for people, and may be of a file that is not there.
+    alone = {"driver": "qcow2", "backing": None, "file": {"driver": "file", "filename": str(path)}}
+    argv = ["qemu-img", "resize", "-q", f"json:{json.dumps(alone)}", str(size_gib * GIB)]
+    await commands.run(argv, timeout=_TIMEOUT)
 
 
 async def allocated(path: Path) -> int:
