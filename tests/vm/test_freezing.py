@@ -16,6 +16,7 @@ from hutch.host.local import LocalHost
 from hutch.host.machines import flatten
 from hutch.host.paths import Paths
 from hutch.host.qemu.monitor import Monitor
+from hutch.host.saved import memory
 from hutch.model import errors, guest, ids
 from hutch.model.ids import SnapshotId
 from machines import Launcher, Machine
@@ -324,6 +325,49 @@ async def test_no_other_user_can_read_disks_or_memory(vms: Launcher, home: Path)
                 capture_output=True,
             )
     assert paths.layer(layers_of(home, machine)[0]).stat().st_mode & 0o077 == 0
+
+
+async def test_a_guest_that_stands_still_for_long_is_not_given_up(
+    vms: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /run/kept")
+    monkeypatch.setattr("hutch.host.machines.held.AGENT_WAIT", 0.2)
+    original = memory.save
+
+    def save(*args: object) -> None:
+        time.sleep(2)  # a slow disk
+        original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(memory, "save", save)
+    saving = asyncio.ensure_future(vms.host.suspend(machine.id))
+    await asyncio.sleep(0.5)
+    conversation = vms.host._owner(machine.id)._held.machine.agent._conversation  # type: ignore[attr-defined]
+    conversation.abandon()  # as when a request is not answered in time
+    await saving
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /run/kept")).text == "kept"
+
+
+async def test_a_guest_that_does_not_stop_keeps_its_layers(
+    vms: Launcher, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await vms.launch()
+    before, original = layers_of(home, machine), Monitor.execute
+
+    async def execute(monitor: Monitor, command: str, *args: float, **options: object) -> object:
+        if command == "stop":
+            raise errors.MachineFailed("QEMU did not answer stop within 30 s")
+        return await original(monitor, command, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "execute", execute)
+        with pytest.raises(errors.MachineFailed, match="stop"):
+            await snapshot_of(machine)
+    assert layers_of(home, machine) == before
+    snapshot = await snapshot_of(machine)
+    await machine.run("head -c 1000000 /dev/urandom > /file; sync")
+    assert await vms.host.verify(snapshot) == []
 
 
 async def test_two_wakes_a_copy_and_a_delete_at_once(vms: Launcher) -> None:

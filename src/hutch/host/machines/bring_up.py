@@ -138,7 +138,7 @@ async def _wake(context: Context, journal: Journal, record: Record, on_progress:
     """Out of the state it is suspended in, stopped."""
     assert journal.saved is not None
     on_progress(Progress("restoring"))
-    state = context.states.load(journal.saved, hardware.fit(context, journal))
+    state = await asyncio.to_thread(context.states.load, journal.saved, hardware.fit(context, journal))
     saved = context.paths.state(journal.saved)
     journal = replace(journal, on_template=state.on_template)
     is_new = len(journal.layers) > len(state.layers)  # its own layer is empty yet: another will do as well

@@ -55,7 +55,7 @@ async def suspend(context: Context, journal: Journal, machine: vm.Vm, state: Sna
     On an error it goes on, or stays paused, as before. `DiskFull`, `MachineFailed`.
     """
     mapping = _mapping(context, journal, machine)
-    _require_space(context, memory.written(mapping))
+    _require_space(context, await asyncio.to_thread(memory.written, mapping))
     was_running = await machine.monitor.is_running()
     with context.states.making(state) as building:
         try:
@@ -63,6 +63,7 @@ async def suspend(context: Context, journal: Journal, machine: vm.Vm, state: Sna
             frozen = await _copy(machine, mapping, building)
             manifest = await _sum_up(context, journal, state, building, frozen, Use.SUSPEND)
             await _to_the_platters(context, building, journal.layers)
+            await context.states.write(building, manifest)
             context.states.publish(building, manifest)
         except BaseException:
             if was_running:
@@ -76,7 +77,7 @@ async def snapshot(
 ) -> Manifest:
     """Save a running or paused machine, which goes on as it was with a new top layer on its disk."""
     mapping = _mapping(context, journal, machine)
-    _require_space(context, memory.written(mapping))
+    _require_space(context, await asyncio.to_thread(memory.written, mapping))
     was_running = await machine.monitor.is_running()
     old = journal
     with context.states.making(state) as building:
@@ -89,8 +90,8 @@ async def snapshot(
             record(replace(old, layers=(*old.layers, layer)))
         began = time.monotonic()
         try:
-            await machine.monitor.execute("stop")
             try:
+                await machine.monitor.execute("stop")
                 await machine.monitor.execute("blockdev-snapshot", node=hardware.node(old.layers[-1]), overlay=name)
             except errors.HutchError:
                 await machine.monitor.drop_layers(name)
@@ -105,6 +106,7 @@ async def snapshot(
         manifest = await _sum_up(context, old, state, building, frozen, Use.FORK if transient else Use.SNAPSHOT)
         if not transient:
             await _to_the_platters(context, building, old.layers)
+        await context.states.write(building, manifest, durable=not transient)
         context.states.publish(building, manifest, durable=not transient)
     return manifest
 
@@ -137,6 +139,7 @@ async def of_suspended(
             kept=not transient,
             checksums=sums,
         )
+        await context.states.write(building, manifest, durable=not transient)
         context.states.publish(building, manifest, durable=not transient)
     return manifest
 

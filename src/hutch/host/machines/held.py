@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
 
@@ -28,6 +28,7 @@ class Held:
         self._on_end = on_end
         self._answering = asyncio.Event()
         self._quiet = asyncio.Event()
+        self._is_frozen = False
         self._calls = 0  # in the guest at this moment, but for reads
         self._guard = asyncio.create_task(self._watch_over(), name=f"guard {name}")
 
@@ -58,6 +59,15 @@ class Held:
             self._quiet.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._quiet.wait(), QUIET)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within, the guest may stand still for as long as it takes: that it does not answer is no fault of its."""
+        self._is_frozen = True
+        try:
+            yield
+        finally:
+            self._is_frozen = False
 
     def release(self) -> vm.Vm:
         """Look after it no more."""
@@ -90,11 +100,18 @@ class Held:
             self._answering.clear()
             machine.agent = None
             log.warning("conversation lost", machine=self._name)
+            await self._talk_again()
+
+    async def _talk_again(self) -> None:
+        machine = self.machine
+        while not machine.watch.ended.is_set():
+            was_frozen = self._is_frozen
             try:
                 await machine.connect_agent(AGENT_WAIT)
                 self._answering.set()
+                return
             except errors.HutchError:
-                if not machine.watch.ended.is_set():
+                if not (was_frozen or self._is_frozen or machine.watch.ended.is_set()):
                     await machine.give_up("the guest's agent stopped answering")
 
 

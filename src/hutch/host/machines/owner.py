@@ -270,7 +270,8 @@ class Owner:
                 await asyncio.wait_for((await held.agent()).sync(), SYNC)
         self._record(replace(before, phase=Phase.SUSPENDING, saved=state))
         try:
-            await freeze.suspend(self._context, self.journal, held.machine, state)
+            with held.frozen():
+                await freeze.suspend(self._context, self.journal, held.machine, state)
         except BaseException:
             self._note(replace(before, saved=None))
             raise
@@ -293,7 +294,9 @@ class Owner:
             assert self._held is not None
             if len(self.journal.layers) >= flatten.MOST:
                 await self._flatten()  # in the background it did not come to its end
-            made = await freeze.snapshot(context, self.journal, self._held.machine, state, self._record, transient)
+            with self._held.frozen():
+                machine = self._held.machine
+                made = await freeze.snapshot(context, self.journal, machine, state, self._record, transient)
         self._flatten_if_deep()
         return made
 

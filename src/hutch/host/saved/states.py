@@ -105,9 +105,12 @@ class States:
         finally:
             shutil.rmtree(building.root, ignore_errors=True)
 
+    async def write(self, building: StatePaths, manifest: Manifest, durable: bool = True) -> None:
+        """The last of what it consists of. Raises `DiskFull`. A guest can make a manifest as long as it likes."""
+        await asyncio.to_thread(manifests.write, building.manifest, manifest, durable)
+
     def publish(self, building: StatePaths, manifest: Manifest, durable: bool = True) -> None:
-        """It is a state from now on. Raises `DiskFull`."""
-        manifests.write(building.manifest, manifest, durable)  # and with it the names of all that lies beside it
+        """It is a state from now on, all of it having been written."""
         building.root.rename(self._paths.state(manifest.id).root)
         if durable:
             files.sync_directory(self._paths.states)
