@@ -15,11 +15,15 @@ from hutch.host.interface import Life
 from hutch.host.local import LocalHost
 from hutch.host.machines import flatten
 from hutch.host.paths import Paths
+from hutch.host.qemu import vm
 from hutch.host.qemu.monitor import Monitor
 from hutch.host.saved import memory
 from hutch.model import errors, guest, ids
 from hutch.model.ids import SnapshotId
 from machines import Launcher, Machine
+from vm.test_adoption import Reopen, reopen
+
+__all__ = ["reopen"]
 
 FILL = "mkdir -p /m && mount -t tmpfs -o size=90m none /m && head -c 67108864 /dev/urandom > /m/x"
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"
@@ -368,6 +372,48 @@ async def test_a_guest_that_does_not_stop_keeps_its_layers(
     snapshot = await snapshot_of(machine)
     await machine.run("head -c 1000000 /dev/urandom > /file; sync")
     assert await vms.host.verify(snapshot) == []
+
+
+async def test_a_snapshot_removed_in_the_middle_of_a_rollback_is_kept_for_it(
+    vms: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /run/kept")
+    snapshot, original = await snapshot_of(machine), vm.Vm.kill
+
+    async def kill(self: vm.Vm) -> None:
+        await original(self)
+        await vms.host.remove_snapshot(snapshot)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vm.Vm, "kill", kill)
+        await vms.host.rollback(machine.id, snapshot)
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /run/kept")).text == "kept"
+
+
+async def test_a_damaged_template_is_not_made_anew_under_a_disk(vms: Launcher, home: Path, flip) -> None:  # type: ignore[no-untyped-def]
+    machine = await vms.launch()
+    await machine.run("echo kept > /kept; sync")
+    key = json.loads(Paths(home).machine(machine.id).journal.read_text())["template"]
+    flip(Paths(home).template(key).devices)
+    with pytest.raises(errors.Damaged, match=key):
+        await vms.launch()
+    await vms.host.stop(machine.id, grace=5)
+    await vms.host.start(machine.id)
+    assert (await machine.run("cat /kept")).text == "kept"
+
+
+async def test_a_snapshot_that_is_damaged_can_be_removed(vms: Launcher, home: Path, reopen: Reopen) -> None:
+    machine = await vms.launch()
+    snapshot = await snapshot_of(machine)
+    manifest = Paths(home).state(snapshot).manifest
+    manifest.write_text("{")
+    again = await reopen()
+    assert again.snapshots() == []
+    await again.remove_snapshot(snapshot)
+    assert not manifest.exists()
+    await reopen()
 
 
 async def test_two_wakes_a_copy_and_a_delete_at_once(vms: Launcher) -> None:

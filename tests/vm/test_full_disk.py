@@ -1,6 +1,7 @@
 """The host's disk runs full: whoever asks is told, and nothing else is harmed."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -107,3 +108,16 @@ async def test_a_machine_that_cannot_be_saved_runs_on_and_says_why(
     await full.host.suspend(machine.id)
     await full.host.start(machine.id)
     assert (await machine.run("md5sum /m/x")).text == before
+
+
+async def test_a_snapshot_can_be_removed_on_a_full_disk(full: Launcher, small: Path) -> None:
+    machine, snapshot = await full.launch(), ids.new_snapshot_id()
+    await full.host.snapshot(machine.id, snapshot)
+    fill(small, MIB)
+    with contextlib.suppress(OSError), (small / "rest").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    await full.host.remove_snapshot(snapshot)
+    assert not [*(small / "states").iterdir()]
+    (small / "filler").unlink()
+    (small / "rest").unlink()

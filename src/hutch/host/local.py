@@ -214,7 +214,9 @@ class LocalHost:
 
     async def remove_snapshot(self, snapshot: SnapshotId) -> None:
         """See the interface."""
-        self._states.remove(snapshot)
+        is_used = any(owner.journal.saved == snapshot for owner in self._owners.values())
+        is_known = any(state.id == snapshot for state in self._states.all())
+        self._states.remove(snapshot, is_used or (self._layers.is_frozen and is_known))
         self._collect_unused()
         await self._trash.empty()
 
@@ -273,7 +275,7 @@ class LocalHost:
             self._paths.accelerator,
             lambda: accelerator.kvm_trial(launcher, scratch, self._settings.uid_base if self._root else None),
         )
-        templates = Templates(self._paths, self._settings, launcher, self._root)
+        templates = Templates(self._paths, self._settings, launcher, self._root, self._stands_on)
         engine = Engine(launcher, templates, self._verdict.accelerator, version)
         return Context(
             self._paths,
@@ -338,6 +340,11 @@ class LocalHost:
         """What stands on an image."""
         machines = [owner.journal.id for owner in self._owners.values() if owner.journal.spec.image.digest == digest]
         return machines + [state.id for state in self._states.all() if state.kept and state.spec.image.digest == digest]
+
+    def _stands_on(self, template: str) -> bool:
+        """Whether a machine's disk or a saved state needs a template, as far as is known."""
+        booted = {owner.journal.template for owner in self._owners.values() if owner.journal.booted}
+        return self._layers.is_frozen or template in booted | {state.template for state in self._states.all()}
 
     def _drop_templates(self, digest: str) -> None:
         self._opened().engine.templates.remove_of_image(digest)

@@ -303,12 +303,20 @@ class Owner:
     async def _rollback(self, state: SnapshotId) -> None:
         manifest = self._context.states.snapshot(state)
         shape.check(self.journal.spec, manifest)
-        async with shape.standing_on(self._context, self.journal, manifest) as journal:
-            if (machine := self._let_go()) is not None:
-                await machine.kill()
-            if (former := self._living()) is not None:
-                await process.end(former)
-            self._record(journal)
+        with self._context.states.pinned(state):
+            async with shape.standing_on(self._context, self.journal, manifest) as journal:
+                machine = self._let_go()
+                try:
+                    if machine is not None:
+                        await machine.kill()
+                    if (former := self._living()) is not None:
+                        await process.end(former)
+                    self._record(journal)
+                except BaseException:
+                    if machine is not None:
+                        reason = "it was ended to be put back to a snapshot, which failed"
+                        self._note(replace(self.journal, phase=Phase.FAILED, reason=reason, process=self._living()))
+                    raise
         self._context.collect()
 
     async def _resize(self, disk_gib: int) -> None:
@@ -331,6 +339,8 @@ class Owner:
         if mine.booted or mine.phase is not Phase.STOPPED:
             raise errors.Conflict(f"machine {mine.id} was started before: only a new one can take over another")
         shape.check_same(mine.spec, spare.journal.spec)
+        if spare.journal.phase not in (Phase.RUNNING, Phase.PAUSED):  # two that wait for each other would for ever
+            raise errors.NotRunning(f"machine {spare.journal.id} is {spare.journal.phase}: there is nothing to take")
         machine = await spare.give()
         try:
             theirs = replace(spare.journal, id=mine.id, spec=mine.spec)

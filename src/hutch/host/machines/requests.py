@@ -60,12 +60,19 @@ class Requests:
             raise
 
     async def stop(self) -> None:
-        """Break off what is under way, and take no more turns."""
+        """Break off what is under way, and take no more turns; who waits for one is told."""
         self._loop.cancel()
         if self._current is not None:
             self._current[1].cancel()
             await asyncio.gather(self._current[1], return_exceptions=True)
         await asyncio.gather(self._loop, return_exceptions=True)
+        left = [self._current[0]] if self._current is not None else []
+        while not self._queue.empty():
+            left.append(self._queue.get_nowait())
+        for request in left:
+            if not request.done.done():
+                request.done.set_exception(errors.HutchError("the service is being stopped"))
+                request.done.exception()
 
     async def _serve(self) -> None:
         while not self.ended:

@@ -36,6 +36,7 @@ class States:
         self._trash = trash
         self._manifests: dict[SnapshotId, Manifest] = {}
         self._transient: set[SnapshotId] = set()  # of forks that are under way
+        self._pinned: list[SnapshotId] = []
 
     def open(self) -> None:
         """Take up what is there; what is unfinished is removed."""
@@ -120,19 +121,34 @@ class States:
         """Keep a transient one until `remove`."""
         self._transient.add(state)
 
-    def remove(self, state: SnapshotId) -> None:
-        """It is no snapshot any more; it is gone when no machine is suspended in it."""
+    @contextlib.contextmanager
+    def pinned(self, state: SnapshotId) -> Iterator[None]:
+        """Within, it is not collected, even if it is removed."""
+        self._pinned.append(state)
+        try:
+            yield
+        finally:
+            self._pinned.remove(state)
+
+    def remove(self, state: SnapshotId, is_used: bool) -> None:
+        """It is no snapshot any more; it is gone when no machine is suspended in it. One that is damaged goes too.
+
+        `DiskFull` only if it is used: else nothing need be written.
+        """
         self._transient.discard(state)
         manifest = self._manifests.get(state)
-        if manifest is not None and manifest.kept:
+        if manifest is None and not is_used:
+            self._trash.take(self._paths.state(state).root)
+        elif manifest is not None and manifest.kept:
             released = dataclasses.replace(manifest, kept=False)
-            manifests.write(self._paths.state(state).manifest, released, durable=True)
+            if is_used or state in self._pinned:
+                manifests.write(self._paths.state(state).manifest, released, durable=True)
             self._manifests[state] = released
 
     def collect(self, used: set[SnapshotId]) -> None:
         """Remove what is neither kept nor used."""
         for manifest in self.all():
-            if not (manifest.kept or manifest.id in used or manifest.id in self._transient):
+            if not (manifest.kept or manifest.id in {*used, *self._transient, *self._pinned}):
                 self._drop(manifest.id)
 
     def _drop(self, state: SnapshotId) -> None:

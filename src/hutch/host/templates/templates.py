@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,16 @@ class Template:
 class Templates:
     """The templates of one host."""
 
-    def __init__(self, paths: Paths, host: settings.Host, launcher: vm.Launcher, root: bool) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        host: settings.Host,
+        launcher: vm.Launcher,
+        root: bool,
+        is_used: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`is_used` tells whether disks stand on a template."""
+        self._is_used = is_used
         self._paths = paths
         self._settings = host
         self._launcher = launcher
@@ -151,6 +161,11 @@ class Templates:
 
     async def _make(self, recipe: Recipe, root_image: Path, tell: OnProgress) -> Template:
         final = self._paths.template(recipe.key)
+        if final.root.exists() and self._is_used(recipe.key):
+            raise errors.Damaged(
+                f"template {recipe.key} is damaged, and cannot be made anew while the disks of machines or snapshots "
+                "stand on it: remove those first"
+            )
         building = TemplatePaths(self._paths.templates / f".{recipe.key}.{os.getpid()}")
         files.require_space(self._paths.templates, recipe.board.memory_mib * MIB + 512 * MIB, "a first boot")
         shutil.rmtree(building.root, ignore_errors=True)
