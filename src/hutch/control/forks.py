@@ -88,9 +88,10 @@ class Forks:
             created_at=now,
             updated_at=now,
             labels=source.labels,
+            metadata=source.metadata,
             persistence=source.persistence,
             priority=source.priority,
-            timers=source.timers,
+            timers=dataclasses.replace(source.timers, since=None),
             parent=source.id,
         )
 

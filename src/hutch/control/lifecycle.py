@@ -15,7 +15,7 @@ dies in between, `reconcile` says how to go on.
 from hutch.control import policy, reconcile
 from hutch.control.brood import Brood
 from hutch.control.freezing import Freezing
-from hutch.control.operation import Copying, Creation, Death, Ended, Operation, Resize, Rollback
+from hutch.control.operation import Copying, Creation, Death, Ended, Operation, Resize, Rollback, Timing
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.starting import Starting
@@ -67,6 +67,8 @@ class Lifecycle:
                 await self._freezing.roll_back(entry, operation)
             case Verb.RESIZE, Resize():
                 await self._freezing.resize(entry, operation)
+            case Verb.TIME, Timing():
+                await self._records.update(entry, "its timers were set", Kind.TIMED, timers=operation.timers)
             case Verb.STOP, _:
                 await self._stop(entry, operation)
             case Verb.DELETE, _:

@@ -7,6 +7,7 @@ tenant's machine is `NotFound`.
 
 import asyncio
 import builtins
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from hutch.control import requests, timers
@@ -15,7 +16,7 @@ from hutch.control.fleet import Fleet
 from hutch.control.forks import Forks
 from hutch.control.keys import Principal
 from hutch.control.making import Making
-from hutch.control.operation import Resize, Rollback
+from hutch.control.operation import Resize, Rollback, Timing
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.requests import ForkRequest as ForkRequest
@@ -25,7 +26,7 @@ from hutch.control.timers import Remaining as Remaining
 from hutch.host.interface import Progress as Progress
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId, SnapshotId
-from hutch.model.machine import Event, Machine
+from hutch.model.machine import Event, Machine, Timers
 from hutch.model.states import State
 from hutch.store.interface import Store
 
@@ -55,6 +56,14 @@ class Machines:
         """
         principal.require("machine:create")
         return await self._making.make(principal.tenant, request)
+
+    async def launch(self, principal: Principal, request: MachineRequest) -> Machine:
+        """Make a machine and start it: it runs when this returns, or there is none. Needs `machine:create`.
+
+        Raises what `create` and `start` do. If the caller goes away it is done all the same.
+        """
+        principal.require("machine:create")
+        return await self._making.launch(principal.tenant, request)
 
     def get(self, principal: Principal, id: MachineId) -> Machine:
         """The record as it is now. Needs `machine:read`. `NotFound`."""
@@ -148,6 +157,16 @@ class Machines:
         if disk_gib == resources.disk_gib:
             return entry.machine
         return await self._fleet.carry_out(entry, Resize(disk_gib))
+
+    async def set_timers(self, principal: Principal, id: MachineId, timers: Timers) -> Machine:
+        """Give it these timers instead of those it has; its lifetime begins anew, now. Needs `machine:exec`.
+
+        In any state; done behind what is under way. `InvalidRequest` for a time that cannot be.
+        """
+        entry = self._fleet.entry(principal, id, "machine:exec")
+        requests.check_timers(timers)
+        since = None if timers.lifetime is None else self._clock.now()
+        return await self._fleet.carry_out(entry, Timing(dataclasses.replace(timers, since=since)))
 
     def remaining(self, principal: Principal, id: MachineId) -> Remaining:
         """How long until each of its timers fires, computed now. Needs `machine:read`."""

@@ -1,4 +1,6 @@
-"""From a request to a machine's record and its place on the host: by image, or out of a snapshot."""
+"""From a request to a machine's record and its place on the host, by image or out of a snapshot, and to its start."""
+
+import contextlib
 
 from hutch import settings
 from hutch.control import names, requests
@@ -6,16 +8,17 @@ from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
 from hutch.control.operation import Creation
+from hutch.control.policy import Verb
 from hutch.control.requests import MachineRequest
 from hutch.control.shelf import Shelf
-from hutch.model import ids
+from hutch.model import errors, ids
 from hutch.model.ids import TenantId
 from hutch.model.machine import ImageRef, Machine, MachineSpec, Snapshot
 from hutch.model.states import State
 
 
 class Making:
-    """Makes machines that do not run yet."""
+    """Makes machines."""
 
     def __init__(
         self, fleet: Fleet, shelf: Shelf, background: Background, clock: Clock, limits: settings.Machines
@@ -41,6 +44,24 @@ class Making:
                 spec = requests.plan_from(request, name, snapshot)
             return await self._background.finish(self._make(tenant, request, name, spec, snapshot))
 
+    async def launch(
+        self, tenant: TenantId, request: MachineRequest, image: ImageRef | None = None, cause: str = "asked for"
+    ) -> Machine:
+        """The same, and start it: it runs when this returns, or there is none."""
+        return await self._background.finish(self._launch(tenant, request, image, cause))
+
+    async def _launch(self, tenant: TenantId, request: MachineRequest, image: ImageRef | None, cause: str) -> Machine:
+        machine = await self.make(tenant, request, image)
+        entry = self._fleet.records.get(machine.id)
+        if entry is None:
+            raise errors.Conflict(f"machine {machine.name} was deleted before it was started")
+        try:
+            return await self._fleet.do(entry, Verb.START, cause)
+        except errors.HutchError:
+            with contextlib.suppress(errors.HutchError):
+                await self._fleet.do(entry, Verb.DELETE, "it was to run at once and could not be started")
+            raise
+
     async def _make(
         self, tenant: TenantId, request: MachineRequest, name: str, spec: MachineSpec, snapshot: Snapshot | None
     ) -> Machine:
@@ -54,6 +75,7 @@ class Making:
             created_at=now,
             updated_at=now,
             labels=dict(request.labels),
+            metadata=dict(request.metadata),
             persistence=request.persistence,
             priority=request.priority,
             timers=request.timers,

@@ -10,7 +10,7 @@ from hutch.host.interface import Died, SavedState
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
 from hutch.model.kinds import Kind
-from hutch.model.machine import Machine, Snapshot
+from hutch.model.machine import Machine, Snapshot, Timers
 
 T = TypeVar("T")
 
@@ -94,6 +94,14 @@ class Resize(Operation):
     def __init__(self, disk_gib: int) -> None:
         super().__init__(Verb.RESIZE, "asked for")
         self.disk_gib = disk_gib
+
+
+class Timing(Operation):
+    """Give it these timers."""
+
+    def __init__(self, timers: Timers) -> None:
+        super().__init__(Verb.TIME, "asked for")
+        self.timers = timers
 
 
 class Death(Operation):

@@ -24,6 +24,7 @@ class Verb(StrEnum):
     SNAPSHOT = "snapshot"  # copy it as it stands; also the first step of a fork
     ROLLBACK = "rollback"
     RESIZE = "resize"
+    TIME = "time"  # other timers
     STOP = "stop"
     DELETE = "delete"
     DIED = "died"  # the host says that it ended unasked
@@ -50,7 +51,7 @@ ENDS: dict[Verb, frozenset[Verb]] = {verb: frozenset() for verb in Verb} | {
 }
 """What a request makes pointless: the running one is interrupted, waiting ones are dropped."""
 
-UNDISTURBING = frozenset({_V.SNAPSHOT, _V.RESIZE})
+UNDISTURBING = frozenset({_V.SNAPSHOT, _V.RESIZE, _V.TIME})
 """While these are done to a running machine it is used as ever."""
 
 _A, _S = Answer, State
@@ -75,6 +76,7 @@ IDLE: dict[Verb, dict[State, Answer]] = {
     _V.SNAPSHOT: _only_in(_A.NO_MEMORY, running=_A.QUEUE, paused=_A.QUEUE, suspended=_A.QUEUE),
     _V.ROLLBACK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.RESIZE: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.TIME: _by_state(_A.QUEUE, destroyed=_A.GONE),
     _V.STOP: _by_state(_A.QUEUE, stopped=_A.NOTHING, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.DELETE: _by_state(_A.QUEUE, destroyed=_A.GONE),
     _V.DIED: _by_state(
@@ -103,6 +105,7 @@ BEHIND: dict[Verb, dict[Verb, Answer]] = {
     _V.SNAPSHOT: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.ROLLBACK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.RESIZE: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.TIME: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.STOP: _behind(_A.QUEUE, stop=_A.JOIN, delete=_A.ILLEGAL),
     _V.DELETE: _behind(_A.QUEUE, delete=_A.JOIN),
     _V.DIED: _behind(_A.QUEUE, delete=_A.NOTHING),
@@ -141,6 +144,7 @@ _WORDS: dict[Verb, str] = {
     Verb.SNAPSHOT: "be copied",
     Verb.ROLLBACK: "be put back",
     Verb.RESIZE: "be resized",
+    Verb.TIME: "be given other timers",
     Verb.STOP: "be stopped",
     Verb.DELETE: "be deleted",
     Verb.DIED: "die",

@@ -7,7 +7,6 @@ needed. They are made one at a time, in the background, and none outlives the se
 """
 
 import builtins
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.control.making import Making
-from hutch.control.policy import Verb
 from hutch.control.requests import MachineRequest
 from hutch.control.spares import Warm
 from hutch.model import errors, ids
@@ -117,19 +115,8 @@ class Pools:
         principal.require("machine:create")
         pool = self._get(principal, id).pool
         request = fit(request or MachineRequest(""), pool)
-        return await self._background.finish(self._claim(principal.tenant, request, pool))
-
-    async def _claim(self, tenant: TenantId, request: MachineRequest, pool: Pool) -> Machine:
-        machine = await self._making.make(tenant, request, pool.spec.image)
-        entry = self._fleet.records.get(machine.id)
-        if entry is None:
-            raise errors.Conflict(f"machine {machine.name} was deleted before it was started")
-        try:
-            return await self._fleet.do(entry, Verb.START, f"claimed from pool {pool.name}")
-        except errors.HutchError:
-            with contextlib.suppress(errors.HutchError):
-                await self._fleet.do(entry, Verb.DELETE, "it was claimed and could not be started")
-            raise
+        cause = f"claimed from pool {pool.name}"
+        return await self._making.launch(principal.tenant, request, pool.spec.image, cause)
 
     async def delete(self, principal: Principal, id: PoolId) -> None:
         """End it and its members; claimed machines live on. Needs `machine:delete`."""

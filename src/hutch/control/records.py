@@ -180,6 +180,7 @@ class Records:
         if entry.machine.state is State.RUNNING and machine.state in (State.PAUSING, State.SUSPENDING):
             entry.interruptions += 1
         entry.machine = machine
+        self._note_timers(entry)
         if machine.state is State.DESTROYED:
             self._remove(entry)
         for watcher in list(entry.watchers):
@@ -259,8 +260,13 @@ class Records:
         names = self._tenants.setdefault(machine.tenant, {})
         names.pop(machine.name, None)  # a claim: its place is that of the moment it was made
         names[machine.name] = entry
-        if machine.timers != Timers():
-            self._timed[machine.id] = entry
+        self._note_timers(entry)
+
+    def _note_timers(self, entry: Entry) -> None:
+        if entry.machine.timers != Timers():
+            self._timed[entry.machine.id] = entry
+        else:
+            self._timed.pop(entry.machine.id, None)
 
     def _remove(self, entry: Entry) -> None:
         machine = entry.machine

@@ -2,6 +2,7 @@
 
 import dataclasses
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ ENV_BYTES = 128 * 1024  # of all names and values: as much as Linux passes to on
 LABELS = 64
 LABEL_KEY_LENGTH = 128
 LABEL_VALUE_LENGTH = 1024
+METADATA_BYTES = 64 * 1024  # as JSON
 ALLOWED_LENGTH = 256  # entries of an allow list
 MAX_DISK_GIB = 16 * 1024
 MAX_SECONDS = 10 * 365 * 86400
@@ -52,6 +54,7 @@ class MachineRequest:
     workdir: str | None = None
     command: tuple[str, ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
     persistence: Persistence = Persistence.PERSISTENT
     priority: int = 5  # 0 to 10, of a sticky one
     timers: Timers = field(default_factory=Timers)
@@ -84,6 +87,7 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
     if request.command is not None:
         check_argv("command", request.command)
     _check_labels(request.labels)
+    _check_metadata(request.metadata)
     if not 0 <= request.priority <= MAX_PRIORITY:
         raise InvalidRequest(f"priority is {request.priority}: 0 to {MAX_PRIORITY}, and what is higher stays longer")
     check_timers(request.timers)
@@ -254,6 +258,15 @@ def _check_labels(labels: Mapping[str, str]) -> None:
             )
         if len(value) > LABEL_VALUE_LENGTH or "\0" in value:
             raise InvalidRequest(f"labels: the value of {_shown(key)} is longer than {LABEL_VALUE_LENGTH} or holds NUL")
+
+
+def _check_metadata(metadata: Mapping[str, object]) -> None:
+    try:
+        size = len(json.dumps(metadata).encode())
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidRequest("metadata: this is not a JSON object") from None
+    if size > METADATA_BYTES:
+        raise InvalidRequest(f"metadata is {size} bytes as JSON: at most {METADATA_BYTES}; put the rest into a file")
 
 
 def _shown(text: str) -> str:

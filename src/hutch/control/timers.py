@@ -49,7 +49,7 @@ def find_remaining(machine: Machine, now: datetime, is_used: bool) -> Remaining:
     idle = last_use(machine) if machine.state is State.RUNNING else None
     return Remaining(
         idle=_left(now if is_used and idle is not None else idle, timers.idle, now),
-        lifetime=_left(machine.created_at if _has_deadline(machine) else None, timers.lifetime, now),
+        lifetime=_left(_lifetime_began(machine) if _has_deadline(machine) else None, timers.lifetime, now),
         suspended=_left(machine.suspended_at if machine.state is State.SUSPENDED else None, timers.suspended, now),
     )
 
@@ -58,6 +58,16 @@ def last_use(machine: Machine) -> datetime:
     """When it was last used, as far as is known."""
     moments = (machine.created_at, machine.ready_at, machine.last_activity_at)
     return max(moment for moment in moments if moment is not None)
+
+
+def find_deadline(machine: Machine) -> datetime | None:
+    """When its lifetime ends, whether or not that still means something to it."""
+    lifetime = machine.timers.lifetime
+    return None if lifetime is None else _lifetime_began(machine) + timedelta(seconds=lifetime)
+
+
+def _lifetime_began(machine: Machine) -> datetime:
+    return machine.timers.since or machine.created_at
 
 
 def _has_deadline(machine: Machine) -> bool:
@@ -69,7 +79,8 @@ def _has_deadline(machine: Machine) -> bool:
     timers = machine.timers
     if timers.lifetime is None or timers.lifetime_action is TimerAction.DESTROY:
         return True
-    deadline = machine.created_at + timedelta(seconds=timers.lifetime)
+    deadline = find_deadline(machine)
+    assert deadline is not None
     is_up = machine.state in (State.RUNNING, State.PAUSED)
     return is_up and (machine.ready_at is None or machine.ready_at < deadline)
 

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     ADOPTED = "machine.adopted"  # it went on running while the service was away
     RECONCILED = "machine.reconciled"  # its record was brought in line with what its host says
     TIMER = "machine.timer"  # one of its timers fired; what that brings about follows
+    TIMED = "machine.timed"  # its timers were set
     EVICTED = "machine.evicted"  # it goes, to make room on the disk
     FORKED = "machine.forked"  # copies of it were made
     SNAPSHOTTED = "machine.snapshotted"  # a snapshot was made of it

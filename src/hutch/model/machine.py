@@ -72,9 +72,10 @@ class Timers:
 
     idle: int | None = None  # so long without activity (exec, files, terminals, traffic to a port) while it runs
     idle_action: TimerAction = TimerAction.STOP
-    lifetime: int | None = None  # so long after it was created
+    lifetime: int | None = None  # so long after it was created, or after `since`
     lifetime_action: TimerAction = TimerAction.DESTROY  # a machine that is started again after that is left alone
     suspended: int | None = None  # so long suspended: it is destroyed
+    since: datetime | None = None  # when the lifetime last began anew
 
 
 class Persistence(StrEnum):

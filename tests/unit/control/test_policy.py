@@ -27,6 +27,7 @@ def test_there_is_an_answer_to_everything(verb: Verb) -> None:
         (Verb.SNAPSHOT, "no-memory queue queue queue no-memory"),
         (Verb.ROLLBACK, "queue queue queue queue queue"),
         (Verb.RESIZE, "queue queue queue queue queue"),
+        (Verb.TIME, "queue queue queue queue queue"),
         (Verb.STOP, "nothing queue queue queue queue"),
         (Verb.DELETE, "queue queue queue queue queue"),
         (Verb.DIED, "nothing queue queue nothing nothing"),

@@ -122,3 +122,14 @@ def test_the_time_that_is_left_is_told() -> None:
     assert timers.find_remaining(suspended, at(5), is_used=False) == timers.Remaining(lifetime=95, suspended=48)
     assert timers.find_remaining(running, at(500), is_used=False) == timers.Remaining(idle=0, lifetime=0)
     assert timers.find_remaining(machine(Timers()), at(5), is_used=False) == timers.Remaining()
+
+
+def test_a_lifetime_counts_from_when_it_last_began() -> None:
+    it = machine(Timers(lifetime=10, since=at(100)))
+    assert timers.find_deadline(it) == at(110)
+    assert timers.find_due(it, at(109.9), is_used=False) is None
+    assert timers.find_due(it, at(110), is_used=False) == timers.Due(Verb.DELETE, "its lifetime of 10 s is over")
+
+
+def test_without_a_lifetime_there_is_no_deadline() -> None:
+    assert timers.find_deadline(machine(Timers(idle=10))) is None
