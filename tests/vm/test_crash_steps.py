@@ -78,7 +78,7 @@ async def test_the_service_dies_at_every_step(
                 await now.destroy(child.id)
             assert now.snapshots() == []
         left = {path.name for path in Paths(wanted.service.home).states.iterdir()}
-        assert not left, step
+        assert not left, (step, left)
         step += 1
     assert step > 3
     await vms.destroy_all()

@@ -49,7 +49,14 @@ def find(pid: int, memory: Path) -> Mapping:
 
 
 def written(mapping: Mapping) -> Runs:
-    """The pages that are the process's own."""
+    """The pages that are the process's own. `MachineFailed` if it has ended."""
+    try:
+        return _written(mapping)
+    except OSError as error:
+        raise errors.MachineFailed(f"the page table of process {mapping.pid} cannot be read") from error
+
+
+def _written(mapping: Mapping) -> Runs:
     with Path(f"/proc/{mapping.pid}/pagemap").open("rb", buffering=0) as pagemap:
         entries = bytearray(mapping.size // PAGE * 8)
         pagemap.seek(mapping.base // PAGE * 8)
