@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use crate::conversation::{Conversation, Heard, VERSION};
 use crate::disk;
 use crate::failure::{Code, Failure, Outcome};
-use crate::files::{self, Done, Files};
+use crate::files::{Done, Files, questions};
 use crate::ground::Ground;
 use crate::identity;
+use crate::mounts::{self, Mount};
 use crate::network;
 use crate::port::Port;
 use crate::power;
@@ -20,6 +21,7 @@ use crate::processes::Processes;
 use crate::request::Request;
 use crate::stats;
 use crate::sys::{self, HUNG_UP, Poller, READABLE, WRITABLE};
+use crate::watches::Watches;
 use crate::workers::Workers;
 
 // Processes' tokens begin above these.
@@ -27,6 +29,7 @@ const PORT: u64 = 0;
 const SIGNALS: u64 = 1;
 const WORKERS: u64 = 2;
 const LISTENER: u64 = 3;
+const WATCHES: u64 = u64::MAX;
 
 /// Reads from the port before others have their turn: 1 MiB, as the driver gives 4 KiB at a time.
 const TURN: usize = 256;
@@ -58,6 +61,7 @@ pub struct Agent {
     conversation: Conversation,
     processes: Processes,
     files: Files,
+    watches: Watches,
     ground: Ground,
     init: Init,
     boot_id: String,
@@ -101,6 +105,8 @@ impl Agent {
         let workers = Workers::new()?;
         poller.add(&signals, READABLE, SIGNALS)?;
         poller.add(workers.bell(), READABLE, WORKERS)?;
+        let watches = Watches::new()?;
+        poller.add(watches.bell(), READABLE, WATCHES)?;
         let mut processes = Processes::new(Rc::clone(&poller))?;
         processes.environment = identity::kept_environment(&ground);
         if ground.is_guest() {
@@ -115,6 +121,7 @@ impl Agent {
             conversation: Conversation::new(),
             processes,
             files: Files::default(),
+            watches,
             ground,
             init,
             boot_id: boot_id.trim_end().to_owned(),
@@ -138,6 +145,7 @@ impl Agent {
                 self.listen();
             }
             self.processes.tick(&mut self.conversation);
+            self.watches.tick(&mut self.conversation);
             self.speak();
         }
     }
@@ -147,7 +155,8 @@ impl Agent {
         if self.readable && self.conversation.has_room() {
             return Some(0);
         }
-        let timer = self.processes.next_timer().map(|at| at.saturating_sub(sys::now_ms()));
+        let timers = self.processes.next_timer().into_iter().chain(self.watches.next_timer());
+        let timer = timers.min().map(|at| at.saturating_sub(sys::now_ms()));
         if self.conversation.is_warm() {
             Some(timer.map_or(REST_MS, |timer| timer.min(REST_MS)))
         } else {
@@ -167,6 +176,7 @@ impl Agent {
                     self.files.finish(done, &mut self.conversation, &self.workers);
                 }
             }
+            WATCHES => self.watches.hear(&mut self.conversation),
             LISTENER => self.port.accept(&self.poller, PORT),
             _ => self.processes.ready(token, &mut self.conversation),
         }
@@ -229,6 +239,7 @@ impl Agent {
     fn begin_anew(&mut self) {
         self.processes.drop_waits();
         self.files.drop_handles(&self.workers);
+        self.watches.clear();
     }
 
     /// Write answers, and begin what had to wait for room.
@@ -270,14 +281,21 @@ impl Agent {
             "file.open_read" | "file.read" | "file.open_write" | "file.write" | "file.commit" | "file.close" => {
                 return self.files.handle(request, conversation, &self.workers);
             }
-            "file.stat" | "file.list" | "file.mkdir" | "file.remove" => {
-                return files::ask(&request, conversation, &self.workers);
-            }
+            "file.stat" | "file.list" | "file.mkdir" | "file.remove" | "file.rename" | "file.change" | "file.find"
+            | "file.search" => return questions::ask(&request, conversation, &self.workers),
+            "watch.open" => return self.watches.open(&request, conversation),
+            "watch.read" => return self.watches.read(&request, conversation),
+            "watch.close" => self.watches.close(&request, conversation),
+            "mount" => return self.mount(&request),
+            "unmount" => return self.unmount(&request),
             "hello" => self.hello(&request),
             "restore" => identity::restore(&request, &self.ground, &mut self.processes.environment),
             "network" => network::configure(&request, &self.ground),
             "stats" => stats::collect(),
-            "grow" => return self.work(&request, grow),
+            "grow" => {
+                let ground = self.ground.clone();
+                return self.work(&request, move || grow(&ground));
+            }
             "sync" => return self.work(&request, sync),
             "shutdown" => self.shutdown(),
             op => Err(Failure::new(Code::UnknownOp, format!("there is no operation '{op}'"))),
@@ -286,11 +304,23 @@ impl Agent {
     }
 
     /// Do something that may take long where it holds up nothing.
-    fn work(&self, request: &Request, act: fn(&Ground, Init) -> Outcome<Value>) {
+    fn work(&self, request: &Request, act: impl FnOnce() -> Outcome<Value> + Send + 'static) {
         let (conversation, id) = (self.conversation.number, request.id);
-        let (ground, init) = (self.ground.clone(), self.init);
-        self.workers
-            .submit(move || Done::plain(conversation, id, act(&ground, init)));
+        self.workers.submit(move || Done::plain(conversation, id, act()));
+    }
+
+    fn mount(&mut self, request: &Request) {
+        match Mount::parse(request, &self.ground) {
+            Ok(mount) => self.work(request, move || mount.perform()),
+            Err(failure) => self.conversation.answer(request.id, Err(failure)),
+        }
+    }
+
+    fn unmount(&mut self, request: &Request) {
+        match mounts::target(request, &self.ground) {
+            Ok(path) => self.work(request, move || mounts::unmount(&path)),
+            Err(failure) => self.conversation.answer(request.id, Err(failure)),
+        }
     }
 
     fn hello(&self, request: &Request) -> Outcome<Value> {
@@ -307,7 +337,7 @@ impl Agent {
     }
 }
 
-fn grow(ground: &Ground, _: Init) -> Outcome<Value> {
+fn grow(ground: &Ground) -> Outcome<Value> {
     ground.allow("grow")?;
     let bytes = match ground {
         Ground::Guest => disk::grow("/"),
@@ -318,7 +348,7 @@ fn grow(ground: &Ground, _: Init) -> Outcome<Value> {
         .map_err(|error| Failure::of_io("/", &error))
 }
 
-fn sync(_: &Ground, _: Init) -> Outcome<Value> {
+fn sync() -> Outcome<Value> {
     // SAFETY: a plain call.
     unsafe { libc::sync() };
     Ok(json!({}))

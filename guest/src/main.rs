@@ -14,6 +14,7 @@ mod files;
 mod frames;
 mod ground;
 mod identity;
+mod mounts;
 mod network;
 mod port;
 mod power;
@@ -26,6 +27,7 @@ mod stream;
 mod supervisor;
 mod sys;
 mod users;
+mod watches;
 mod workers;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use crate::mounts;
 use crate::sys;
 
 /// How long processes may take to end themselves.
@@ -34,6 +35,7 @@ pub fn end(ending: Ending, agent: Option<i32>) -> ! {
     // SAFETY: as above.
     unsafe { libc::kill(-1, libc::SIGKILL) };
     wait_for_children(Duration::from_secs(1));
+    mounts::unmount_all();
     let root = CString::from(c"/");
     // SAFETY: the path ends with a zero byte.
     unsafe {

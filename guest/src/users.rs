@@ -77,8 +77,43 @@ impl Users {
     }
 }
 
+/// Whom a file is to belong to; `None` leaves it as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+}
+
+/// `user`, `user:group` or `:group`, by name or number, as chown takes them.
+pub fn ownership(wanted: &str) -> Outcome<Ownership> {
+    let (mut passwd, mut group) = (Cached::new("/etc/passwd"), Cached::new("/etc/group"));
+    owners(passwd.text(), group.text(), wanted)
+}
+
+fn owners(passwd: &str, group: &str, wanted: &str) -> Outcome<Ownership> {
+    if let Some(name) = wanted.strip_prefix(':').filter(|name| !name.is_empty()) {
+        let gid = Some(group_number(group, name)?);
+        return Ok(Ownership { uid: None, gid });
+    }
+    let user = find(passwd, group, wanted)?;
+    Ok(Ownership {
+        uid: Some(user.uid),
+        gid: wanted.contains(':').then_some(user.gid),
+    })
+}
+
+fn group_number(group: &str, name: &str) -> Outcome<u32> {
+    entry(group, name, 2)
+        .and_then(|fields| fields.get(2).copied().and_then(number))
+        .or_else(|| number(name))
+        .ok_or_else(|| unknown(&format!("group '{name}'")))
+}
+
+fn unknown(what: &str) -> Failure {
+    Failure::new(Code::UnknownUser, format!("there is no {what} in the machine"))
+}
+
 fn find(passwd: &str, group: &str, wanted: &str) -> Outcome<User> {
-    let unknown = |what: &str| Failure::new(Code::UnknownUser, format!("there is no {what} in the machine"));
     let (name, group_name) = match wanted.split_once(':') {
         Some((name, group_name)) => (name, Some(group_name)),
         None => (wanted, None),
@@ -89,10 +124,7 @@ fn find(passwd: &str, group: &str, wanted: &str) -> Outcome<User> {
         .ok_or_else(|| unknown(&format!("user '{name}'")))?;
     user.groups = memberships(group, &user);
     if let Some(group_name) = group_name {
-        user.gid = entry(group, group_name, 2)
-            .and_then(|fields| fields.get(2).copied().and_then(number))
-            .or_else(|| number(group_name))
-            .ok_or_else(|| unknown(&format!("group '{group_name}'")))?;
+        user.gid = group_number(group, group_name)?;
     }
     Ok(user)
 }
@@ -204,6 +236,20 @@ mod tests {
     fn a_group_is_taken_by_name_or_number() {
         assert_eq!(find(PASSWD, GROUP, "app:wheel").unwrap().gid, 10);
         assert_eq!(find(PASSWD, GROUP, "app:4321").unwrap().gid, 4321);
+    }
+
+    #[test]
+    fn a_file_is_given_as_chown_gives_it() {
+        let owners = |wanted| owners(PASSWD, GROUP, wanted).map(|owner| (owner.uid, owner.gid));
+        assert_eq!(owners("app"), Ok((Some(1000), None)));
+        assert_eq!(owners("app:wheel"), Ok((Some(1000), Some(10))));
+        assert_eq!(owners(":wheel"), Ok((None, Some(10))));
+        assert_eq!(owners("4242:4343"), Ok((Some(4242), Some(4343))));
+        assert!(
+            ["", ":", "app:", "nobody", ":nogroup", "app:wheel:"]
+                .iter()
+                .all(|wanted| owners(wanted).is_err())
+        );
     }
 
     #[test]

@@ -1,10 +1,14 @@
-//! File handles and single questions about paths. What touches a file runs on a worker; what is here only keeps order.
+//! File handles. What touches a file runs on a worker; what is here only keeps order.
 //!
 //! Requests of one handle are done in order. A handle that has failed answers everything with that failure until it is
 //! closed, so that requests sent in one go cannot pass over a failed one.
 
+mod look;
 pub mod paths;
+mod pattern;
+pub mod questions;
 pub mod transfer;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -105,10 +109,14 @@ pub struct Done {
 impl Done {
     /// Of a job that has nothing to do with handles.
     pub fn plain(conversation: u64, id: u64, outcome: Outcome<Value>) -> Done {
+        Done::of(conversation, id, Answer::Value(outcome))
+    }
+
+    fn of(conversation: u64, id: u64, answer: Answer) -> Done {
         Done {
             conversation,
             id,
-            answer: Answer::Value(outcome),
+            answer,
             handle: None,
             reserved: 0,
             spare: None,
@@ -273,14 +281,7 @@ impl Files {
 fn discard(holder: impl Send + 'static, workers: &Workers<Done>) {
     workers.submit(move || {
         drop(holder);
-        Done {
-            conversation: 0,
-            id: 0,
-            answer: Answer::None,
-            handle: None,
-            reserved: 0,
-            spare: None,
-        }
+        Done::of(0, 0, Answer::None)
     });
 }
 
@@ -292,48 +293,12 @@ fn respond(id: u64, answer: Answer, conversation: &mut Conversation) {
     }
 }
 
-/// A question about a path, reduced to what it says.
-enum Question {
-    Stat,
-    List(String, Option<u64>),
-    MakeDirectory(u32),
-    Remove(bool),
+pub fn absolute(request: &Request) -> Outcome<String> {
+    absolute_path(request, "path")
 }
 
-/// Ask a worker about a path.
-pub fn ask(request: &Request, conversation: &mut Conversation, workers: &Workers<Done>) {
-    let (number, id) = (conversation.number, request.id);
-    match question(request) {
-        Ok((path, question)) => workers.submit(move || Done::plain(number, id, look(&path, &question))),
-        Err(failure) => conversation.answer(id, Err(failure)),
-    }
-}
-
-fn question(request: &Request) -> Outcome<(String, Question)> {
-    let question = match request.op.as_str() {
-        "file.stat" => Question::Stat,
-        "file.list" => {
-            let after = request.optional_text("after")?.unwrap_or("").to_owned();
-            Question::List(after, request.optional_integer("limit")?)
-        }
-        "file.mkdir" => Question::MakeDirectory(mode(request)?.unwrap_or(0o755)),
-        "file.remove" => Question::Remove(request.flag("recursive")?),
-        op => return Err(Failure::new(Code::UnknownOp, format!("there is no operation '{op}'"))),
-    };
-    Ok((absolute(request)?, question))
-}
-
-fn look(path: &str, question: &Question) -> Outcome<Value> {
-    match question {
-        Question::Stat => paths::stat(path),
-        Question::List(after, limit) => paths::list(path, after, *limit),
-        Question::MakeDirectory(mode) => paths::make_directory(path, *mode),
-        Question::Remove(recursive) => paths::remove(path, *recursive),
-    }
-}
-
-fn absolute(request: &Request) -> Outcome<String> {
-    let path = request.text("path")?;
+fn absolute_path(request: &Request, name: &str) -> Outcome<String> {
+    let path = request.text(name)?;
     if path.starts_with('/') {
         Ok(path.to_owned())
     } else {

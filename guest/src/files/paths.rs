@@ -1,4 +1,4 @@
-//! What is asked of a path at once: stat, list, make, remove.
+//! What is asked of a path at once: stat, list, make, remove, rename, change.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsString};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::failure::{Failure, Outcome};
 use crate::frames::LIST_LIMIT;
 use crate::sys;
+use crate::users::Ownership;
 
 /// Entries of one answer, if no other limit was given.
 const ENTRIES: usize = 1000;
@@ -129,6 +130,28 @@ pub fn remove(path: &str, recursive: bool) -> Outcome<Value> {
     Ok(json!({}))
 }
 
+/// Within one file system; what is at the other end is replaced, as rename(2) does.
+pub fn rename(path: &str, to: &str) -> Outcome<Value> {
+    fs::rename(path, to).map_err(|error| match error.raw_os_error() {
+        Some(libc::EXDEV) => Failure::invalid(format!("{path}: {to} is on another file system")),
+        // It may be either: what is moved has to be there in any case.
+        _ if fs::symlink_metadata(path).is_ok() => Failure::of_io(to, &error),
+        _ => Failure::of_io(path, &error),
+    })?;
+    Ok(json!({}))
+}
+
+/// Owner first: giving a file away takes set-user-id bits from it.
+pub fn change(path: &str, mode: Option<u32>, owner: Option<Ownership>) -> Outcome<Value> {
+    let failure = |error: io::Error| Failure::of_io(path, &error);
+    let kept = fs::metadata(path).map_err(failure)?.mode() & 0o7777;
+    if let Some(owner) = owner {
+        std::os::unix::fs::chown(path, owner.uid, owner.gid).map_err(failure)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode.unwrap_or(kept))).map_err(failure)?;
+    Ok(json!({}))
+}
+
 /// Remove a directory with all it holds. Iterative, with one descriptor, so that no depth ends our stack or our
 /// descriptors; relative to descriptors, so that nobody can lead us elsewhere with a link.
 fn remove_tree(path: &Path) -> io::Result<()> {
@@ -230,110 +253,4 @@ fn identity(directory: &OwnedFd) -> io::Result<(u64, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A directory of its own for each test, gone afterwards.
-    struct Scratch(std::path::PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Scratch {
-            let path = std::env::temp_dir().join(format!("hutch-agent-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Scratch(path)
-        }
-
-        fn path(&self, name: &str) -> String {
-            self.0.join(name).to_string_lossy().into_owned()
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    #[test]
-    fn a_tree_is_removed_and_what_its_links_point_to_is_not() {
-        let scratch = Scratch::new("tree");
-        fs::create_dir_all(scratch.0.join("tree/a/b/c")).unwrap();
-        fs::write(scratch.0.join("kept"), "x").unwrap();
-        for name in ["tree/1", "tree/a/2", "tree/a/b/3", "tree/a/b/c/4"] {
-            fs::write(scratch.0.join(name), "x").unwrap();
-        }
-        std::os::unix::fs::symlink("..", scratch.0.join("tree/a/up")).unwrap();
-        remove(&scratch.path("tree"), true).unwrap();
-        assert!(!scratch.0.join("tree").exists() && scratch.0.join("kept").exists());
-    }
-
-    #[test]
-    fn a_list_is_in_order_and_goes_on_after_a_name() {
-        let scratch = Scratch::new("list");
-        for name in ["b", "a", "d", "c", "é"] {
-            fs::write(scratch.0.join(name), "").unwrap();
-        }
-        let names = |value: &Value| -> Vec<String> {
-            let entries = value["entries"].as_array().unwrap();
-            entries
-                .iter()
-                .map(|entry| entry["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
-                .collect()
-        };
-        let first = list(&scratch.path(""), "", Some(2)).unwrap();
-        assert_eq!(
-            (names(&first), first["more"].as_bool()),
-            (vec!["a".into(), "b".into()], Some(true))
-        );
-        let rest = list(&scratch.path(""), "b", Some(3)).unwrap();
-        assert_eq!(
-            (names(&rest), rest["more"].as_bool()),
-            (vec!["c".into(), "d".into(), "é".into()], Some(false))
-        );
-    }
-
-    #[test]
-    fn a_long_list_stays_below_the_bound_of_a_header() {
-        let scratch = Scratch::new("long");
-        for number in 0..700 {
-            fs::write(scratch.0.join(format!("{number:0>200}")), "").unwrap();
-        }
-        let (mut after, mut seen) = (String::new(), 0);
-        loop {
-            let page = list(&scratch.path(""), &after, None).unwrap();
-            assert!(page.to_string().len() <= LIST_LIMIT + 1024);
-            let entries = page["entries"].as_array().unwrap();
-            seen += entries.len();
-            after = entries.last().unwrap()["path"]
-                .as_str()
-                .unwrap()
-                .rsplit('/')
-                .next()
-                .unwrap()
-                .to_owned();
-            if page["more"] == false {
-                break;
-            }
-        }
-        assert_eq!(seen, 700);
-    }
-
-    #[test]
-    fn the_root_is_not_removed() {
-        for path in ["/", "//", "/..", "/tmp/.."] {
-            assert!(remove(path, true).is_err(), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_mode_is_what_was_asked_for() {
-        let scratch = Scratch::new("mode");
-        make_directory(&scratch.path("x/y"), 0o777).unwrap();
-        assert_eq!(fs::metadata(scratch.path("x/y")).unwrap().mode() & 0o7777, 0o777);
-        assert!(make_directory(&scratch.path("x/y"), 0o700).is_ok());
-        fs::write(scratch.path("file"), "").unwrap();
-        assert!(make_directory(&scratch.path("file"), 0o700).is_err());
-        assert!(make_directory(&scratch.path("file/below"), 0o700).is_err());
-    }
-}
+pub mod tests;

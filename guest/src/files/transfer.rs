@@ -11,6 +11,9 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::files::paths;
 use crate::sys;
 
+/// How the names begin that files have until they are whole.
+pub const PASSING: &str = ".hutch-upload-";
+
 pub struct Reading {
     file: File,
     path: String,
@@ -124,11 +127,22 @@ impl Writing {
     }
 
     pub fn commit(mut self) -> Outcome<()> {
-        self.name()
-            .and_then(|name| fs::rename(&name, &self.target))
+        self.put_in_place()
             .map_err(|error| Failure::of_io(&self.path, &error))?;
         self.place = Place::Committed;
         Ok(())
+    }
+
+    fn put_in_place(&mut self) -> io::Result<()> {
+        // What is new appears under its own name only: whoever watches sees one file made.
+        if matches!(self.place, Place::Nameless) {
+            match self.link(&self.target) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                result => return result,
+            }
+        }
+        let name = self.name()?;
+        fs::rename(&name, &self.target)
     }
 
     /// A nameless file cannot replace a named one: it gets a passing name first.
@@ -137,22 +151,10 @@ impl Writing {
             return Ok(name.clone());
         }
         let directory = self.target.parent().unwrap_or(Path::new("/"));
-        let source = sys::path(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
         loop {
             let name = directory.join(passing_name()?);
-            let target = sys::path(&name)?;
-            // SAFETY: both paths end with a zero byte.
-            let linked = sys::check(unsafe {
-                libc::linkat(
-                    libc::AT_FDCWD,
-                    source.as_ptr(),
-                    libc::AT_FDCWD,
-                    target.as_ptr(),
-                    libc::AT_SYMLINK_FOLLOW,
-                )
-            });
-            match linked {
-                Ok(_) => {
+            match self.link(&name) {
+                Ok(()) => {
                     self.place = Place::Named(name.clone());
                     return Ok(name);
                 }
@@ -160,6 +162,23 @@ impl Writing {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Give the nameless file a name that nothing has.
+    fn link(&self, name: &Path) -> io::Result<()> {
+        let source = sys::path(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        let target = sys::path(name)?;
+        // SAFETY: both paths end with a zero byte.
+        let linked = unsafe {
+            libc::linkat(
+                libc::AT_FDCWD,
+                source.as_ptr(),
+                libc::AT_FDCWD,
+                target.as_ptr(),
+                libc::AT_SYMLINK_FOLLOW,
+            )
+        };
+        sys::check(linked).map(|_| ())
     }
 }
 
@@ -210,5 +229,5 @@ fn passing_name() -> io::Result<String> {
     let mut random = [0u8; 8];
     // SAFETY: pointer and length are those of `random`.
     sys::check(unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) } as i32)?;
-    Ok(format!(".hutch-upload-{:016x}", u64::from_ne_bytes(random)))
+    Ok(format!("{PASSING}{:016x}", u64::from_ne_bytes(random)))
 }

@@ -1,8 +1,9 @@
 """Conversations with guests: the host interface's processes and files, carried to the agent of the machine named."""
 
+import builtins
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from hutch.host.images.local import LocalImages
 from hutch.host.machines import identity
@@ -88,3 +89,28 @@ class GuestFiles:
     async def remove(self, machine: MachineId, path: str, recursive: bool = False) -> None:
         """See the interface."""
         await (await self._owner(machine).agent()).files.remove(path, recursive)
+
+    async def rename(self, machine: MachineId, path: str, to: str) -> None:
+        """See the interface."""
+        await (await self._owner(machine).agent()).files.rename(path, to)
+
+    async def change(self, machine: MachineId, path: str, mode: int | None, owner: str | None) -> None:
+        """See the interface."""
+        await (await self._owner(machine).agent()).files.change(path, mode, owner)
+
+    async def find(
+        self, machine: MachineId, path: str, pattern: str, limit: int = 1000
+    ) -> builtins.list[guest.FileStat]:
+        """See the interface."""
+        return await (await self._owner(machine).agent()).files.find(path, pattern, limit)
+
+    async def search(self, machine: MachineId, path: str, text: str, limit: int = 1000) -> builtins.list[guest.Match]:
+        """See the interface."""
+        return await (await self._owner(machine).agent()).files.search(path, text, limit)
+
+    async def watch(self, machine: MachineId, path: str, recursive: bool = False) -> AsyncGenerator[guest.Change]:
+        """See the interface."""
+        agent = await self._owner(machine).agent()
+        async with contextlib.aclosing(agent.files.watch(path, recursive)) as changes:
+            async for change in changes:
+                yield change

@@ -5,7 +5,8 @@ after a crash the caller asks again and the host finishes what was begun. Errors
 `host/local.py` is the real one, `host/simulated` the fake that passes the same contract suite.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import builtins
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -195,6 +196,27 @@ class Files(Protocol):
 
     async def remove(self, machine: MachineId, path: str, recursive: bool = False) -> None:
         """Remove a file, a symlink, or a directory (an empty one unless `recursive`)."""
+
+    async def rename(self, machine: MachineId, path: str, to: str) -> None:
+        """Move it, within one file system; replaces a file that is there, as rename(2) does."""
+
+    async def change(self, machine: MachineId, path: str, mode: int | None, owner: str | None) -> None:
+        """Set permission bits, and owner ("user", "user:group", or numbers). What is None stays as it is."""
+
+    async def find(
+        self, machine: MachineId, path: str, pattern: str, limit: int = 1000
+    ) -> builtins.list[guest.FileStat]:
+        """All below a directory whose name matches a shell pattern (`*.py`); links are not followed."""
+
+    async def search(self, machine: MachineId, path: str, text: str, limit: int = 1000) -> builtins.list[guest.Match]:
+        """The lines of regular text files at or below a path that hold this text, literally."""
+
+    def watch(self, machine: MachineId, path: str, recursive: bool = False) -> AsyncGenerator[guest.Change]:
+        """What happens to the files of a directory from the first `anext` on, until the iterator is closed.
+
+        It ends with `GuestNotFound` when the directory is gone, `GuestError` when more happened than could be told of,
+        and as any call does when the machine stands still or ends.
+        """
 
 
 class Host(Protocol):

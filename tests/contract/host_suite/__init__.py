@@ -12,6 +12,7 @@ pytest.register_assert_rewrite(
     "contract.host_suite.machines",
     "contract.host_suite.processes",
     "contract.host_suite.files",
+    "contract.host_suite.looking",
     "contract.host_suite.images",
     "contract.host_suite.freezing",
     "contract.host_suite.snapshots",

@@ -4,10 +4,20 @@ from contract.host_suite.changes import ChangesSuite
 from contract.host_suite.files import FilesSuite
 from contract.host_suite.freezing import FreezingSuite
 from contract.host_suite.images import ImagesSuite
+from contract.host_suite.looking import LookingSuite
 from contract.host_suite.machines import MachinesSuite
 from contract.host_suite.processes import ProcessesSuite
 from contract.host_suite.snapshots import SnapshotsSuite
 
 
-class HostSuite(MachinesSuite, ProcessesSuite, FilesSuite, ImagesSuite, FreezingSuite, SnapshotsSuite, ChangesSuite):
+class HostSuite(
+    MachinesSuite,
+    ProcessesSuite,
+    FilesSuite,
+    LookingSuite,
+    ImagesSuite,
+    FreezingSuite,
+    SnapshotsSuite,
+    ChangesSuite,
+):
     """Derive from it, and give it a fixture named `rig`."""

@@ -1,11 +1,15 @@
 """From the wire's answers to our nouns. What a guest says is checked here, value by value, and nowhere else."""
 
+import json
 from typing import Any
 
 from hutch.model import errors, guest
 
 _INTEGER_LIMIT = 1 << 63
 _TEXT_LIMIT = 64 << 10
+
+SHOWN = 4096
+"""Characters of a line that are told."""
 
 
 class Fields:
@@ -69,6 +73,17 @@ class Fields:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise nonsense(name)
         return tuple(value)
+
+
+def listed(body: bytes, limit: int) -> list[Fields]:
+    """The list that is an answer's body: at most `limit` objects."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise nonsense("the body") from None
+    if not isinstance(value, list) or len(value) > limit:
+        raise nonsense("the body")
+    return [Fields(item) for item in value]
 
 
 def nonsense(what: str) -> errors.AgentUnavailable:
@@ -137,3 +152,15 @@ def file_stat(fields: Fields) -> guest.FileStat:
         modified_at=fields.signed("mtime_ms") / 1000,
         target=fields.optional_text("target"),
     )
+
+
+def match(fields: Fields) -> guest.Match:
+    return guest.Match(fields.text("path"), fields.integer("line"), fields.text("text")[:SHOWN])
+
+
+def change(fields: Fields) -> guest.Change:
+    try:
+        kind = guest.ChangeKind(fields.text("kind"))
+    except ValueError:
+        raise nonsense("kind") from None
+    return guest.Change(kind, fields.text("path"), fields.flag("directory"))

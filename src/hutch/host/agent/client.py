@@ -20,6 +20,8 @@ PAUSE = 0.02  # seconds for the guest to see that we left
 PATIENCE = 0.5  # seconds a hello may take before the conversation is begun anew; doubled each time
 PATIENCE_LIMIT = 16.0
 TIMEOUT = 30.0
+MOUNT_TIMEOUT = 60.0  # of an ext4 whose journal has to be replayed
+DISK_WAIT_MS = 10_000  # a disk may take to appear
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,17 @@ class Agent:
     async def sync(self, timeout: float = 120.0) -> None:
         """Write out everything to the guest's disks."""
         await self._ask("sync", timeout)
+
+    async def mount(
+        self, serial: str, path: str, *, readonly: bool, again: bool = False, timeout: float = MOUNT_TIMEOUT
+    ) -> None:
+        """Mount the disk with this serial, unless it is there; `again`: what is mounted there is of the past."""
+        arguments = {"serial": serial, "path": path, "readonly": readonly, "again": again}
+        await self._conversation.request("mount", {**arguments, "wait_ms": DISK_WAIT_MS}, timeout=timeout)
+
+    async def unmount(self, path: str, timeout: float = MOUNT_TIMEOUT) -> None:
+        """Unmount what is mounted there, if anything is."""
+        await self._conversation.request("unmount", {"path": path}, timeout=timeout)
 
     async def shutdown(self, timeout: float = TIMEOUT) -> None:
         """Ask the guest to power itself off; returns at once."""

@@ -1,12 +1,13 @@
 """Files of one guest, over one conversation. Memory stays flat for any size: a few chunks are in flight, no more."""
 
 import asyncio
+import builtins
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
-from hutch.host.agent import answers, frames
+from hutch.host.agent import answers, frames, watches
 from hutch.host.agent.conversation import Conversation, Request
 from hutch.model import errors, guest
 
@@ -17,6 +18,8 @@ UPLOADS = 32  # chunks of all files in flight: 8 MiB, half of what the agent let
 TIMEOUT = 60.0  # seconds one step may take on a slow disk
 LIST_LIMIT = 100_000  # entries of one directory
 LIST_CHARACTERS = 32 << 20  # of all their paths and targets: a guest may answer names no file system allows
+WALKS = 4  # trees looked through at once, as the agent allows
+RESULT_LIMIT = 10_000  # of one walk
 
 
 class Files:
@@ -27,6 +30,7 @@ class Files:
         self._numbers = itertools.count(1)
         self._handles = asyncio.Semaphore(HANDLES)
         self._uploads = asyncio.Semaphore(UPLOADS)
+        self._walks = asyncio.Semaphore(WALKS)
 
     async def read(self, path: str) -> tuple[guest.FileStat, AsyncIterator[bytes]]:
         """A regular file's stat and its bytes, in chunks. Whoever stops iterating lets go of the handle."""
@@ -84,12 +88,54 @@ class Files:
         """Remove a file, a symlink, or a directory: an empty one unless `recursive`."""
         await self._conversation.request("file.remove", {"path": path, "recursive": recursive}, timeout=timeout)
 
+    async def rename(self, path: str, to: str, timeout: float = TIMEOUT) -> None:
+        """Move it within one file system; a file that is there is replaced."""
+        await self._conversation.request("file.rename", {"path": path, "to": to}, timeout=timeout)
+
+    async def change(self, path: str, mode: int | None, owner: str | None, timeout: float = TIMEOUT) -> None:
+        """Set permission bits and owner ("user", "user:group", ":group", or numbers). Links are followed."""
+        arguments = {"path": path, "mode": None if mode is None else mode & 0o7777, "owner": owner}
+        await self._conversation.request("file.change", arguments, timeout=timeout)
+
+    async def find(self, path: str, pattern: str, limit: int) -> builtins.list[guest.FileStat]:
+        """Below a directory, what has a name that matches `*`, `?`, `[a-z]`; by path, at most `RESULT_LIMIT`."""
+        found = await self._walk("file.find", {"path": path, "pattern": pattern}, limit)
+        return [answers.file_stat(entry) for entry in found]
+
+    async def search(self, path: str, text: str, limit: int) -> builtins.list[guest.Match]:
+        """The lines of text files that hold this text; at most `RESULT_LIMIT`."""
+        found = await self._walk("file.search", {"path": path, "text": text}, limit)
+        return [answers.match(entry) for entry in found]
+
+    def watch(self, path: str, recursive: bool) -> AsyncGenerator[guest.Change]:
+        """What happens in a directory, from when the first change is asked for. See `watches`."""
+        return watches.watch(self._conversation, next(self._numbers), path, recursive)
+
+    async def _walk(self, op: str, arguments: dict[str, object], limit: int) -> builtins.list[answers.Fields]:
+        limit = max(1, min(limit, RESULT_LIMIT))
+        async with _acquired(self._walks, "directories of the machine are being looked through"):
+            answer = await self._conversation.request(op, {**arguments, "limit": limit}, timeout=TIMEOUT)
+        return answers.listed(answer.body, limit)
+
     async def _acquire_handle(self) -> None:
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                await self._handles.acquire()
-        except TimeoutError:
-            raise errors.GuestError("Too many files of the machine are being read or written.") from None
+        await _acquire(self._handles, "files of the machine are being read or written")
+
+
+async def _acquire(semaphore: asyncio.Semaphore, what: str) -> None:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            await semaphore.acquire()
+    except TimeoutError:
+        raise errors.GuestError(f"Too many {what}.") from None
+
+
+@contextlib.asynccontextmanager
+async def _acquired(semaphore: asyncio.Semaphore, what: str) -> AsyncIterator[None]:
+    await _acquire(semaphore, what)
+    try:
+        yield
+    finally:
+        semaphore.release()
 
 
 class _Reading(AsyncIterator[bytes]):

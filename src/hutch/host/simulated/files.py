@@ -1,17 +1,18 @@
 """Files in simulated guests: those below the machine's directory."""
 
+import builtins
 import contextlib
 import os
 import shutil
 import stat as modes
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from hutch.host.simulated import paths
+from hutch.host.simulated import looking, paths
 from hutch.host.simulated.machine import Machine
 from hutch.host.simulated.world import World
 from hutch.model import errors, ids
-from hutch.model.guest import FileKind, FileStat
+from hutch.model.guest import Change, FileKind, FileStat, Match
 from hutch.model.ids import MachineId
 
 _CHUNK = 256 * 1024
@@ -80,6 +81,38 @@ class SimulatedFiles:
                 shutil.rmtree(real)
             else:
                 real.rmdir()
+
+    async def rename(self, machine: MachineId, path: str, to: str) -> None:
+        real, target = self._real(machine, path, follow_last=False), self._real(machine, to, follow_last=False)
+        with _told(path):
+            real.lstat()
+        with _told(to):
+            real.rename(target)
+
+    async def change(self, machine: MachineId, path: str, mode: int | None, owner: str | None) -> None:
+        if mode is None and owner is None:
+            raise errors.GuestError("either mode or owner must be given")
+        real = self._real(machine, path)
+        with _told(path):
+            kept = modes.S_IMODE(real.stat().st_mode)
+            if owner is not None:
+                looking.give(real, owner)
+            real.chmod(kept if mode is None else mode)
+
+    async def find(self, machine: MachineId, path: str, pattern: str, limit: int = 1000) -> builtins.list[FileStat]:
+        with _told(path):
+            return looking.find(path, self._real(machine, path), pattern, limit, _stat)
+
+    async def search(self, machine: MachineId, path: str, text: str, limit: int = 1000) -> builtins.list[Match]:
+        with _told(path):
+            return looking.search(path, self._real(machine, path), text, limit)
+
+    async def watch(self, machine: MachineId, path: str, recursive: bool = False) -> AsyncGenerator[Change]:
+        with _told(path):
+            changes = looking.watch(path, lambda: self._real(machine, path), recursive)
+            async with contextlib.aclosing(changes):
+                async for change in changes:
+                    yield change
 
     async def _chunks(self, machine: MachineId, path: str, real: Path) -> AsyncIterator[bytes]:
         with _told(path), real.open("rb") as file:
