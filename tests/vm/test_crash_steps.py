@@ -88,6 +88,23 @@ async def test_the_service_dies_at_every_step(
     vms.host = host
 
 
+async def test_the_service_dies_while_a_paused_machine_is_suspended(
+    vms: Launcher, host: LocalHost, wanted: settings.Settings
+) -> None:
+    machine = await counting(vms)
+    await vms.host.pause(machine.id)
+    await vms.host.close()  # type: ignore[attr-defined]
+    assert await crash.service_dies(wanted, crash.suspend, machine.id, ids.new_snapshot_id(), 2)
+    machine.host = now = await reopened(vms, wanted)
+    assert life(machine) is Life.PAUSED
+    await now.resume(machine.id)
+    assert await counted(machine) > 0
+    await vms.destroy_all()
+    await vms.host.close()  # type: ignore[attr-defined]
+    await host.open()
+    vms.host = host
+
+
 @pytest.mark.parametrize("operation", [crash.suspend, crash.wake, crash.snapshot, crash.fork])
 async def test_qemu_dies_at_every_step(vms: Launcher, host: LocalHost, operation: crash.Operation) -> None:
     step, was_killed = 0, True

@@ -63,6 +63,7 @@ class Journal:
     booted: bool = False  # its guest has run: from now on it boots from its own disk
     on_template: bool = False  # what runs maps the template's memory; else an empty file of its own
     saved: SnapshotId | None = None  # the state it is suspended in, or is being
+    was_paused: bool = False  # before it was being suspended
 
     @property
     def life(self) -> Life:

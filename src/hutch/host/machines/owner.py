@@ -143,6 +143,8 @@ class Owner:
             if self.journal.phase is Phase.WAKING:
                 await bring_up.go_on(self._context, self.journal, machine, self._record, self._hold)
                 return
+            if self.journal.phase is Phase.SUSPENDING and self.journal.was_paused:
+                self._note(replace(self.journal, phase=Phase.PAUSED, saved=None))
             if self.journal.phase is not Phase.PAUSED:
                 # A guest that stands still was in the middle of being frozen: it goes on without that.
                 self._note(replace(self.journal, phase=Phase.RUNNING, saved=None))
@@ -268,7 +270,8 @@ class Owner:
         if before.phase is Phase.RUNNING:  # its disk alone is then worth something too, if the memory is not wanted
             with contextlib.suppress(errors.HutchError, TimeoutError):
                 await asyncio.wait_for((await held.agent()).sync(), SYNC)
-        self._record(replace(before, phase=Phase.SUSPENDING, saved=state))
+        was_paused = before.phase is Phase.PAUSED
+        self._record(replace(before, phase=Phase.SUSPENDING, saved=state, was_paused=was_paused))
         try:
             with held.frozen():
                 await freeze.suspend(self._context, self.journal, held.machine, state)
