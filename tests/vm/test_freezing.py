@@ -368,6 +368,9 @@ async def test_a_guest_that_does_not_stop_keeps_its_layers(
         patch.setattr(Monitor, "execute", execute)
         with pytest.raises(errors.MachineFailed, match="stop"):
             await snapshot_of(machine)
+        with pytest.raises(errors.MachineFailed, match="stop"):
+            await vms.host.pause(machine.id)
+    assert (await asyncio.wait_for(machine.run("echo up"), 5)).text == "up"
     assert layers_of(home, machine) == before
     snapshot = await snapshot_of(machine)
     await machine.run("head -c 1000000 /dev/urandom > /file; sync")

@@ -247,6 +247,11 @@ class Owner:
             await machine.disconnect_agent()
             await machine.monitor.execute("stop")
             self._note(replace(self.journal, phase=Phase.PAUSED))
+        except errors.HutchError:
+            with contextlib.suppress(errors.HutchError):  # it runs on: nobody else begins the conversation anew
+                await machine.monitor.go_on()
+                await machine.connect_agent(AGENT_WAIT)
+            raise
         finally:
             self._hold(machine)
 
