@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hutch.api import bearer
+from hutch.api.nullspace import dialect as nullspace
 from hutch.api.service import Service
 from hutch.api.smol import dialect as smol
 
@@ -23,7 +24,7 @@ class Dialect:
 DEFAULT = Dialect("smol", smol.build)
 """Has every root path that no other dialect claims."""
 
-DIALECTS = (DEFAULT,)
+DIALECTS = (DEFAULT, Dialect("nullspace", nullspace.build, paths=("/healthz",), key_prefix="ns_"))
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -52,6 +52,16 @@ async def unless_hung_up(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 async def first(parts: AsyncGenerator[T, None]) -> T:
     """The first item: what goes wrong before there is one can still be answered with a status."""
     return await anext(parts)
+
+
+async def closing(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same chunks; when nobody wants more of them, neither does their source."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
 
 
 class PulledResponse(Response):

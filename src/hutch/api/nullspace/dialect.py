@@ -1,0 +1,78 @@
+"""Puts the nullspace dialect together: its routes, its errors, its documents, behind its keys."""
+
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp
+
+from hutch.api import auth, openapi, page
+from hutch.api.answers import Json
+from hutch.api.nullspace import (
+    errors,
+    execs,
+    files,
+    freezing,
+    health,
+    keys,
+    leases,
+    machines,
+    metrics,
+    pools,
+    rawfiles,
+    requests,
+    responses,
+    templates,
+    undone,
+)
+from hutch.api.service import Service
+
+_DOCUMENTS = frozenset({"/openapi.json", "/docs"})
+PUBLIC = health.PATHS | _DOCUMENTS
+STATUSES = (400, 401, 403, 404, 409, 413, 422, 429, 500, 501, 502, 503, 504)
+"""Of errors, on any path."""
+
+_DESCRIPTION = """Linux microVMs that run when they are made: the API of Nullspace, as far as one box can speak it."""
+
+
+def routes(its: Service) -> FastAPI:
+    """The dialect without its lock: for its documents, and for tests that list every route."""
+    app = FastAPI(
+        title="Hutch, nullspace dialect",
+        version=metadata.version("hutch"),
+        description=_DESCRIPTION,
+        openapi_url=None,
+        redirect_slashes=False,
+        servers=[{"url": "/nullspace"}, {"url": "/"}],
+        telemetry={"tracing": False, "metrics": False},
+    )
+    app.state.service = its
+    told: dict[int | str, dict[str, Any]] = {status: {"model": responses.Error} for status in STATUSES}
+    rooms = (machines, leases, freezing, execs, files, rawfiles, metrics, templates, pools, keys, health, undone)
+    for room in rooms:
+        app.include_router(room.router, responses=told)
+    errors.install(app)
+    return app
+
+
+def _add_documents(app: FastAPI) -> None:
+    paper: dict[str, Any] = openapi.document(app, requests.ALL, PUBLIC)
+    html = page.render(paper)
+
+    async def show_document(_: Request) -> Response:
+        return Json(paper)
+
+    async def show_page(_: Request) -> Response:
+        return HTMLResponse(html)
+
+    app.add_route("/openapi.json", show_document)
+    app.add_route("/docs", show_page)
+
+
+def build(its: Service) -> ASGIApp:
+    """The dialect as one ASGI application, its paths beginning at `/v1`."""
+    app = routes(its)
+    _add_documents(app)
+    return auth.Authenticate(app, its.control.keys, PUBLIC, errors.unauthorized)

@@ -1,0 +1,90 @@
+"""Machines: create, list, get, delete, and their leases."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hutch.api import bodies, openapi, service
+from hutch.api.answers import Json
+from hutch.api.nullspace import launch, listing, once, parse, present, refs, requests, responses
+from hutch.control.keys import Principal
+from hutch.control.machines import Machines
+from hutch.model import errors
+from hutch.model.machine import Machine
+
+router = APIRouter(tags=["machines"])
+
+_ID = "/v1/machines/{id}"
+
+
+def shown(machines: Machines, caller: Principal, it: Machine) -> dict[str, Any]:
+    """A machine as it is now."""
+    return present.machine(it, machines.remaining(caller, it.id).lifetime)
+
+
+def look(request: Request, id: str) -> dict[str, Any]:
+    """The machine of `id` as it is now."""
+    caller, machines = service.principal(request), service.of(request).control.machines
+    return shown(machines, caller, machines.get(caller, refs.machine(id)))
+
+
+@router.post(
+    "/v1/machines",
+    status_code=201,
+    responses={201: {"model": responses.Machine}},
+    openapi_extra=openapi.body(requests.CreateMachine),
+)
+async def create(request: Request) -> Response:
+    """Make a machine and run it; it runs when this answers. Header `Idempotency-Key`: at most one for a key."""
+    body = await bodies.parse(request, requests.CreateMachine)
+    made = await once.once(request, "create_machine", body, lambda: launch.machine(request, body))
+    return Json(launch.told(look(request, launch.id_of(made)), made), 201)
+
+
+def _template(caller: Principal, request: Request, text: str) -> str:
+    """A snapshot by name or id is shown by its id."""
+    try:
+        found = service.of(request).control.snapshots.find(caller, parse.snapshot_ref(text))
+    except errors.NotFound:
+        return present.template_ref(text)
+    return refs.SNAPSHOT + found.id
+
+
+@router.get("/v1/machines", responses={200: {"model": list[responses.Machine] | responses.MachinePage}})
+async def list_all(
+    request: Request,
+    state: str | None = None,
+    limit: Annotated[int | None, Query(ge=1, le=listing.MAX_PAGE)] = None,
+    next_token: str | None = None,
+    template: str | None = None,
+    metadata: str | None = None,
+    fields: str | None = None,
+) -> Response:
+    """All machines, newest first, as an array; filtered, paged or masked as an object."""
+    caller, machines = service.principal(request), service.of(request).control.machines
+    query = listing.Query(
+        state=None if state is None else listing.states(state),
+        template=None if template is None else _template(caller, request, template),
+        metadata=None if metadata is None else listing.metadata(metadata),
+        limit=limit,
+        after=None if next_token is None else listing.behind(next_token),
+        mask=None if fields is None else listing.fields(fields),
+    )
+    return Json(listing.answer(query, machines.list(caller), lambda it: shown(machines, caller, it)))
+
+
+@router.get(_ID, responses={200: {"model": responses.Machine}})
+async def get(request: Request, id: str, fields: str | None = None) -> Response:
+    """One machine; with `fields`, only these. Looking never wakes it."""
+    mask = None if fields is None else listing.fields(fields)
+    return Json(listing.masked(look(request, id), mask))
+
+
+@router.delete(_ID, responses={200: {"model": responses.Destroyed}})
+async def destroy(request: Request, id: str) -> Response:
+    """End and remove it, disk and all."""
+    machine = refs.machine(id)
+    await service.of(request).control.machines.delete(service.principal(request), machine)
+    return Json({"id": refs.MACHINE + machine, "status": "destroyed"})

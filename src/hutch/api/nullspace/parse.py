@@ -1,0 +1,240 @@
+"""From the nullspace dialect's requests to what the control plane is asked. Pure.
+
+It says no only where a field that is known cannot act here: ignoring it would be a lie.
+"""
+
+import base64
+import binascii
+import dataclasses
+import math
+import re
+import shlex
+from typing import Any
+
+from hutch.api.nullspace import refs, requests
+from hutch.control import machines, pools, processes
+from hutch.model import errors
+from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, TimerAction, Timers
+
+BASE = "base"
+"""The built-in template, and the image it means."""
+
+BASE_IMAGE = "debian"
+
+VCPUS = 1
+MEMORY_MB = 256
+TIMEOUT_MS = 300_000
+CWD = "/workspace"
+EXEC_SECONDS = 30
+MIB_PER_GIB = 1024
+
+_ACTIONS = {"destroy": TimerAction.DESTROY, "hibernate": TimerAction.SUSPEND, "pause": TimerAction.SUSPEND}
+
+
+def _refuse(*cannot_act: tuple[str, Any, str]) -> None:
+    """`Unsupported`, by name, for the first field that is given: empty, false and null are not."""
+    for field, given, why in cannot_act:
+        if given:
+            raise errors.Unsupported(f"{field}: {why}")
+
+
+def image(template: str) -> str:
+    """The image that a template means."""
+    return BASE_IMAGE if template == BASE else template
+
+
+def seconds(milliseconds: int | None) -> int | None:
+    """Whole seconds, rounded up: the control plane's timers know nothing less."""
+    return None if milliseconds is None else math.ceil(milliseconds / 1000)
+
+
+def _gib(megabytes: int | None) -> int | None:
+    return None if megabytes is None else math.ceil(megabytes / MIB_PER_GIB)
+
+
+def _action(body: requests.CreateMachine) -> TimerAction:
+    """`timeout_action` and `lifecycle.on_timeout` say the same thing, and must not say two."""
+    given = {_ACTIONS[body.timeout_action]} if body.timeout_action else set()
+    if body.lifecycle is not None and body.lifecycle.on_timeout:
+        given.add(_ACTIONS[body.lifecycle.on_timeout])
+    if len(given) > 1:
+        raise errors.InvalidRequest("timeout_action and lifecycle.on_timeout contradict each other: give one of them")
+    return given.pop() if given else TimerAction.DESTROY
+
+
+def timers(body: requests.CreateMachine) -> Timers:
+    """Lease and idle time, whichever ends first, have the same action."""
+    action = _action(body)
+    if body.auto_resume and body.ephemeral:
+        raise errors.InvalidRequest("auto_resume: an ephemeral machine is never hibernated")
+    if body.auto_resume and action is TimerAction.DESTROY:
+        raise errors.InvalidRequest("auto_resume: only with lifecycle.on_timeout pause or timeout_action hibernate")
+    return Timers(
+        idle=seconds(body.inactivity_timeout_ms),
+        idle_action=action,
+        lifetime=seconds(TIMEOUT_MS if body.timeout_ms is None else body.timeout_ms),
+        lifetime_action=action,
+        suspended=seconds(body.auto_delete_after_ms),
+    )
+
+
+def renewed(has: Timers, body: requests.SetTimeout) -> Timers:
+    """The same timers with another lease; an action that is named is that of the idle time too."""
+    lifetime = seconds(body.timeout_ms)
+    if body.timeout_action is None:
+        return dataclasses.replace(has, lifetime=lifetime)
+    action = _ACTIONS[body.timeout_action]
+    return dataclasses.replace(has, lifetime=lifetime, lifetime_action=action, idle_action=action)
+
+
+def egress(given: requests.Egress) -> NetworkPolicy:
+    """An egress policy. What the control plane cannot record is refused by name."""
+    _refuse(
+        ("egress.rate_limit", given.rate_limit, "this service cannot limit rates"),
+        ("egress.deny_cidrs", given.deny_cidrs, "this service knows what a machine may reach, not what it may not"),
+    )
+    if given.mode == "custom":
+        return NetworkPolicy(NetworkMode.ALLOW, cidrs=tuple(given.allow_cidrs or ()))
+    return NetworkPolicy(NetworkMode.OPEN if given.mode == "allow_all" else NetworkMode.BLOCKED)
+
+
+def network(body: requests.CreateMachine) -> NetworkPolicy:
+    """What a new machine may reach: everything, unless it says otherwise."""
+    given = body.network or requests.Network()
+    _refuse(
+        ("network.mask_request_host", given.mask_request_host, "this service cannot publish ports yet"),
+        ("network.deny_out", given.deny_out, "this service knows what a machine may reach, not what it may not"),
+    )
+    if body.internet_access is False:
+        return NetworkPolicy(NetworkMode.BLOCKED)
+    if given.egress is not None:
+        return egress(given.egress)
+    if given.allow_out:
+        cidrs = tuple(it for it in given.allow_out if re.fullmatch(r"[0-9a-fA-F.:]+(/\d+)?", it))
+        hosts = tuple(it for it in given.allow_out if it not in cidrs)
+        return NetworkPolicy(NetworkMode.ALLOW, cidrs=cidrs, hosts=hosts)
+    return NetworkPolicy()
+
+
+def check_source(body: requests.CreateMachine) -> None:
+    """A machine is made of a template or of a snapshot."""
+    if body.snapshot_id is not None and body.template is not None:
+        raise errors.InvalidRequest("template and snapshot_id: a machine is made of one of them")
+
+
+def machine_request(body: requests.CreateMachine, snapshot: str | None) -> machines.MachineRequest:
+    """A machine to make, of a template's image or of a `snapshot`, whose shape it has unless it names one."""
+    is_new = snapshot is None
+    return machines.MachineRequest(
+        image=image(body.template or BASE) if is_new else "",
+        snapshot=snapshot,
+        cpus=VCPUS if is_new and body.vcpus is None else body.vcpus,
+        memory_mib=MEMORY_MB if is_new and body.memory_mb is None else body.memory_mb,
+        workdir=body.cwd or (CWD if is_new else None),
+        **_rest(body),
+    )
+
+
+def claim_request(body: requests.CreateMachine) -> machines.MachineRequest:
+    """A machine to take out of a warm pool, which has a shape of its own: what is left out is the pool's."""
+    return machines.MachineRequest(
+        image=image(body.template) if body.template else "",
+        snapshot=body.snapshot_id,
+        cpus=body.vcpus,
+        memory_mib=body.memory_mb,
+        workdir=body.cwd or CWD,
+        **_rest(body),
+    )
+
+
+def _rest(body: requests.CreateMachine) -> dict[str, Any]:
+    _refuse(("desktop", body.desktop, "this service has no desktops"))
+    return {
+        "disk_gib": _gib(body.disk_mb),
+        "network": network(body),
+        "env": body.envs or {},
+        "metadata": body.metadata or {},
+        "persistence": Persistence.EPHEMERAL if body.ephemeral else Persistence.PERSISTENT,
+        "timers": timers(body),
+    }
+
+
+def command(body: requests.Exec, keep: bool = False) -> processes.Command:
+    """A command. A line for the shell: with `shell`, or without `args` when it is more than one word.
+
+    `keep`: its stdin stays open.
+    """
+    if body.shell or (not body.args and re.search(r"\s", body.command)):
+        line = " ".join((body.command, *(shlex.quote(word) for word in body.args or ())))
+        argv, shell = None, line
+    else:
+        argv, shell = (body.command, *(body.args or ())), None
+    return processes.Command(
+        argv=argv,
+        shell=shell,
+        env=body.envs or {},
+        cwd=body.cwd,
+        timeout=EXEC_SECONDS if body.timeout_secs is None else body.timeout_secs,
+        interactive=keep,
+    )
+
+
+def content(body: requests.WriteFile) -> bytes:
+    """What a file is to hold."""
+    if body.encoding != "base64":
+        return body.content.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body.content, validate=True)
+    except binascii.Error as flaw:
+        raise errors.InvalidRequest(f"content: {flaw}") from None
+
+
+def mode(text: str) -> int:
+    """Permission bits: 755, 0755 and 0o755 are the same."""
+    return int(text.removeprefix("0o"), 8)
+
+
+def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
+    """Machines to keep ready. They wait until they are wanted or their memory is needed elsewhere."""
+    wanted = body.template_ref or body.template
+    if not wanted:
+        raise errors.InvalidRequest("template_ref: name a template")
+    _refuse(
+        ("version_policy", body.version_policy == "track_tag", "a pool keeps the image its template meant at first"),
+        ("track_tag", body.track_tag, "a pool keeps the image its template meant at first"),
+        ("host_pool_id", body.host_pool_id, "this service is one box"),
+        ("cell_id", body.cell_id, "this service is one box"),
+        ("labels", body.labels, "pools have none here"),
+        ("metadata", body.metadata, "pools have none here"),
+        ("checkout_policy", body.checkout_policy not in (None, "prefer"), "say so at the machine's creation"),
+        ("idle_timeout_seconds", body.idle_timeout_seconds, "machines of a pool wait until they are wanted"),
+        ("stale_after_seconds", body.stale_after_seconds, "machines of a pool wait until they are wanted"),
+    )
+    return pools.PoolRequest(
+        machine=machines.MachineRequest(
+            image=image(wanted),
+            cpus=body.resources.vcpus,
+            memory_mib=body.resources.memory_mb,
+            disk_gib=_gib(body.resources.disk_mb),
+        ),
+        name=body.name,
+        min=body.min_ready,
+        max=body.max_ready,
+    )
+
+
+def scopes(text: str | None) -> list[str]:
+    """Scopes with spaces or commas between them; none means the caller's own."""
+    return re.split(r"[\s,]+", text.strip()) if text and text.strip() else []
+
+
+def pid(text: str) -> int:
+    """A process id."""
+    if not text.isdecimal() or len(text) > 10:
+        raise errors.InvalidRequest(f"pid: {text[:20]!r} is not a number")
+    return int(text)
+
+
+def snapshot_ref(text: str) -> str:
+    """A snapshot's id, as shown or bare, or its name."""
+    return text.removeprefix(refs.SNAPSHOT)

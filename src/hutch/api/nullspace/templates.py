@@ -1,0 +1,48 @@
+"""Templates: what machines are made of. The built-in one, the images that are here, and the tenant's snapshots.
+
+Any other image reference is a template too; it is fetched when it is first used. Templates are not built here.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hutch.api import service
+from hutch.api.answers import Json
+from hutch.api.nullspace import parse, present, responses
+from hutch.api.nullspace.errors import Told
+
+router = APIRouter(tags=["templates"])
+
+
+async def _all(request: Request) -> list[dict[str, Any]]:
+    caller, control = service.principal(request), service.of(request).control
+    images = {present.template_ref(it.ref.reference) for it in await control.images.list(caller)} - {parse.BASE}
+    return [
+        present.template_info(parse.BASE, f"The built-in image, {parse.BASE_IMAGE}.", builtin=True),
+        *(present.template_info(name, "An image.") for name in sorted(images)),
+        *(present.snapshot_template(it) for it in control.snapshots.list(caller)),
+    ]
+
+
+def _masked(it: dict[str, Any], fields: str | None) -> dict[str, Any]:
+    mask = None if fields is None else [word.strip() for word in fields.split(",")]
+    return it if mask is None else {name: it[name] for name in mask if name in it}
+
+
+@router.get("/v1/templates", responses={200: {"model": list[responses.Template]}})
+async def list_all(request: Request, fields: str | None = None) -> Response:
+    """The built-in one first."""
+    return Json([_masked(it, fields) for it in await _all(request)])
+
+
+@router.get("/v1/templates/{id}", responses={200: {"model": responses.Template}})
+@router.get("/v1/templates/refs/{id:path}", responses={200: {"model": responses.Template}})
+async def get(request: Request, id: str, fields: str | None = None) -> Response:
+    """One, by id or name."""
+    for it in await _all(request):
+        if id in (it["id"], it["name"], it["canonical_ref"]):
+            return Json(_masked(it, fields))
+    raise Told(404, "template_not_found", f"there is no template {id[:80]!r} here; an image reference needs none")

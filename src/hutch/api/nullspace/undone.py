@@ -1,0 +1,94 @@
+"""What is documented and cannot be done here: 501, told by name. `docs/apis/nullspace.md` lists the same."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hutch.api import service
+from hutch.api.nullspace import refs
+from hutch.model import errors
+
+router = APIRouter(tags=["not here"])
+
+_PORTS = "this service cannot publish ports yet"
+_ID = "/v1/machines/{id}"
+
+OF_MACHINES: dict[str, tuple[tuple[str, str], ...]] = {
+    "what a machine may reach is decided when it is made": (("PATCH", "/egress"),),
+    _PORTS: (
+        ("POST", "/host"),
+        ("POST", "/ports/{port}/readiness"),
+        ("POST", "/ports/{port}/preview-proxy-target"),
+        ("POST", "/ports/{port}/signed-preview-url"),
+        ("GET", "/ports/{port}/preview-url"),
+        ("GET", "/preview-urls"),
+        ("DELETE", "/preview-urls/{grant}"),
+        ("POST", "/ssh-access"),
+        ("POST", "/files/download-url"),
+        ("POST", "/files/upload-url"),
+    ),
+    "files go up whole, at …/file": (
+        ("POST", "/uploads"),
+        ("GET", "/uploads/{upload}"),
+        ("DELETE", "/uploads/{upload}"),
+        ("PUT", "/uploads/{upload}/parts/{part}"),
+        ("POST", "/uploads/{upload}/complete"),
+    ),
+    "run git itself with exec": (
+        *(("POST", f"/git/{verb}") for verb in ("add", "branch", "checkout", "clone", "commit", "pull", "push")),
+        *(("GET", f"/git/{verb}") for verb in ("branch", "log", "status")),
+    ),
+    "run an interpreter with exec": (
+        ("POST", "/code/execute"),
+        ("GET", "/code/contexts"),
+        ("POST", "/code/contexts"),
+        ("DELETE", "/code/contexts/{context}"),
+        ("POST", "/code/contexts/{context}/interrupt"),
+        ("POST", "/code/contexts/{context}/restart"),
+        ("GET", "/code/runs"),
+        ("POST", "/code/runs"),
+        ("GET", "/code/runs/{run}"),
+        ("POST", "/code/runs/{run}/cancel"),
+        ("GET", "/code/artifacts"),
+        ("GET", "/code/artifacts/{artifact}"),
+        ("DELETE", "/code/artifacts/{artifact}"),
+        ("GET", "/code/artifacts/{artifact}/download"),
+        ("GET", "/code/artifacts/{artifact}/preview"),
+    ),
+}
+"""Why not, and which operations of a machine."""
+
+OF_THE_SERVICE: dict[str, tuple[tuple[str, str], ...]] = {
+    "a key keeps its secret: make a new one and revoke the old": (("POST", "/v1/keys/{id}/rotate"),),
+    "templates are images: build them elsewhere and name them": (
+        ("POST", "/v1/templates"),
+        ("POST", "/v1/templates/build"),
+        ("DELETE", "/v1/templates/{id}"),
+    ),
+    "a pool is on until it is deleted, and is as it was made": (
+        ("PATCH", "/v1/template-warm-pools/{id}"),
+        ("POST", "/v1/template-warm-pools/{id}/disable"),
+        ("POST", "/v1/template-warm-pools/{id}/drain"),
+    ),
+}
+"""The same of everything else."""
+
+
+def _refuse(method: str, path: str, why: str, is_of_machine: bool) -> None:
+    async def undone(request: Request) -> Response:
+        if is_of_machine:  # of which it is told to nobody else whether it is there
+            service.of(request).control.machines.get(
+                service.principal(request), refs.machine(request.path_params["id"])
+            )
+        raise errors.Unsupported(why)
+
+    undone.__doc__ = f"Always 501: {why}."
+    router.add_api_route(path, undone, methods=[method], responses={501: {}}, name=f"{method} {path}")
+
+
+for _why, _operations in OF_MACHINES.items():
+    for _method, _path in _operations:
+        _refuse(_method, _ID + _path, _why, is_of_machine=True)
+for _why, _operations in OF_THE_SERVICE.items():
+    for _method, _path in _operations:
+        _refuse(_method, _path, _why, is_of_machine=False)
