@@ -41,8 +41,9 @@ async def copies(vms: Launcher, machine: Machine, snapshot: SnapshotId, count: i
     return made
 
 
-async def test_memory_is_the_same_to_the_byte_after_a_suspend(vms: Launcher) -> None:
-    machine = await vms.launch(memory=256)
+@pytest.mark.parametrize(("memory", "cpus"), [(256, 1), (4096, 2)], ids=["small", "beyond the hole at 3 GiB"])
+async def test_memory_is_the_same_to_the_byte_after_a_suspend(vms: Launcher, memory: int, cpus: int) -> None:
+    machine = await vms.launch(memory=memory, cpus=cpus)
     await machine.run(FILL)
     before = (await machine.run("md5sum /m/x")).text
     await vms.host.suspend(machine.id)
