@@ -19,6 +19,7 @@ from hutch.control.plane import ControlPlane
 from hutch.host.interface import Host
 from hutch.host.paths import Paths
 from hutch.model import errors
+from hutch.notify.http import HttpSender
 from hutch.settings import Settings
 from hutch.store.database import Database
 from hutch.store.interface import Store
@@ -99,7 +100,9 @@ def build_simulated(settings: Settings) -> ControlPlane:
 
 def _assemble(settings: Settings, paths: Paths, store: Store, host: Host) -> ControlPlane:
     version = importlib.metadata.version("hutch")
-    return plane.assemble(plane.Parts(store, host, SystemClock(), HomeLock(paths), version), settings.machines)
+    sender = HttpSender(settings.webhooks.allow_local)
+    parts = plane.Parts(store, host, SystemClock(), HomeLock(paths), version, sender)
+    return plane.assemble(parts, settings)
 
 
 def _url(settings: Settings, paths: Paths) -> str:

@@ -73,6 +73,23 @@ class Machines:
 
 
 @dataclass(frozen=True)
+class Tenants:
+    """What tenants may do, and how long is kept what they did."""
+
+    requests_per_second: float = 0.0
+    """Requests a second of each key, execs not counted, for tenants without a limit of their own; 0: no limit."""
+
+    heartbeat: float = 30.0
+    """Seconds between writes of what was used: as much as a killed service may not have counted."""
+
+    keep_events_days: float = 30.0
+    """Days that the events of machines are kept; 0: for ever."""
+
+    keep_deliveries_days: float = 7.0
+    """Days that the record of a webhook's deliveries is kept; 0: for ever."""
+
+
+@dataclass(frozen=True)
 class Host:
     """How this host runs machines."""
 
@@ -125,21 +142,39 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Webhooks:
+    """How events are told to tenants' own endpoints."""
+
+    allow_local: bool = False
+    """Whether a webhook may lead to loopback, link-local and the host's own addresses: any tenant reaches them then."""
+
+    attempts: int = 8
+    """How often a delivery is tried: 5 s after the first failure, twice as long after each further one."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of them."""
 
     service: Service = field(default_factory=Service)
     machines: Machines = field(default_factory=Machines)
+    tenants: Tenants = field(default_factory=Tenants)
     host: Host = field(default_factory=Host)
     images: Images = field(default_factory=Images)
+    webhooks: Webhooks = field(default_factory=Webhooks)
+
+
+_BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def _parse(name: str, kind: object, text: str) -> object:
     if isinstance(kind, types.UnionType):
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
     try:
+        if kind is bool:
+            return _BOOLS[text.lower()]
         return kind(text) if callable(kind) else text
-    except ValueError:
+    except (ValueError, KeyError):
         raise ValueError(f"{name}={text!r}: not a valid {getattr(kind, '__name__', kind)}") from None
 
 

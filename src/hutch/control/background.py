@@ -21,13 +21,14 @@ class Background:
 
     def go_on(self, what: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it. An error is logged under this name: nobody is left to be told."""
-        return self._keep(_quietly(what, work))
+        return self.keep(_quietly(what, work))
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it and tell how it ended. A caller that goes away leaves something whole, not half of it."""
-        return await asyncio.shield(self._keep(work))
+        return await asyncio.shield(self.keep(work))
 
-    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do it, for any number of callers to wait for, shielded."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._drop)

@@ -6,27 +6,51 @@ the home's lock → store → what it has recorded → host → reconciled → p
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
+from typing import Protocol
 
 import structlog
 
 from hutch import settings
-from hutch.control import follower
+from hutch.control import follower, quotas
+from hutch.control.accounts import Accounts
 from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.control.feed import Feed
 from hutch.control.fleet import Fleet
+from hutch.control.idempotency import Idempotency
 from hutch.control.keeper import Keeper
 from hutch.control.keys import Keys
+from hutch.control.metering import Meter
+from hutch.control.quotas import Quotas, Use
 from hutch.control.records import Records
+from hutch.control.sanctions import Sanctions
 from hutch.control.shelf import Shelf
+from hutch.control.upkeep import Upkeep
+from hutch.control.volumes import Rack
 from hutch.host.interface import Host
 from hutch.model import errors
-from hutch.model.ids import MachineId, TenantId
-from hutch.store.interface import Store
+from hutch.model.ids import MachineId, SnapshotId, TenantId, VolumeId
+from hutch.model.states import State
+from hutch.store.interface import Recorded, Store
 
 log = structlog.get_logger(__name__)
 
 Lock = contextlib.AbstractContextManager[object]
+
+
+class Attendant(Protocol):
+    """Something that has work of its own for as long as the control plane is open."""
+
+    async def load(self, recorded: Recorded) -> None:
+        """Take up what the store has, before anything happens."""
+
+    async def run(self) -> None:
+        """Work, until cancelled."""
+
+    async def close(self) -> None:
+        """Let go; nothing happens any more."""
+
 
 SPARES_GRACE = 10.0
 """Seconds that the members of warm pools may take to end; what is left then, the next service destroys."""
@@ -38,20 +62,33 @@ DEATHS_RETRY = 1.0
 class Core:
     """The machinery of one control plane."""
 
-    def __init__(self, store: Store, host: Host, limits: settings.Machines, clock: Clock, lock: Lock) -> None:
+    def __init__(self, store: Store, host: Host, limits: settings.Settings, clock: Clock, lock: Lock) -> None:
         self.store = store
         self.host = host
         self.clock = clock
-        self.keys = Keys(store, clock)
+        self.accounts = Accounts(store, clock)
+        self.keys = Keys(store, clock, self.accounts)
+        self.meter = Meter(store, clock)
         self.background = Background()
-        self.shelf = Shelf(store, host, clock, limits.verify_interval)
+        self.shelf = Shelf(store, host, clock, limits.machines.verify_interval)
         self.feed = Feed(clock, self._tenant_of)
-        self.fleet = Fleet(Records(store, clock, self.feed.publish), host, clock, self.background, limits)
-        self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.sweep_interval)
+        records = Records(store, clock, self.meter, self.feed.publish)
+        self.rack = Rack(store, host, records, clock)
+        self.quotas = Quotas(self.accounts, self._count)
+        self.fleet = Fleet(records, self.quotas, host, clock, self.background, limits.machines)
+        self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.machines.sweep_interval)
+        self.idempotency = Idempotency(store, clock, self.background, self._is_made)
+        self.sanctions = Sanctions(self.accounts, self.fleet, clock)
+        self.upkeep = Upkeep(self.meter, self.sanctions, store, clock, limits.tenants)
         self.cluster = ""
         self.opened_at = 0.0
+        self._attendants: list[Attendant] = []
         self._lock = lock
         self._opened: contextlib.AsyncExitStack | None = None
+
+    def attend(self, *attendants: Attendant) -> None:
+        """Have these opened and closed with it."""
+        self._attendants += attendants
 
     async def open(self) -> None:
         """All of it, or nothing."""
@@ -61,24 +98,37 @@ class Core:
             await self.store.open()
             recorded = await self.store.load()
             self.cluster = recorded.cluster
-            await self.keys.load(recorded.tenants, recorded.keys)
+            await self.accounts.load(recorded.tenants)
+            self.keys.load(recorded.keys)
             self.fleet.records.load(recorded.machines)
             self.shelf.load(recorded.snapshots)
+            self.rack.load(recorded.volumes)
+            for attendant in self._attendants:
+                await attendant.load(recorded)
             stack.push_async_callback(self.host.close)
             found = await self.host.open()
             stack.push_async_callback(self.keeper.flush)
+            stack.push_async_callback(self.meter.beat)
+            for attendant in self._attendants:
+                stack.push_async_callback(attendant.close)
             stack.push_async_callback(self.background.close, follower.END_GRACE + 1)
             stack.callback(self.feed.close)
             stack.push_async_callback(self.fleet.spares.close, SPARES_GRACE)
             stack.push_async_callback(self.fleet.close)
-            await self.fleet.reconcile(found, recorded.is_new)
+            with self.meter.resuming():
+                await self.fleet.reconcile(found, recorded.is_new)
+            await self.meter.beat()
             await self.shelf.reconcile()
+            await self.idempotency.settle(recorded.attempts)
             stack.push_async_callback(self.shelf.close)
             stack.push_async_callback(self.keeper.close)
             for pool in recorded.pools:
                 self.fleet.spares.add(pool)
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch_deaths()))
             stack.push_async_callback(_cancel, asyncio.create_task(self.keeper.run()))
+            stack.push_async_callback(_cancel, asyncio.create_task(self.upkeep.run()))
+            for attendant in self._attendants:
+                stack.push_async_callback(_cancel, asyncio.create_task(attendant.run()))
             self.opened_at = time.monotonic()
             self._opened = stack.pop_all()
 
@@ -100,6 +150,16 @@ class Core:
     def _tenant_of(self, machine: MachineId) -> TenantId | None:
         entry = self.fleet.records.get(machine)
         return None if entry is None else entry.machine.tenant
+
+    def _count(self, tenant: TenantId) -> Iterable[tuple[str, Use]]:
+        machines = (entry.machine for entry in self.fleet.records.of(tenant))
+        return quotas.count(machines, self.rack.of(tenant), self.shelf.of(tenant))
+
+    def _is_made(self, id: str) -> bool:
+        entry = self.fleet.records.get(MachineId(id))
+        if entry is not None:
+            return entry.machine.state not in (State.CREATING, State.DESTROYING)
+        return self.rack.get(VolumeId(id)) is not None or self.shelf.get(SnapshotId(id)) is not None
 
     async def _watch_deaths(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from hutch.control.lifecycle import Lifecycle
 from hutch.control.operation import Death, Operation
 from hutch.control.owner import Owner
 from hutch.control.policy import Verb
+from hutch.control.quotas import Quotas
 from hutch.control.records import Entry, Records
 from hutch.control.spares import Spares
 from hutch.control.steps import Steps
@@ -39,16 +40,23 @@ class Fleet:
     """The living machines, and the only way to change one."""
 
     def __init__(
-        self, records: Records, host: Host, clock: Clock, background: Background, limits: settings.Machines
+        self,
+        records: Records,
+        quotas: Quotas,
+        host: Host,
+        clock: Clock,
+        background: Background,
+        limits: settings.Machines,
     ) -> None:
         self.records = records
+        self.quotas = quotas
         self.host = host
         self.admission = Admission(host)
         self.spares = Spares(host, self.admission, clock, background)
         self.eviction = Eviction(records, host, self._destroy_idle, limits.storage_quota_gib)
         make_room = self.eviction.make_room
         self._lifecycle = Lifecycle(
-            Steps(records, host, self.admission, clock, self.spares, make_room, limits.stop_grace)
+            Steps(records, quotas, host, self.admission, clock, self.spares, make_room, limits.stop_grace)
         )
         self._owners: dict[MachineId, Owner] = {}
         self._stop_grace = limits.stop_grace

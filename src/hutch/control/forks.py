@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from hutch.control import names, requests
+from hutch.control import idempotency, names, quotas, requests
 from hutch.control.background import Background
 from hutch.control.brood import Brood
 from hutch.control.clock import Clock
@@ -46,6 +46,7 @@ class Forks:
     async def fork(self, source: Entry, request: ForkRequest) -> list[Machine]:
         """See `Machines.fork`."""
         count = requests.check_fork(request)
+        requests.check_copy(f"machine {source.machine.name}", source.machine.spec)
         children = await self._background.finish(self._fork(source, request, count))
         return [child.machine for child in children]
 
@@ -56,6 +57,8 @@ class Forks:
             for name in wanted:
                 claims.enter_context(self._records.claim(tenant, name))
             planned = [self._plan(source.machine, name) for name in wanted]
+            wants = {child.id: quotas.of_machine(child, is_up=True) for child in planned}
+            claims.enter_context(self._fleet.quotas.claim(tenant, wants))
             memory = source.machine.spec.resources.memory_mib
             await self._admission.admit_all([child.id for child in planned], memory)
             try:
@@ -100,6 +103,7 @@ class Forks:
         await self._fleet.carry_out(source, copying)
         try:
             message = f"creating as a copy of {source.machine.name}"
+            await idempotency.expect([child.id for child in planned])
             children = await self._records.add_all(planned, message, Kind.CREATED)
             await self._run(children, copying.snapshot)
         finally:

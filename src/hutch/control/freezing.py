@@ -11,6 +11,7 @@ import dataclasses
 
 import structlog
 
+from hutch.control import quotas
 from hutch.control.operation import Copying, Ended, Operation, Resize, Rollback
 from hutch.control.records import Entry
 from hutch.control.starting import Starting
@@ -18,7 +19,7 @@ from hutch.control.steps import HAS_PROCESS, Steps
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
 from hutch.model.kinds import Kind
-from hutch.model.machine import Level, Persistence
+from hutch.model.machine import Level, MachineSpec, Persistence
 from hutch.model.states import State
 
 log = structlog.get_logger(__name__)
@@ -116,7 +117,13 @@ class Freezing:
 
     async def resize(self, entry: Entry, operation: Resize) -> None:
         """Raises why its disk is as it was."""
-        spec = entry.machine.spec
+        machine = entry.machine
+        resources = dataclasses.replace(machine.spec.resources, disk_gib=operation.disk_gib)
+        resized = dataclasses.replace(machine, spec=dataclasses.replace(machine.spec, resources=resources))
+        with self._steps.quotas.claim(machine.tenant, {machine.id: quotas.of_machine(resized)}):
+            await self._resize(entry, operation, resized.spec)
+
+    async def _resize(self, entry: Entry, operation: Resize, spec: MachineSpec) -> None:
         try:
             await operation.act(self._host.resize(entry.machine.id, operation.disk_gib))
         except Ended:
@@ -125,6 +132,4 @@ class Freezing:
             told = self._steps.told(entry, error)
             await self._records.note(entry, f"not resized: {told.message}", Level.WARNING, Kind.REFUSED)
             raise told from error
-        resources = dataclasses.replace(spec.resources, disk_gib=operation.disk_gib)
-        message, spec = f"its disk has {operation.disk_gib} GiB now", dataclasses.replace(spec, resources=resources)
-        await self._records.update(entry, message, Kind.RESIZED, spec=spec)
+        await self._records.update(entry, f"its disk has {operation.disk_gib} GiB now", Kind.RESIZED, spec=spec)

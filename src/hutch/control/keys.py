@@ -10,19 +10,26 @@ import hmac
 import re
 import secrets
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
+from hutch.control.accounts import Account, Accounts
 from hutch.control.clock import Clock
 from hutch.model import errors, ids, keys
 from hutch.model.ids import KeyId, TenantId
 from hutch.model.keys import ApiKey, Tenant
 from hutch.store.interface import Store, StoredKey
 
-DEFAULT_TENANT = "default"
+HARMLESS = frozenset({"machine:read", "machine:delete", "volume:read", "volume:delete", "usage:read"})
+"""What looks and deletes: scopes that the keys of a suspended tenant still have."""
+
 DESCRIPTION_LENGTH = 1024
 _PREFIX = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _TOKEN_BYTES = 32
+
+
+def _make_account() -> Account:
+    return Account(Tenant(TenantId(""), "", datetime.min.replace(tzinfo=UTC)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,19 @@ class Principal:
     tenant: TenantId
     key: KeyId
     scopes: frozenset[str]
+    account: Account = field(default_factory=_make_account, compare=False, repr=False)
 
     def require(self, scope: str) -> None:
-        """Raise `Forbidden` ("missing scope: volume:read") unless the key has it; `admin` implies all."""
+        """Raise `Forbidden` ("missing scope: volume:read") unless the key has it; `admin` implies all.
+
+        `Suspended` for a suspended tenant, unless the scope is one of `HARMLESS`.
+        """
+        self.require_to_look(scope)
+        if self.account.tenant.is_suspended and scope not in HARMLESS:
+            raise errors.Suspended
+
+    def require_to_look(self, scope: str) -> None:
+        """The same for looking and deleting, which the keys of a suspended tenant may do."""
         if scope not in self.scopes and keys.ADMIN not in self.scopes:
             raise errors.Forbidden(f"missing scope: {scope}")
 
@@ -42,25 +59,20 @@ class Principal:
 class Keys:
     """The API keys of all tenants."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, accounts: Accounts) -> None:
         self._store = store
         self._clock = clock
+        self._accounts = accounts
         self._keys: dict[KeyId, StoredKey] = {}
         self._principals: dict[KeyId, Principal] = {}
         self._by_start: dict[bytes, list[StoredKey]] = {}  # by the first bytes of the hash
         self._used: dict[KeyId, datetime] = {}
         self._touched: set[KeyId] = set()
-        self._default: Tenant | None = None
 
-    async def load(self, tenants: Iterable[Tenant], stored: Iterable[StoredKey]) -> None:
-        """Take up what the store has; the default tenant is made if it is not there."""
+    def load(self, stored: Iterable[StoredKey]) -> None:
+        """Take up what the store has."""
         for one in stored:
             self._insert(one)
-        self._default = next((tenant for tenant in tenants if tenant.name == DEFAULT_TENANT), None)
-        if self._default is None:
-            tenant = Tenant(TenantId(ids.random_id()), DEFAULT_TENANT, self._clock.now())
-            await self._store.add_tenant(tenant)
-            self._default = tenant
 
     def authenticate(self, token: str) -> Principal:
         """Whose token this is. `UnknownKey` if it is unknown, revoked or expired."""
@@ -82,12 +94,15 @@ class Keys:
         scopes: Collection[str] = (),
         expires_in: timedelta | None = None,
         prefix: str = "smk",
+        tenant: TenantId | None = None,
     ) -> tuple[ApiKey, str]:
         """A new key of the caller's tenant, and its token, told this once. Needs `admin`.
 
-        No scopes means the caller's own. `InvalidRequest` for an unknown scope or a malformed prefix.
+        No scopes means the caller's own. `tenant`: of another one, for the admin of the box. `InvalidRequest` for an
+        unknown scope or a malformed prefix; `NotFound` for a tenant one may not see.
         """
         principal.require(keys.ADMIN)
+        tenant = self._accounts.visible(principal.tenant, tenant)
         if not _PREFIX.fullmatch(prefix) or len(prefix) > 32:
             raise errors.InvalidRequest(f"key prefix {prefix!r}: use at most 32 small letters, digits and underscores")
         if len(description) > DESCRIPTION_LENGTH:
@@ -95,11 +110,11 @@ class Keys:
         if expires_in is not None and not timedelta(0) < expires_in <= timedelta(days=36500):
             raise errors.InvalidRequest("a key's life must be longer than nothing and at most 100 years")
         granted = expand_scopes(scopes) or principal.scopes
-        return await self._add(principal.tenant, description, granted, expires_in, prefix)
+        return await self._add(tenant, description, granted, expires_in, prefix)
 
     async def revoke(self, principal: Principal, key: str) -> None:
         """End a key at once. Needs `admin`. `NotFound`."""
-        principal.require(keys.ADMIN)
+        principal.require_to_look(keys.ADMIN)
         stored = self._keys.get(KeyId(key))
         if stored is None or stored.key.tenant != principal.tenant:
             raise errors.NotFound("API key not found")
@@ -111,10 +126,9 @@ class Keys:
 
         `force` makes one all the same: for a caller on this box that has lost its own. Never logged.
         """
-        assert self._default is not None, "the plane is not open"
         if not force and any(keys.ADMIN in stored.key.scopes for stored in self._keys.values()):
             return None
-        _, token = await self._add(self._default.id, "made at start", frozenset({keys.ADMIN}), None, "smk")
+        _, token = await self._add(self._accounts.default, "made at start", frozenset({keys.ADMIN}), None, "smk")
         return token
 
     def take_touched(self) -> dict[KeyId, datetime]:
@@ -124,7 +138,7 @@ class Keys:
 
     async def list(self, principal: Principal) -> builtins.list[ApiKey]:
         """The tenant's keys, newest first. Needs `admin`."""
-        principal.require(keys.ADMIN)
+        principal.require_to_look(keys.ADMIN)
         mine = [stored.key for stored in reversed(self._keys.values()) if stored.key.tenant == principal.tenant]
         return [replace(key, last_used_at=self._used.get(key.id, key.last_used_at)) for key in mine]
 
@@ -143,7 +157,9 @@ class Keys:
     def _insert(self, stored: StoredKey) -> None:
         key = stored.key
         self._keys[key.id] = stored
-        self._principals[key.id] = Principal(key.tenant, key.id, key.scopes)
+        account = self._accounts.get(key.tenant)
+        assert account is not None, "a key needs a tenant"
+        self._principals[key.id] = Principal(key.tenant, key.id, key.scopes, account)
         self._by_start.setdefault(stored.hash[:8], []).append(stored)
 
     def _remove(self, stored: StoredKey) -> None:

@@ -10,7 +10,9 @@ import builtins
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from hutch.control import requests, timers
+from hutch.control import catalog, requests, timers
+from hutch.control.catalog import Page as Page
+from hutch.control.catalog import Query as Query
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
 from hutch.control.forks import Forks
@@ -21,6 +23,7 @@ from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.requests import ForkRequest as ForkRequest
 from hutch.control.requests import MachineRequest as MachineRequest
+from hutch.control.requests import MountRequest as MountRequest
 from hutch.control.shelf import Shelf
 from hutch.control.timers import Remaining as Remaining
 from hutch.host.interface import Progress as Progress
@@ -84,6 +87,17 @@ class Machines:
         principal.require("machine:read")
         wanted = (labels or {}).items()
         return [entry.machine for entry in self._records.of(principal.tenant) if wanted <= entry.machine.labels.items()]
+
+    def page(self, principal: Principal, query: Query) -> Page:
+        """The tenant's machines that the query wants, newest first, at most `limit`. Needs `machine:read`.
+
+        The next page's token stays right while machines come and go. `InvalidRequest` for another limit or token.
+        """
+        principal.require("machine:read")
+        place = catalog.check(query)
+        before = self._records.before(principal.tenant, place)
+        snapshot = None if query.template is None else self._shelf.named(principal.tenant, query.template)
+        return catalog.find_page(before, query, snapshot)
 
     def progress(self, principal: Principal, id: MachineId) -> Progress | None:
         """Where a start that is under way has got to. Needs `machine:read`."""

@@ -1,9 +1,10 @@
 """From a request to a machine's record and its place on the host, by image or out of a snapshot, and to its start."""
 
 import contextlib
+import dataclasses
 
 from hutch import settings
-from hutch.control import names, requests
+from hutch.control import idempotency, names, quotas, requests
 from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
@@ -11,20 +12,23 @@ from hutch.control.operation import Creation
 from hutch.control.policy import Verb
 from hutch.control.requests import MachineRequest
 from hutch.control.shelf import Shelf
+from hutch.control.volumes import Rack
 from hutch.model import errors, ids
 from hutch.model.ids import TenantId
 from hutch.model.machine import ImageRef, Machine, MachineSpec, Snapshot
 from hutch.model.states import State
+from hutch.model.volumes import Mount
 
 
 class Making:
     """Makes machines."""
 
     def __init__(
-        self, fleet: Fleet, shelf: Shelf, background: Background, clock: Clock, limits: settings.Machines
+        self, fleet: Fleet, shelf: Shelf, rack: Rack, background: Background, clock: Clock, limits: settings.Machines
     ) -> None:
         self._fleet = fleet
         self._shelf = shelf
+        self._rack = rack
         self._background = background
         self._clock = clock
         self._limits = limits
@@ -35,14 +39,24 @@ class Making:
         records = self._fleet.records
         name = request.name or names.make_name(lambda name: records.is_taken(tenant, name))
         snapshot = None if request.snapshot is None else self._shelf.whole(tenant, request.snapshot)
+        mounts = self._find_mounts(tenant, request)
         with records.claim(tenant, name):
             if snapshot is None:
                 host = self._fleet.host
                 image = image or await host.images.resolve(request.image)
                 spec = requests.plan(request, name, image, self._limits, await host.capacity())
+                spec = dataclasses.replace(spec, mounts=mounts)
             else:
+                requests.check_copy(f"snapshot {snapshot.name}", snapshot.spec)
                 spec = requests.plan_from(request, name, snapshot)
             return await self._background.finish(self._make(tenant, request, name, spec, snapshot))
+
+    def _find_mounts(self, tenant: TenantId, request: MachineRequest) -> tuple[Mount, ...]:
+        """`NotFound` for a volume that the tenant has not."""
+        mounts = tuple(Mount(self._rack.find(tenant, it.volume).id, it.path, it.readonly) for it in request.mounts)
+        if len({mount.volume for mount in mounts}) < len(mounts):
+            raise errors.InvalidRequest("mounts: one volume is given twice, by its id and by its name")
+        return mounts
 
     async def launch(
         self, tenant: TenantId, request: MachineRequest, image: ImageRef | None = None, cause: str = "asked for"
@@ -83,5 +97,8 @@ class Making:
             snapshot=None if snapshot is None else snapshot.id,
         )
         source = spec.image.reference if snapshot is None else f"snapshot {snapshot.name}"
-        entry = await self._fleet.records.add(machine, f"creating from {source}")
+        claims = [mount.volume for mount in spec.mounts]
+        with self._fleet.quotas.claim(tenant, {machine.id: quotas.of_machine(machine)}), self._rack.claim(claims):
+            await idempotency.expect([machine.id])
+            entry = await self._fleet.records.add(machine, f"creating from {source}")
         return await self._fleet.carry_out(entry, Creation(machine.snapshot))

@@ -9,15 +9,22 @@ from hutch.control.feed import Feed
 from hutch.control.files import Files
 from hutch.control.forks import Forks
 from hutch.control.health import Health
+from hutch.control.idempotency import Idempotency
 from hutch.control.images import Images
 from hutch.control.keys import Keys
 from hutch.control.machines import Machines
 from hutch.control.making import Making
 from hutch.control.pools import Pools
 from hutch.control.processes import Processes
+from hutch.control.rates import Rates
 from hutch.control.snapshots import Snapshots
+from hutch.control.tenants import Tenants
 from hutch.control.terminals import Terminals
+from hutch.control.usage import Usages
+from hutch.control.volumes import Volumes
+from hutch.control.webhooks import Webhooks
 from hutch.host.interface import Host
+from hutch.notify.interface import Sender
 from hutch.store.interface import Store
 
 
@@ -26,10 +33,16 @@ class ControlPlane:
     """Every call on these checks the caller's scopes and tenant itself: no dialect decides."""
 
     keys: Keys
+    tenants: Tenants
+    rates: Rates
+    usage: Usages
+    volumes: Volumes
+    idempotency: Idempotency
     machines: Machines
     processes: Processes
     terminals: Terminals
     feed: Feed
+    webhooks: Webhooks
     files: Files
     images: Images
     snapshots: Snapshots
@@ -58,20 +71,30 @@ class Parts:
     clock: Clock
     lock: Lock  # held while it is open
     version: str
+    sender: Sender
 
 
-def assemble(parts: Parts, limits: settings.Machines) -> ControlPlane:
+def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
     """A control plane of these parts; not open yet."""
-    store, clock = parts.store, parts.clock
-    core = Core(store, parts.host, limits, clock, parts.lock)
-    making = Making(core.fleet, core.shelf, core.background, clock, limits)
+    store, clock, limits = parts.store, parts.clock, its.machines
+    core = Core(store, parts.host, its, clock, parts.lock)
+    webhooks = Webhooks(store, parts.sender, clock, its.webhooks.attempts)
+    core.feed.add_sink(webhooks.note)
+    core.attend(webhooks)
+    making = Making(core.fleet, core.shelf, core.rack, core.background, clock, limits)
     forks = Forks(core.fleet, core.background, clock)
     return ControlPlane(
         keys=core.keys,
+        tenants=Tenants(core.accounts, core.sanctions),
+        rates=Rates(clock, its.tenants.requests_per_second),
+        usage=Usages(core.accounts, core.fleet.records, core.meter, store, clock),
+        volumes=Volumes(core.rack, core.quotas, core.background, clock),
+        idempotency=core.idempotency,
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
-        processes=Processes(core.fleet, core.background, limits),
+        processes=Processes(core.fleet, core.background, limits, core.meter),
         terminals=Terminals(core.fleet, core.background),
         feed=core.feed,
+        webhooks=webhooks,
         snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
         pools=Pools(core.fleet, making, core.background, store, clock, limits),
         files=Files(core.fleet, limits),

@@ -6,6 +6,7 @@ one too. A command that cannot be started (no such program, cwd or user) is not 
 255 and the agent's words on stderr, as under a container runtime.
 """
 
+import asyncio
 import builtins
 import contextlib
 import time
@@ -23,6 +24,7 @@ from hutch.control.commands import Stream as Stream
 from hutch.control.fleet import Fleet
 from hutch.control.follower import Follower
 from hutch.control.keys import Principal
+from hutch.control.metering import Meter
 from hutch.control.records import Entry
 from hutch.model import errors, guest
 from hutch.model.guest import Exit
@@ -33,8 +35,9 @@ from hutch.model.states import State
 class Processes:
     """Commands in machines."""
 
-    def __init__(self, fleet: Fleet, background: Background, limits: settings.Machines) -> None:
+    def __init__(self, fleet: Fleet, background: Background, limits: settings.Machines, meter: Meter) -> None:
         self._fleet = fleet
+        self._meter = meter
         self._host = fleet.host.processes
         self._background = background
         self._limits = limits
@@ -116,9 +119,11 @@ class Processes:
         entry = self._entry(principal, machine)
         async with self._fleet.awake(entry):
             with Follower(self._host, self._background, entry) as process:
+                began = time.monotonic()
                 try:
                     yield process
                 finally:
+                    self._meter.count_exec(entry.machine, time.monotonic() - began)
                     if self._is_released and process.exit is None:
                         process.keep()
 
@@ -159,6 +164,42 @@ class Processes:
                 return await follower.read_on(entry, entry.rollbacks, read, until)
             except TimeoutError:
                 return guest.Output(b"", offsets[0], b"", offsets[1])
+
+    def follow(
+        self, principal: Principal, machine: MachineId, process: str, offsets: tuple[int, int] = (0, 0)
+    ) -> AsyncGenerator[Chunk | Exit, None]:
+        """What a process that runs already writes, from these offsets on, and at last its exit.
+
+        Closing it leaves the process running. While its machine is paused or suspended it waits, without waking it
+        again. `NotRunning` when the machine has lost its processes, `GuestNotFound` if the agent does not know it.
+        """
+        return self._follow(self._entry(principal, machine), process, offsets)
+
+    async def _follow(
+        self, entry: Entry, process: str, offsets: tuple[int, int]
+    ) -> AsyncGenerator[Chunk | Exit, None]:
+        async with self._fleet.used(entry) as id:
+            rollbacks, at = entry.rollbacks, offsets
+
+            def read() -> Awaitable[guest.Output]:
+                return self._host.read(id, process, *at, wait=follower.READ_WAIT, limit=follower.READ_LIMIT)
+
+            while True:
+                began = time.monotonic()
+                page = await follower.read_on(entry, rollbacks, read)
+                for stream, data, start in (
+                    (Stream.STDOUT, page.stdout, page.stdout_at),
+                    (Stream.STDERR, page.stderr, page.stderr_at),
+                ):
+                    if data:
+                        yield Chunk(stream, data, start)
+                if page.exit is not None:
+                    yield page.exit
+                    return
+                at = (page.stdout_at + len(page.stdout), page.stderr_at + len(page.stderr))
+                if at == offsets and time.monotonic() - began < follower.QUICK:
+                    await asyncio.sleep(follower.QUICK)  # a guest that answers nothing at once must not keep us busy
+                offsets = at
 
     async def write(
         self, principal: Principal, machine: MachineId, process: str, data: bytes, end: bool = False

@@ -13,7 +13,9 @@ from typing import Any
 
 import structlog
 
+from hutch.control.catalog import Catalog, Place
 from hutch.control.clock import Clock
+from hutch.control.metering import Meter
 from hutch.host.interface import Progress
 from hutch.model import errors, ids, kinds, states
 from hutch.model.ids import MachineId, TenantId
@@ -85,7 +87,9 @@ class Entry:
 class Records:
     """The living machines of all tenants. `publish` is told of every event that is written."""
 
-    def __init__(self, store: Store, clock: Clock, publish: Callable[[TenantId, Event], None]) -> None:
+    def __init__(self, store: Store, clock: Clock, meter: Meter, publish: Callable[[TenantId, Event], None]) -> None:
+        self._catalog = Catalog()
+        self._meter = meter
         self._publish = publish
         self._store = store
         self._clock = clock
@@ -110,6 +114,10 @@ class Records:
     def of(self, tenant: TenantId) -> Iterator[Entry]:
         """A tenant's, newest first."""
         return (entry for entry in reversed(self._tenants.get(tenant, {}).values()) if entry is not None)
+
+    def before(self, tenant: TenantId, place: Place | None) -> Iterator[Machine]:
+        """A tenant's machines older than this place, or all, newest first."""
+        return (self._entries[id].machine for id in self._catalog.before(tenant, place))
 
     def all(self) -> list[Entry]:
         """Everybody's, oldest first."""
@@ -169,8 +177,10 @@ class Records:
         states.check_transition(entry.machine.id, was, state)
         changes |= {"state": state, "updated_at": self._clock.now(), "suspended_at": self._suspended_at(entry, state)}
         event = self._event(entry.machine.id, message, level, kind or kinds.OF_STATE[state])
+        machine = dataclasses.replace(entry.machine, **changes)
+        turn = self._meter.turn(entry.machine, machine)
         try:
-            await self._store.save_machine(dataclasses.replace(entry.machine, **changes), was, event)
+            await self._store.save_machine(machine, was, event, turn)
         except errors.HutchError:
             if not await self._is_written_all_the_same(entry, state):
                 raise
@@ -190,13 +200,15 @@ class Records:
     async def transition_all(self, entries: Sequence[Entry], state: State, message: str, **changes: Any) -> None:
         """Several into one state, all or none."""
         changes |= {"state": state, "updated_at": self._clock.now(), "suspended_at": None}
-        saved = []
+        saved, turns = [], []
         for entry in entries:
             states.check_transition(entry.machine.id, entry.machine.state, state)
             event = self._event(entry.machine.id, message, Level.INFO, kinds.OF_STATE[state])
-            saved.append((dataclasses.replace(entry.machine, **changes), entry.machine.state, event))
+            machine = dataclasses.replace(entry.machine, **changes)
+            turns.append(self._meter.turn(entry.machine, machine))
+            saved.append((machine, entry.machine.state, event))
         try:
-            await self._store.save_machines(saved)
+            await self._store.save_machines(saved, [turn for turn in turns if turn is not None])
         except errors.HutchError:
             if not all([await self._is_written_all_the_same(entry, state) for entry in entries]):
                 raise
@@ -207,7 +219,11 @@ class Records:
         """Other fields of its record, with the event that tells of it; its state stays."""
         machine = dataclasses.replace(entry.machine, updated_at=self._clock.now(), **changes)
         event = self._event(machine.id, message, Level.INFO, kind)
-        await self._store.save_machine(machine, machine.state, event)
+        try:
+            await self._store.save_machine(machine, machine.state, event, self._meter.turn(entry.machine, machine))
+        except errors.HutchError:
+            if not _is_same(await self._store.get_machine(machine.id), machine):
+                raise
         self._become(entry, dataclasses.replace(machine, last_activity_at=entry.machine.last_activity_at), event)
 
     def _suspended_at(self, entry: Entry, state: State) -> datetime | None:
@@ -260,6 +276,7 @@ class Records:
         names = self._tenants.setdefault(machine.tenant, {})
         names.pop(machine.name, None)  # a claim: its place is that of the moment it was made
         names[machine.name] = entry
+        self._catalog.add(machine)
         self._note_timers(entry)
 
     def _note_timers(self, entry: Entry) -> None:
@@ -274,3 +291,11 @@ class Records:
         self._timed.pop(machine.id, None)
         self._touched.pop(machine.id, None)
         self._tenants.get(machine.tenant, {}).pop(machine.name, None)
+        self._catalog.remove(machine)
+
+
+def _is_same(stored: Machine | None, machine: Machine) -> bool:
+    """Whether this is what is stored; the last use is written at other times."""
+    if stored is None:
+        return False
+    return stored == dataclasses.replace(machine, last_activity_at=stored.last_activity_at)

@@ -3,6 +3,7 @@
 import dataclasses
 import ipaddress
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from hutch import settings
 from hutch.control import admission
 from hutch.host.interface import Capacity
-from hutch.model.errors import InvalidRequest
+from hutch.model.errors import Conflict, InvalidRequest
 from hutch.model.machine import (
     ImageRef,
     MachineSpec,
@@ -33,11 +34,21 @@ MAX_DISK_GIB = 16 * 1024
 MAX_SECONDS = 10 * 365 * 86400
 MAX_PRIORITY = 10
 MAX_COPIES = 64  # of one fork
+MAX_MOUNTS = 8  # of one machine
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _ENV_KEY = re.compile(r"[^=\0]+")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """A volume by id or name, and where a machine is to have it."""
+
+    volume: str
+    path: str
+    readonly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class MachineRequest:
     persistence: Persistence = Persistence.PERSISTENT
     priority: int = 5  # 0 to 10, of a sticky one
     timers: Timers = field(default_factory=Timers)
+    mounts: tuple[MountRequest, ...] = ()
     snapshot: str | None = None  # id or name: `image` is "" then, and resources left out are the snapshot's
 
 
@@ -88,6 +100,7 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
         check_argv("command", request.command)
     _check_labels(request.labels)
     _check_metadata(request.metadata)
+    _check_mounts(request)
     if not 0 <= request.priority <= MAX_PRIORITY:
         raise InvalidRequest(f"priority is {request.priority}: 0 to {MAX_PRIORITY}, and what is higher stays longer")
     check_timers(request.timers)
@@ -151,6 +164,16 @@ def plan(request: MachineRequest, name: str, image: ImageRef, limits: settings.M
         workdir=request.workdir,
         command=request.command,
     )
+
+
+def check_copy(what: str, spec: MachineSpec) -> None:
+    """`Conflict` for a copy of a machine that writes a volume: a volume has one writer, and is no part of a copy."""
+    written = [mount for mount in spec.mounts if not mount.readonly]
+    if written:
+        raise Conflict(
+            f"{what} has volume {written[0].volume} mounted for writing at {written[0].path}, and a volume has one "
+            "writer: only machines whose volumes are mounted read-only can be copied"
+        )
 
 
 def plan_from(request: MachineRequest, name: str, snapshot: Snapshot) -> MachineSpec:
@@ -267,6 +290,22 @@ def _check_metadata(metadata: Mapping[str, object]) -> None:
         raise InvalidRequest("metadata: this is not a JSON object") from None
     if size > METADATA_BYTES:
         raise InvalidRequest(f"metadata is {size} bytes as JSON: at most {METADATA_BYTES}; put the rest into a file")
+
+
+def _check_mounts(request: MachineRequest) -> None:
+    mounts = request.mounts
+    if mounts and request.snapshot is not None:
+        raise InvalidRequest("mounts: a machine made of a snapshot has the snapshot's own, leave them out")
+    if len(mounts) > MAX_MOUNTS:
+        raise InvalidRequest(f"mounts: {len(mounts)} given, at most {MAX_MOUNTS}")
+    for mount in mounts:
+        check_path("mounts: path", mount.path)
+        if posixpath.normpath(mount.path) != mount.path or mount.path in ("/", "//"):
+            raise InvalidRequest(f"mounts: path {_shown(mount.path)}: use a plain directory such as /data")
+    for what, named in (("path", [it.path for it in mounts]), ("volume", [it.volume for it in mounts])):
+        twice = [it for it in named if named.count(it) > 1]
+        if twice:
+            raise InvalidRequest(f"mounts: {what} {_shown(twice[0])} is given twice")
 
 
 def _shown(text: str) -> str:

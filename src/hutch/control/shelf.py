@@ -58,6 +58,10 @@ class Shelf:
             except errors.HutchError as error:
                 log.warning("it could not be removed", snapshot=stranger, error=error.message)
 
+    def get(self, snapshot: SnapshotId) -> Snapshot | None:
+        """By id."""
+        return self._snapshots.get(snapshot)
+
     def of(self, tenant: TenantId, machine: MachineId | None = None) -> list[Snapshot]:
         """A tenant's, or those made of one machine, newest first."""
         return [
@@ -71,10 +75,14 @@ class Shelf:
         snapshot = self._snapshots.get(SnapshotId(id_or_name))
         if snapshot is not None and snapshot.tenant == tenant:
             return snapshot
-        for snapshot in self.of(tenant):
-            if snapshot.name == id_or_name:
-                return snapshot
-        raise errors.NotFound("snapshot not found")
+        snapshot = self.named(tenant, id_or_name)
+        if snapshot is None:
+            raise errors.NotFound("snapshot not found")
+        return snapshot
+
+    def named(self, tenant: TenantId, name: str) -> Snapshot | None:
+        """By name."""
+        return next((snapshot for snapshot in self.of(tenant) if snapshot.name == name), None)
 
     def whole(self, tenant: TenantId, id_or_name: str) -> Snapshot:
         """The same, to be used: `Damaged` if it is known to be."""

@@ -7,12 +7,13 @@ import builtins
 
 import structlog
 
-from hutch.control import requests
+from hutch.control import idempotency, requests
 from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.control.operation import Copying
+from hutch.control.quotas import Use
 from hutch.control.records import Entry
 from hutch.control.shelf import Shelf
 from hutch.model import errors, ids
@@ -45,8 +46,10 @@ class Snapshots:
 
     async def _create(self, entry: Entry, name: str | None) -> Snapshot:
         tenant = entry.machine.tenant
-        with self._shelf.claim(tenant, name, entry.machine.name) as name:
-            copying = Copying(ids.new_snapshot_id(), transient=False)
+        copying = Copying(ids.new_snapshot_id(), transient=False)
+        claim = self._fleet.quotas.claim(tenant, {copying.snapshot: Use(snapshots=1)})
+        with self._shelf.claim(tenant, name, entry.machine.name) as name, claim:
+            await idempotency.expect([copying.snapshot])
             machine = await self._fleet.carry_out(entry, copying)
             assert copying.saved is not None
             snapshot = Snapshot(

@@ -77,11 +77,12 @@ class Warm:
     def fits(self, machine: Machine) -> bool:
         """Whether its members can become this machine."""
         its, ours = machine.spec, self.pool.spec
-        return (machine.tenant, its.image.digest, its.resources, its.network) == (
+        return (machine.tenant, its.image.digest, its.resources, its.network, its.mounts) == (
             self.pool.tenant,
             ours.image.digest,
             ours.resources,
             ours.network,
+            (),
         )
 
     def put_off(self, now: datetime, reason: str) -> None:

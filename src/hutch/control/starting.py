@@ -5,8 +5,10 @@ suspended ─────────►    │
       ▲─────────────────┘ ended or failed: as it was
 """
 
+import contextlib
 import time
 
+from hutch.control import quotas
 from hutch.control.operation import Ended, Operation
 from hutch.control.records import Entry
 from hutch.control.spares import Spare
@@ -54,24 +56,28 @@ class Starting:
             raise
 
     async def _start(self, entry: Entry, operation: Operation) -> None:
-        machine, admission = entry.machine, self._steps.admission
-        spare = self._steps.spares.take(machine) if is_unused(entry) else None
-        if spare is not None:
-            admission.transfer(spare.machine, machine.id)
-        else:
-            await self._admit(entry)
-        try:
-            await self._bring_up(entry, operation, spare)
-        finally:
-            if spare is not None:
-                self._steps.spares.let_go(spare)
-            entry.progress = None
-            self._steps.count(entry, self._steps.real(entry))
+        with contextlib.ExitStack() as claims:
+            spare = await self._admit(entry, claims)
+            try:
+                await self._bring_up(entry, operation, spare)
+            finally:
+                if spare is not None:
+                    self._steps.spares.let_go(spare)
+                entry.progress = None
+                self._steps.count(entry, self._steps.real(entry))
 
-    async def _admit(self, entry: Entry) -> None:
-        machine = entry.machine
+    async def _admit(self, entry: Entry, claims: contextlib.ExitStack) -> Spare | None:
+        """A place among what its tenant may run, and memory: its own, or that of a spare."""
+        machine, admission = entry.machine, self._steps.admission
+        wanted = {machine.id: quotas.of_machine(machine, is_up=True)}
         try:
-            await self._steps.admission.admit(machine.id, machine.spec.resources.memory_mib)
+            claims.enter_context(self._steps.quotas.claim(machine.tenant, wanted))
+            spare = self._steps.spares.take(machine) if is_unused(entry) else None
+            if spare is None:
+                await admission.admit(machine.id, machine.spec.resources.memory_mib)
+            else:
+                admission.transfer(spare.machine, machine.id)
+            return spare
         except errors.NoCapacity as error:
             await self._records.note(entry, f"not started: {error.message}", Level.WARNING, Kind.START_FAILED)
             raise

@@ -8,6 +8,7 @@ import structlog
 
 from hutch.control.admission import Admission
 from hutch.control.clock import Clock
+from hutch.control.quotas import Quotas
 from hutch.control.records import Entry, Records
 from hutch.control.spares import Spares
 from hutch.host.interface import Host, HostMachine, Life
@@ -29,6 +30,7 @@ class Steps:
     """Only a machine's owner takes steps, one at a time."""
 
     records: Records
+    quotas: Quotas
     host: Host
     admission: Admission
     clock: Clock

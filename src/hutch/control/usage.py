@@ -1,18 +1,33 @@
 """What was used: metered from the transitions, exact across crashes.
 
 The store keeps intervals (machine, from, to, shape); an open one is extended by a heartbeat, so that a crash loses at
-most what came after the last, and counts no second twice.
+most what came after the last, and counts no second twice. The rules are in `metering.py`.
 """
 
 from datetime import datetime
 
+from hutch.control import metering
+from hutch.control.accounts import Accounts
+from hutch.control.clock import Clock
 from hutch.control.keys import Principal
+from hutch.control.metering import Meter
+from hutch.control.records import Records
+from hutch.model import errors, keys
 from hutch.model.ids import MachineId, TenantId
+from hutch.model.machine import Machine
 from hutch.model.usage import Report
+from hutch.store.interface import Store
 
 
 class Usages:
     """The usage of all tenants."""
+
+    def __init__(self, accounts: Accounts, records: Records, meter: Meter, store: Store, clock: Clock) -> None:
+        self._accounts = accounts
+        self._records = records
+        self._meter = meter
+        self._store = store
+        self._clock = clock
 
     async def report(
         self,
@@ -23,10 +38,35 @@ class Usages:
     ) -> Report:
         """Of the caller's tenant, or of another one for the admin of the box. None: from its creation, until now.
 
-        Needs `usage:read`. `InvalidRequest` for an end before the start; `NotFound` for a tenant one may not see.
+        Execs count by the minute: those of the minute in which the period begins are within it. Needs `usage:read`.
+        `InvalidRequest` for an end before the start; `NotFound` for a tenant one may not see.
         """
-        raise NotImplementedError
+        principal.require("usage:read")
+        if tenant not in (None, principal.tenant):
+            principal.require_to_look(keys.ADMIN)
+        tenant = self._accounts.visible(principal.tenant, tenant)
+        account = self._accounts.get(tenant)
+        now = self._clock.now()
+        began = now if account is None else account.tenant.created_at
+        return await self._sum(start or began, end or now, tenant, None)
 
     async def of_machine(self, principal: Principal, machine: MachineId) -> Report:
-        """Also of a deleted one. Needs `usage:read` or `machine:read`. `NotFound`."""
-        raise NotImplementedError
+        """Since its creation, also of a deleted one. Needs `usage:read` or `machine:read`. `NotFound`."""
+        if "machine:read" not in principal.scopes:
+            principal.require("usage:read")
+        found = await self._find(machine)
+        if found is None or found.tenant != principal.tenant:
+            raise errors.NotFound("machine not found")
+        return await self._sum(found.created_at, self._clock.now(), found.tenant, found.id)
+
+    async def _find(self, machine: MachineId) -> Machine | None:
+        entry = self._records.get(machine)
+        return await self._store.get_machine(machine) if entry is None else entry.machine
+
+    async def _sum(self, start: datetime, end: datetime, tenant: TenantId, subject: MachineId | None) -> Report:
+        if end < start:
+            raise errors.InvalidRequest(f"the end {end.isoformat()} lies before the start {start.isoformat()}")
+        await self._meter.beat()
+        intervals = await self._store.list_intervals(start, end, tenant, subject)
+        execs = await self._store.list_execs(metering.floor_minute(start), end, tenant, subject)
+        return Report(start, end, metering.sum_up(intervals, execs, start, end, self._clock.now()))

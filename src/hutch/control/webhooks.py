@@ -1,18 +1,64 @@
 """Webhooks: events told to a tenant's own HTTP endpoints, signed, tried again with back-off, with a record of each.
 
 Addresses of the host itself and of link-local networks are refused unless the operator allows them; redirects are
-not followed. Deliveries survive a restart: they are in the store until delivered or given up.
+not followed. Deliveries survive a restart: they are in the store until delivered or given up (`deliveries.py`).
 """
 
+import asyncio
 import builtins
+import dataclasses
+import secrets
 from collections.abc import Sequence
 
+from hutch.control.clock import Clock
+from hutch.control.deliveries import Deliveries
 from hutch.control.keys import Principal
+from hutch.model import errors, ids, keys
+from hutch.model import kinds as kinds_table
+from hutch.model.ids import TenantId
+from hutch.model.machine import Event
 from hutch.model.webhooks import Delivery, Webhook
+from hutch.notify.interface import Sender
+from hutch.store.interface import Recorded, Store
+
+MOST = 64
+"""Webhooks of one tenant."""
+
+URL_LENGTH = 2048
+SECRET_LENGTH = 256
+DESCRIPTION_LENGTH = 1024
+MOST_DELIVERIES = 1000
+"""Told at once."""
 
 
 class Webhooks:
     """The webhooks of all tenants."""
+
+    def __init__(self, store: Store, sender: Sender, clock: Clock, attempts: int) -> None:
+        self._store = store
+        self._sender = sender
+        self._clock = clock
+        self._webhooks: dict[str, Webhook] = {}  # oldest first
+        self._deliveries = Deliveries(store, sender, clock, attempts, self._webhooks)
+        self._making = asyncio.Lock()
+
+    async def load(self, recorded: Recorded) -> None:
+        """Take up what the store has."""
+        self._webhooks.update((webhook.id, webhook) for webhook in recorded.webhooks)
+
+    async def run(self) -> None:
+        """Deliver, for ever."""
+        await self._deliveries.run()
+
+    async def close(self) -> None:
+        """What is on its way is left to the next service."""
+        await self._deliveries.close()
+
+    def note(self, tenant: TenantId, event: Event) -> None:
+        """It has happened to a machine of this tenant."""
+        for webhook in self._webhooks.values():
+            if webhook.tenant == tenant and webhook.is_enabled and kinds_table.matches(event.kind, webhook.kinds):
+                self._deliveries.add(webhook, event)
 
     async def create(
         self,
@@ -22,25 +68,88 @@ class Webhooks:
         secret: str | None = None,
         description: str = "",
     ) -> Webhook:
-        """Needs `admin`. `secret` None: made here. Told this once, as an API key is. `InvalidRequest`."""
-        raise NotImplementedError
+        """Needs `admin`. `secret` None: made here. Told this once, as an API key is. `InvalidRequest`.
+
+        `kinds` of events, `machine.*` allowed; none: all. `Conflict` for more webhooks than a tenant may have.
+        """
+        principal.require(keys.ADMIN)
+        wanted = kinds_table.check_kinds(kinds)
+        _check(url, secret, description)
+        await self._sender.check(url)
+        webhook = Webhook(
+            ids.random_id(),
+            principal.tenant,
+            url,
+            f"whsec_{secrets.token_urlsafe(32)}" if secret is None else secret,
+            wanted,
+            self._clock.now(),
+            description=description,
+        )
+        async with self._making:
+            if len(self._of(principal.tenant)) >= MOST:
+                raise errors.Conflict(f"there are {MOST} webhooks already: delete one first")
+            await self._store.add_webhook(webhook)
+            self._webhooks[webhook.id] = webhook
+        return webhook
 
     def list(self, principal: Principal) -> builtins.list[Webhook]:
-        """Oldest first. Needs `admin`."""
-        raise NotImplementedError
+        """Oldest first; their secrets are not told again. Needs `admin`."""
+        principal.require(keys.ADMIN)
+        return [_without_secret(webhook) for webhook in self._of(principal.tenant)]
 
     def get(self, principal: Principal, id: str) -> Webhook:
-        """Needs `admin`. `NotFound`."""
-        raise NotImplementedError
+        """Without its secret. Needs `admin`. `NotFound`."""
+        return _without_secret(self._get(principal, id))
 
     async def delete(self, principal: Principal, id: str) -> None:
-        """With what is on its way. Needs `admin`."""
-        raise NotImplementedError
+        """With what is on its way, and the record of what was. Needs `admin`. `NotFound`."""
+        webhook = self._get(principal, id)
+        await self._store.remove_webhook(webhook.id)
+        self._webhooks.pop(webhook.id, None)
+        await self._deliveries.drop(webhook.id)
 
     async def deliveries(self, principal: Principal, id: str, limit: int = 100) -> builtins.list[Delivery]:
-        """Newest first. Needs `admin`."""
-        raise NotImplementedError
+        """Newest first. Needs `admin`. `NotFound`."""
+        if limit < 1:
+            raise errors.InvalidRequest("limit is 1 or more")
+        webhook = self._get(principal, id)
+        return builtins.list(await self._store.list_deliveries(webhook.id, min(limit, MOST_DELIVERIES)))
 
     async def retry(self, principal: Principal, id: str, delivery: str) -> Delivery:
-        """Try one again now. Needs `admin`."""
-        raise NotImplementedError
+        """Try one again now, whatever became of it; returns what becomes of this attempt. Needs `admin`.
+
+        `NotFound`; `Conflict` while it is being tried.
+        """
+        webhook = self._get(principal, id)
+        await self._find(webhook, delivery)
+        await self._deliveries.try_now(webhook, delivery)
+        return await self._find(webhook, delivery)
+
+    async def _find(self, webhook: Webhook, delivery: str) -> Delivery:
+        found = await self._store.get_delivery(delivery)
+        if found is None or found.webhook != webhook.id:
+            raise errors.NotFound("delivery not found")
+        return found
+
+    def _of(self, tenant: TenantId) -> builtins.list[Webhook]:
+        return [webhook for webhook in self._webhooks.values() if webhook.tenant == tenant]
+
+    def _get(self, principal: Principal, id: str) -> Webhook:
+        principal.require(keys.ADMIN)
+        webhook = self._webhooks.get(id)
+        if webhook is None or webhook.tenant != principal.tenant:
+            raise errors.NotFound("webhook not found")
+        return webhook
+
+
+def _check(url: str, secret: str | None, description: str) -> None:
+    if len(url) > URL_LENGTH:
+        raise errors.InvalidRequest(f"url: at most {URL_LENGTH} characters")
+    if secret is not None and not 1 <= len(secret) <= SECRET_LENGTH:
+        raise errors.InvalidRequest(f"secret: 1 to {SECRET_LENGTH} characters, or leave it out to have one made")
+    if len(description) > DESCRIPTION_LENGTH:
+        raise errors.InvalidRequest(f"the description is longer than {DESCRIPTION_LENGTH} characters")
+
+
+def _without_secret(webhook: Webhook) -> Webhook:
+    return dataclasses.replace(webhook, secret="")

@@ -1,7 +1,7 @@
 """Where a tenant wants to be told of events, and what became of each telling."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hutch.model.ids import TenantId
@@ -14,7 +14,7 @@ class Webhook:
     id: str
     tenant: TenantId
     url: str
-    secret: str
+    secret: str = field(repr=False)  # logs and messages show what `repr` does
     kinds: tuple[str, ...]  # of events, `machine.*` allowed; empty: all
     created_at: datetime
     is_enabled: bool = True

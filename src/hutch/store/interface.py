@@ -200,7 +200,7 @@ class UsageRecords(Protocol):
     async def list_intervals(
         self, start: datetime, end: datetime, tenant: TenantId | None = None, subject: str | None = None
     ) -> Sequence[Interval]:
-        """Those that are open or end after `start`, and begin before `end`; of a tenant, of a machine, or of both."""
+        """Those that begin before `end`, and are open or end not before `start`; of a tenant, a subject, or both."""
 
     async def list_execs(
         self, start: datetime, end: datetime, tenant: TenantId | None = None, subject: str | None = None

@@ -31,7 +31,7 @@ class MemoryUsage:
         return [
             it
             for it in self._intervals
-            if (it.is_open or it.until > start)
+            if (it.is_open or it.until >= start)
             and it.start < end
             and tenant in (None, it.tenant)
             and subject in (None, it.subject)

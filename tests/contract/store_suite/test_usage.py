@@ -73,7 +73,8 @@ async def test_intervals_are_found_by_period_tenant_and_subject(store: Store) ->
     for start, until, tenant, subject, count in (
         (NOW, NOW + HOUR, None, None, 1),
         (NOW - HOUR, NOW, None, None, 0),
-        (NOW + HOUR, NOW + 2 * HOUR, None, None, 0),
+        (NOW + HOUR, NOW + 2 * HOUR, None, None, 1),
+        (NOW + 2 * HOUR, NOW + 3 * HOUR, None, None, 0),
         (NOW, NOW + HOUR, THEIRS.id, None, 0),
         (NOW, NOW + HOUR, OURS.id, MachineId("other"), 0),
     ):

@@ -19,6 +19,7 @@ from hutch.host.simulated.host import SimulatedHost
 from hutch.host.simulated.world import World
 from hutch.model.ids import KeyId, TenantId
 from hutch.model.keys import Tenant
+from hutch.notify.memory import MemorySender
 from hutch.store.memory import MemoryStore
 
 SOURCE = {"type": "image", "reference": "debian"}
@@ -46,9 +47,8 @@ async def made(http: httpx.AsyncClient, path: str, **body: Any) -> str:
 async def two(tmp_path: Path) -> AsyncIterator[Two]:
     world, store, clock = World(tmp_path), MemoryStore(), SystemClock()
     its = settings.Settings()
-    control = plane.assemble(
-        plane.Parts(store, SimulatedHost(world), clock, contextlib.nullcontext(), "test"), its.machines
-    )
+    parts = plane.Parts(store, SimulatedHost(world), clock, contextlib.nullcontext(), "test", MemorySender())
+    control = plane.assemble(parts, its)
     await control.open()
     await store.add_tenant(Tenant(TenantId("other"), "other", clock.now()))
     stranger = Principal(TenantId("other"), KeyId(""), frozenset({"admin"}))

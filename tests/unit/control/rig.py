@@ -21,6 +21,7 @@ from hutch.model.ids import MachineId, TenantId
 from hutch.model.keys import Tenant
 from hutch.model.machine import Machine
 from hutch.model.states import State
+from hutch.notify.memory import MemorySender
 from hutch.store.interface import Store
 from hutch.store.memory import MemoryStore
 
@@ -36,12 +37,15 @@ class Rig:
         self.store: Store = MemoryStore()
         self.clock = ManualClock()
         self.limits = limits
+        self.tenants = settings.Tenants()
+        self.sender = MemorySender()
         self.plane: ControlPlane = self.assemble(self.store, SimulatedHost(self.world))
         self.me = Principal(TenantId(""), "", frozenset())  # type: ignore[arg-type]
 
     def assemble(self, store: Store, host: Host) -> ControlPlane:
-        parts = plane.Parts(store, host, self.clock, contextlib.nullcontext(), "test")
-        return plane.assemble(parts, self.limits)
+        parts = plane.Parts(store, host, self.clock, contextlib.nullcontext(), "test", self.sender)
+        its = settings.Settings(machines=self.limits, tenants=self.tenants, webhooks=settings.Webhooks(attempts=3))
+        return plane.assemble(parts, its)
 
     async def open(self) -> None:
         """Open it, and be its admin."""

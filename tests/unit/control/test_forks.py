@@ -233,7 +233,7 @@ async def test_a_service_that_ends_in_a_fork_leaves_no_child(rig: Rig) -> None:
 async def test_a_database_that_fails_at_the_end_leaves_no_child(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     source = await rig.launch()
 
-    async def refuse(_: object) -> None:
+    async def refuse(*_: object) -> None:
         raise errors.HutchError("the database failed")
 
     with monkeypatch.context() as broken:

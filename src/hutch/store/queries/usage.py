@@ -29,7 +29,7 @@ class UsageQueries(Connected):
     async def list_intervals(
         self, start: datetime, end: datetime, tenant: TenantId | None = None, subject: str | None = None
     ) -> Sequence[Interval]:
-        in_time = (intervals.c.is_open.is_(sa.true()) | (intervals.c.until > start)) & (intervals.c.start < end)
+        in_time = (intervals.c.is_open.is_(sa.true()) | (intervals.c.until >= start)) & (intervals.c.start < end)
         query = sa.select(intervals).where(in_time).order_by(intervals.c.position)
         if tenant is not None:
             query = query.where(intervals.c.tenant == tenant)

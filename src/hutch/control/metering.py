@@ -1,0 +1,155 @@
+"""What machines and volumes are charged for, and the meter that keeps count. The rules are pure.
+
+                creating   stopped, suspended, failed,   running   paused   destroying, destroyed
+                           and on the way to a state
+    vCPUs          –                  –                     x         –               –
+    memory         –                  –                     x         x               –
+    disk           –                  x                     x         x               –
+
+Every change of charge is written in the transaction of the transition that brings it, so record and usage never
+disagree, whatever dies. What runs when the service dies has no seen end: its interval goes on if it is adopted
+running, and ends at its last heartbeat if it is not.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from hutch.control.clock import Clock
+from hutch.model import errors, ids
+from hutch.model.ids import MachineId, TenantId
+from hutch.model.machine import Machine
+from hutch.model.states import State
+from hutch.model.usage import Charge, ExecCount, Interval, Rate, Turn, Usage
+from hutch.model.volumes import Volume
+from hutch.store.interface import Store
+
+HOUR = 3600.0
+_WITHOUT_DISK = frozenset({State.CREATING, State.DESTROYING, State.DESTROYED})
+
+
+def find_charges(machine: Machine) -> dict[Charge, Rate]:
+    """What a machine is charged for in its state."""
+    its, charges = machine.spec.resources, {}
+    if machine.state not in _WITHOUT_DISK:
+        charges[Charge.DISK] = Rate(disk_gib=its.disk_gib)
+    if machine.state is State.RUNNING:
+        charges[Charge.RUNNING] = Rate(its.cpus, its.memory_mib)
+    elif machine.state is State.PAUSED:
+        charges[Charge.PAUSED] = Rate(memory_mib=its.memory_mib)
+    return charges
+
+
+def find_turn(before: Machine, after: Machine, at: datetime, is_seen: bool = True) -> Turn | None:
+    """How its usage changes with its record; None: it does not.
+
+    `is_seen` False: nobody was there when it ended, so what ran ends at its last heartbeat. Disks are kept either way.
+    """
+    old, new = find_charges(before), find_charges(after)
+    ends = frozenset(charge for charge, rate in old.items() if new.get(charge) != rate)
+    begins = tuple(
+        Interval(after.id, after.tenant, charge, at, at, is_open=True, rate=rate)
+        for charge, rate in new.items()
+        if old.get(charge) != rate
+    )
+    if not ends and not begins:
+        return None
+    ended_at = at if is_seen or Charge.DISK in ends else None
+    return Turn(after.id, ends, ended_at, begins)
+
+
+def begin_volume(volume: Volume) -> Turn:
+    """It is charged from its creation…"""
+    at, rate = volume.created_at, Rate(disk_gib=volume.size_gib)
+    begun = Interval(volume.id, volume.tenant, Charge.VOLUME, at, at, is_open=True, rate=rate)
+    return Turn(volume.id, frozenset(), None, (begun,))
+
+
+def end_volume(volume: Volume, at: datetime) -> Turn:
+    """… to its deletion."""
+    return Turn(volume.id, frozenset({Charge.VOLUME}), at, ())
+
+
+def sum_up(
+    intervals: Iterable[Interval], execs: Iterable[ExecCount], start: datetime, end: datetime, now: datetime
+) -> Usage:
+    """Usage from `start` to `end`. An interval counts for the part that lies within; an open one lasts until `now`."""
+    seconds = cpus = memory = disk = 0.0
+    machines = set()
+    for it in intervals:
+        until = max(it.until, now) if it.is_open else it.until
+        if it.start >= end or until < it.start or (until <= start and it.start < start):
+            continue
+        took = (min(until, end) - max(it.start, start)).total_seconds()
+        seconds += took if it.charge is Charge.RUNNING else 0.0
+        cpus += took * it.rate.cpus
+        memory += took * it.rate.memory_mib / 1024
+        disk += took * it.rate.disk_gib
+        if it.charge is Charge.DISK:
+            machines.add(it.subject)
+    counts = list(execs)
+    return Usage(
+        uptime_seconds=seconds,
+        cpu_hours=cpus / HOUR,
+        memory_gib_hours=memory / HOUR,
+        disk_gib_hours=disk / HOUR,
+        machines=len(machines),
+        execs=sum(count.count for count in counts),
+        exec_seconds=sum(count.seconds for count in counts),
+    )
+
+
+def floor_minute(moment: datetime) -> datetime:
+    """The minute it is in."""
+    return moment.replace(second=0, microsecond=0)
+
+
+class Meter:
+    """Counts execs in memory, and writes them with the heartbeat."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._run = ids.random_id()
+        self._counts: dict[tuple[MachineId, datetime], tuple[TenantId, int, float]] = {}
+        self._unwritten: set[tuple[MachineId, datetime]] = set()
+        self._is_resuming = False
+
+    @contextlib.contextmanager
+    def resuming(self) -> Iterator[None]:
+        """While in here records and host are made to agree: what has ended did so unseen."""
+        self._is_resuming = True
+        try:
+            yield
+        finally:
+            self._is_resuming = False
+
+    def turn(self, before: Machine, after: Machine) -> Turn | None:
+        """How its usage changes now, if it does; see `find_turn`."""
+        return find_turn(before, after, self._clock.now(), is_seen=not self._is_resuming)
+
+    def count_exec(self, machine: Machine, seconds: float) -> None:
+        """One exec has ended, after so long."""
+        key = (machine.id, floor_minute(self._clock.now()))
+        _, count, total = self._counts.get(key, (machine.tenant, 0, 0.0))
+        self._counts[key] = (machine.tenant, count + 1, total + seconds)
+        self._unwritten.add(key)
+
+    async def beat(self) -> None:
+        """What runs has run until now. Counts that cannot be written are written with the next one."""
+        now, keys = self._clock.now(), self._unwritten
+        self._unwritten = set()
+        try:
+            await self._store.beat(now, [self._count(key) for key in keys])
+        except errors.HutchError:
+            self._unwritten |= keys
+            raise
+        minute = floor_minute(now)
+        for key in keys - self._unwritten:
+            if key[1] < minute:
+                self._counts.pop(key, None)
+
+    def _count(self, key: tuple[MachineId, datetime]) -> ExecCount:
+        machine, minute = key
+        tenant, count, seconds = self._counts[key]
+        return ExecCount(machine, tenant, minute, self._run, count, seconds)

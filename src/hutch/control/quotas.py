@@ -1,0 +1,130 @@
+"""What a tenant may have at once. Limits are held against the records, and against what is just being made.
+
+Who makes or starts something claims it first: from then until it is recorded it counts, once. There is no waiting
+between counting and claiming, so calls at once get exactly as much as fits. A paused machine counts as running, because
+it keeps its memory; one that is being deleted counts as gone.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+from hutch.control.accounts import Accounts
+from hutch.model import errors
+from hutch.model.ids import TenantId
+from hutch.model.keys import Limits
+from hutch.model.machine import Machine, Snapshot
+from hutch.model.states import State
+from hutch.model.volumes import Volume
+
+UP = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.PAUSED, State.SUSPENDING, State.STOPPING})
+GONE = frozenset({State.DESTROYING, State.DESTROYED})
+
+K = TypeVar("K", bound=str)
+
+_WORDS = {
+    "machines": ("machines", "", "delete one"),
+    "running": ("running machines", "", "stop or suspend one"),
+    "cpus": ("vCPUs of running machines", "", "stop or suspend a machine"),
+    "memory_mib": ("memory of running machines", " MiB", "stop or suspend a machine"),
+    "disk_gib": ("disk of machines and volumes", " GiB", "delete a machine or a volume"),
+    "volumes": ("volumes", "", "delete one"),
+    "snapshots": ("snapshots", "", "delete one"),
+}
+
+
+class Use(NamedTuple):
+    """What something counts for; the fields are those of `Limits`."""
+
+    machines: int = 0
+    running: int = 0
+    cpus: int = 0
+    memory_mib: int = 0
+    disk_gib: int = 0
+    volumes: int = 0
+    snapshots: int = 0
+
+
+NOTHING = Use()
+
+
+def of_machine(machine: Machine, is_up: bool | None = None) -> Use:
+    """What it counts for; `is_up`: as if it ran, or did not."""
+    if machine.state in GONE:
+        return NOTHING
+    its = machine.spec.resources
+    if machine.state in UP if is_up is None else is_up:
+        return Use(machines=1, running=1, cpus=its.cpus, memory_mib=its.memory_mib, disk_gib=its.disk_gib)
+    return Use(machines=1, disk_gib=its.disk_gib)
+
+
+def check(limits: Limits, used: Use, more: Use) -> None:
+    """`QuotaExceeded`, naming limit, value and use, if what is asked for does not fit. What costs nothing fits."""
+    for name in Use._fields:
+        limit, asked, has = getattr(limits, name), getattr(more, name), getattr(used, name)
+        if limit is not None and asked > 0 and has + asked > limit:
+            what, unit, remedy = _WORDS[name]
+            raise errors.QuotaExceeded(
+                f"quota exceeded: {asked}{unit} more {what} asked for, {has}{unit} of {limit}{unit} in use ({name}); "
+                f"{remedy}, or ask for a larger quota",
+                limit=name,
+            )
+
+
+class Quotas:
+    """The limits of all tenants, and what is claimed."""
+
+    def __init__(self, accounts: Accounts, count: Callable[[TenantId], Iterable[tuple[str, Use]]]) -> None:
+        self._accounts = accounts
+        self._count = count  # what a tenant has recorded, by id
+        self._claims: dict[TenantId, list[Mapping[str, Use]]] = {}
+
+    @contextlib.contextmanager
+    def claim(self, tenant: TenantId, wanted: Mapping[K, Use]) -> Iterator[None]:
+        """Let things of these ids count for this much while in here, recorded or not. `QuotaExceeded`: all or none."""
+        limits = self._accounts.limits(tenant)
+        if any(getattr(limits, name) is not None for name in Use._fields):
+            before = self._by_id(tenant)
+            more = _sum(_difference(before.get(id, NOTHING), use) for id, use in wanted.items())
+            check(limits, _sum(before.values()), more)
+        claims = self._claims.setdefault(tenant, [])
+        claim: Mapping[str, Use] = dict(wanted.items())
+        claims.append(claim)
+        try:
+            yield
+        finally:
+            claims[:] = [other for other in claims if other is not claim]
+            if not claims:
+                self._claims.pop(tenant, None)
+
+    def used(self, tenant: TenantId) -> Use:
+        """What it has now, and what is being made for it."""
+        return _sum(self._by_id(tenant).values())
+
+    def _by_id(self, tenant: TenantId) -> dict[str, Use]:
+        counted = dict(self._count(tenant))
+        for claim in self._claims.get(tenant, ()):
+            for id, use in claim.items():
+                counted[id] = Use(*map(max, counted.get(id, NOTHING), use))
+        return counted
+
+
+def count(
+    machines: Iterable[Machine], volumes: Iterable[Volume], snapshots: Iterable[Snapshot]
+) -> Iterator[tuple[str, Use]]:
+    """What each counts for, by its id."""
+    for machine in machines:
+        yield machine.id, of_machine(machine)
+    for volume in volumes:
+        yield volume.id, Use(volumes=1, disk_gib=volume.size_gib)
+    for snapshot in snapshots:
+        yield snapshot.id, Use(snapshots=1)
+
+
+def _sum(uses: Iterable[Use]) -> Use:
+    return Use(*map(sum, zip(NOTHING, *uses, strict=True)))
+
+
+def _difference(before: Use, wanted: Use) -> Use:
+    """How much more it is than before."""
+    return Use(*(max(0, new - old) for old, new in zip(before, wanted, strict=True)))
