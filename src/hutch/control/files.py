@@ -5,7 +5,8 @@ words.
 """
 
 import builtins
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
 from hutch import settings
@@ -13,8 +14,11 @@ from hutch.control import requests
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.model import errors
-from hutch.model.guest import FileStat
+from hutch.model.guest import Change, FileStat, Match
 from hutch.model.ids import MachineId
+
+FOUND = 1000
+"""What a search tells of, unless told otherwise."""
 
 
 class Files:
@@ -74,6 +78,52 @@ class Files:
         path = _checked(path)
         async with self._awake(principal, machine) as id:
             return await self._host.list(id, path)
+
+    async def rename(self, principal: Principal, machine: MachineId, path: str, to: str) -> None:
+        """Move it, within one file system; replaces a file that is there."""
+        path, to = _checked(path), _checked(to)
+        async with self._awake(principal, machine) as id:
+            await self._host.rename(id, path, to)
+
+    async def change(
+        self, principal: Principal, machine: MachineId, path: str, mode: int | None = None, owner: str | None = None
+    ) -> None:
+        """Set permission bits, and owner ("user", "user:group", or numbers). What is None stays as it is."""
+        path, mode = _checked(path), _checked_mode(mode)
+        async with self._awake(principal, machine) as id:
+            await self._host.change(id, path, mode, owner)
+
+    async def find(
+        self, principal: Principal, machine: MachineId, path: str, pattern: str, limit: int = FOUND
+    ) -> builtins.list[FileStat]:
+        """The first `limit` below a directory whose name matches a shell pattern (`*.py`); links are not followed."""
+        path = _checked(path)
+        async with self._awake(principal, machine) as id:
+            return await self._host.find(id, path, pattern, limit)
+
+    async def search(
+        self, principal: Principal, machine: MachineId, path: str, text: str, limit: int = FOUND
+    ) -> builtins.list[Match]:
+        """The first `limit` lines of regular text files at or below a path that hold this text, literally."""
+        path = _checked(path)
+        async with self._awake(principal, machine) as id:
+            return await self._host.search(id, path, text, limit)
+
+    async def watch(
+        self, principal: Principal, machine: MachineId, path: str, recursive: bool = False
+    ) -> AsyncGenerator[Change, None]:
+        """What happens to the files of a directory, from the first `anext` on, until it is closed. Use while it lasts.
+
+        It ends with `GuestNotFound` when the directory is gone, `GuestError` when more happened than could be told of,
+        and `NotRunning` when the machine stands still or ends.
+        """
+        path = _checked(path)
+        async with (
+            self._awake(principal, machine) as id,
+            contextlib.aclosing(self._host.watch(id, path, recursive)) as changes,
+        ):
+            async for change in changes:
+                yield change
 
     def _awake(self, principal: Principal, machine: MachineId) -> AbstractAsyncContextManager[MachineId]:
         return self._fleet.awake(self._fleet.entry(principal, machine, "machine:files"))

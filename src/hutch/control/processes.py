@@ -175,9 +175,7 @@ class Processes:
         """
         return self._follow(self._entry(principal, machine), process, offsets)
 
-    async def _follow(
-        self, entry: Entry, process: str, offsets: tuple[int, int]
-    ) -> AsyncGenerator[Chunk | Exit, None]:
+    async def _follow(self, entry: Entry, process: str, offsets: tuple[int, int]) -> AsyncGenerator[Chunk | Exit, None]:
         async with self._fleet.used(entry) as id:
             rollbacks, at = entry.rollbacks, offsets
 
