@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -151,7 +154,14 @@ async def test_a_server_that_speaks_something_else_is_told_in_words(endpoint: En
         await HttpSender(allow_local=True).post(endpoint.url, {}, b"")
 
 
-async def test_a_certificate_is_checked_against_the_name(endpoint: Endpoint) -> None:
-    endpoint.answer = b"no TLS here"
-    with pytest.raises(NotSent):
-        await named(["127.0.0.1"], allow_local=True).post(f"https://example.org:{endpoint.port}/", {}, b"")
+async def test_a_certificate_is_checked_against_the_name(tmp_path: Path, endpoint: Endpoint) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    words = f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=example.org -keyout {key} -out {certificate}"
+    subprocess.run(words.split(), check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with asyncio.timeout(10), await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NotSent, match="CERTIFICATE_VERIFY_FAILED"):
+            await named(["127.0.0.1"], allow_local=True).post(f"https://example.org:{port}/", {}, b"")
+    assert endpoint.requests == []
