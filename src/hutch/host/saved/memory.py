@@ -34,14 +34,18 @@ class Mapping:
 
 
 def find(pid: int, memory: Path) -> Mapping:
-    """The mapping of a memory file in a process. `MachineFailed` if there is none."""
+    """The mapping of a memory file in a process. `MachineFailed` if there is none.
+
+    By its inode, and by its device or its path: btrfs and overlayfs tell another device there than stat(2) does.
+    """
     wanted = memory.stat()
     device = f"{os.major(wanted.st_dev):02x}:{os.minor(wanted.st_dev):02x}"
+    path = str(memory.resolve())
     try:
         with Path(f"/proc/{pid}/maps").open() as maps:
             for line in maps:
-                span, _, offset, on, inode, *_ = line.split(maxsplit=5)
-                if int(inode) == wanted.st_ino and on == device:
+                span, _, offset, on, inode, *name = line.rstrip("\n").split(maxsplit=5)
+                if int(inode) == wanted.st_ino and (on == device or name == [path]):
                     return Mapping(pid, int(span.split("-")[0], 16) - int(offset, 16), wanted.st_size)
     except OSError as error:
         raise errors.MachineFailed(f"the memory of process {pid} cannot be read: {error.strerror}") from error
