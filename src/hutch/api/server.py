@@ -19,6 +19,9 @@ connection that is being closed."""
 WEBSOCKET_MESSAGE = 1024 * 1024
 """Bytes of one message of a client: what is typed or pasted comes in many."""
 
+PING = 15.0
+"""Seconds between two pings of a WebSocket; one that does not answer for twice as long is closed."""
+
 GRACE = 3
 """Seconds that requests under way get to finish at shutdown."""
 
@@ -89,6 +92,8 @@ def server(app: ASGIApp, on_ready: Callable[[], None] = _nothing, on_end: Callab
             loop="uvloop",
             ws="websockets-sansio",
             ws_max_size=WEBSOCKET_MESSAGE,
+            ws_ping_interval=PING,
+            ws_ping_timeout=2 * PING,
             lifespan="off",
             log_config=None,
             access_log=False,

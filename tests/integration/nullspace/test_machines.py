@@ -90,7 +90,7 @@ def test_an_ephemeral_machine_is_destroyed_instead_of_hibernated(http: httpx.Cli
         ({"timeout_ms": 0}, "lifetime is 0 s"),
         ({"timeout_ms": -1}, "timeout_ms"),
         ({"timeout_action": "pause"}, "timeout_action"),
-        ({"lifecycle": {"on_timeout": "hibernate"}}, "lifecycle.on_timeout"),
+        ({"lifecycle": {"on_timeout": "stop"}}, "lifecycle.on_timeout"),
         ({"timeout_action": "destroy", "lifecycle": {"on_timeout": "pause"}}, "contradict"),
         ({"auto_resume": True}, "auto_resume"),
         ({"ephemeral": True, "auto_resume": True, "timeout_action": "hibernate"}, "ephemeral"),

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 from hutch.api import auth, openapi, page
 from hutch.api.answers import Json
 from hutch.api.nullspace import (
+    channels,
+    edits,
     errors,
     execs,
     files,
@@ -18,14 +20,18 @@ from hutch.api.nullspace import (
     health,
     keys,
     leases,
+    lifecycle,
+    lifecycle_channel,
     machines,
     metrics,
     pools,
+    pty_channel,
     rawfiles,
     requests,
     responses,
     templates,
     undone,
+    volumes,
 )
 from hutch.api.service import Service
 
@@ -50,9 +56,14 @@ def routes(its: Service) -> FastAPI:
     )
     app.state.service = its
     told: dict[int | str, dict[str, Any]] = {status: {"model": responses.Error} for status in STATUSES}
-    rooms = (machines, leases, freezing, execs, files, rawfiles, metrics, templates, pools, keys, health, undone)
+    rooms = (
+        *(machines, leases, freezing, execs, pty_channel, files, rawfiles, edits, metrics, lifecycle),
+        *(templates, pools, volumes, keys, health, undone),
+    )
     for room in rooms:
         app.include_router(room.router, responses=told)
+    for room in (channels, lifecycle_channel):
+        app.include_router(room.router)
     errors.install(app)
     return app
 

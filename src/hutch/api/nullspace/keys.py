@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service
 from hutch.api.answers import Json
-from hutch.api.nullspace import parse, present, refs, requests, responses
+from hutch.api.nullspace import inventory, parse, refs, requests
 from hutch.api.nullspace.errors import naming
 from hutch.model.keys import ApiKey
 
@@ -17,7 +17,7 @@ _MISSING = "not_found"
 
 
 def _new(key: ApiKey, token: str) -> Response:
-    shown = present.key(key)
+    shown = inventory.key(key)
     told = {name: shown[name] for name in ("id", "prefix", "name", "scope", "expires_at")}
     return Json({**told, "key": token}, 201)
 
@@ -32,7 +32,7 @@ async def _make(request: Request, body: requests.CreateKey) -> Response:
 @router.post(
     "/v1/keys",
     status_code=201,
-    responses={201: {"model": responses.NewKey}},
+    responses={201: {"model": inventory.NewKey}},
     openapi_extra=openapi.body(requests.CreateKey, optional=True),
 )
 async def create(request: Request) -> Response:
@@ -40,14 +40,14 @@ async def create(request: Request) -> Response:
     return await _make(request, await bodies.parse(request, requests.CreateKey, optional=True))
 
 
-@router.get("/v1/keys", responses={200: {"model": list[responses.Key]}})
+@router.get("/v1/keys", responses={200: {"model": list[inventory.Key]}})
 async def list_all(request: Request) -> Response:
     """The tenant's keys, newest first, without their secrets. Revoked ones are forgotten."""
     found = await service.of(request).control.keys.list(service.principal(request))
-    return Json([present.key(it) for it in found])
+    return Json([inventory.key(it) for it in found])
 
 
-@router.delete("/v1/keys/{id}", responses={200: {"model": responses.Revoked}})
+@router.delete("/v1/keys/{id}", responses={200: {"model": inventory.Revoked}})
 async def revoke(request: Request, id: str) -> Response:
     """End a key at once."""
     with naming(_MISSING):

@@ -46,7 +46,8 @@ async def machine(request: Request, body: requests.CreateMachine) -> str:
     parse.check_source(body)
     if pool is None or pool.mode == "bypass":
         wanted = parse.machine_request(body, _snapshot(caller, control, body))
-        made = await control.machines.launch(caller, wanted)
+        with naming("not_found"):  # a volume, which has gone or was never there
+            made = await control.machines.launch(caller, wanted)
         return made.id if pool is None else f"{made.id} bypassed bypass {refs.pool(pool.id) if pool.id else '-'}"
     if not pool.id:
         raise errors.InvalidRequest("warm_pool.id: name a pool, or say bypass")

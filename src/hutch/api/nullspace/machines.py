@@ -8,10 +8,9 @@ from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service
 from hutch.api.answers import Json
-from hutch.api.nullspace import launch, listing, once, parse, present, refs, requests, responses
+from hutch.api.nullspace import launch, listing, once, present, refs, requests, responses
 from hutch.control.keys import Principal
 from hutch.control.machines import Machines
-from hutch.model import errors
 from hutch.model.machine import Machine
 
 router = APIRouter(tags=["machines"])
@@ -43,15 +42,6 @@ async def create(request: Request) -> Response:
     return Json(launch.told(look(request, launch.id_of(made)), made), 201)
 
 
-def _template(caller: Principal, request: Request, text: str) -> str:
-    """A snapshot by name or id is shown by its id."""
-    try:
-        found = service.of(request).control.snapshots.find(caller, parse.snapshot_ref(text))
-    except errors.NotFound:
-        return present.template_ref(text)
-    return refs.SNAPSHOT + found.id
-
-
 @router.get("/v1/machines", responses={200: {"model": list[responses.Machine] | responses.MachinePage}})
 async def list_all(
     request: Request,
@@ -64,15 +54,11 @@ async def list_all(
 ) -> Response:
     """All machines, newest first, as an array; filtered, paged or masked as an object."""
     caller, machines = service.principal(request), service.of(request).control.machines
-    query = listing.Query(
-        state=None if state is None else listing.states(state),
-        template=None if template is None else _template(caller, request, template),
-        metadata=None if metadata is None else listing.metadata(metadata),
-        limit=limit,
-        after=None if next_token is None else listing.behind(next_token),
-        mask=None if fields is None else listing.fields(fields),
-    )
-    return Json(listing.answer(query, machines.list(caller), lambda it: shown(machines, caller, it)))
+    mask = None if fields is None else listing.fields(fields)
+    if (state, limit, next_token, template, metadata, fields) == (None,) * 6:
+        return Json([shown(machines, caller, it) for it in machines.list(caller)])
+    found = machines.page(caller, listing.query(state, template, metadata, limit, next_token))
+    return Json(listing.page([shown(machines, caller, it) for it in found.items], mask, found.next_token))
 
 
 @router.get(_ID, responses={200: {"model": responses.Machine}})

@@ -13,6 +13,7 @@ from typing import Any
 
 from hutch.api.nullspace import refs, requests
 from hutch.control import machines, pools, processes
+from hutch.control.requests import MountRequest
 from hutch.model import errors
 from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, TimerAction, Timers
 
@@ -27,6 +28,8 @@ TIMEOUT_MS = 300_000
 CWD = "/workspace"
 EXEC_SECONDS = 30
 MIB_PER_GIB = 1024
+VOLUME_GB = 10
+"""The size of a volume that is asked for without one."""
 
 _ACTIONS = {"destroy": TimerAction.DESTROY, "hibernate": TimerAction.SUSPEND, "pause": TimerAction.SUSPEND}
 
@@ -116,6 +119,16 @@ def network(body: requests.CreateMachine) -> NetworkPolicy:
     return NetworkPolicy()
 
 
+def mounts(given: list[requests.VolumeMount] | None) -> tuple[MountRequest, ...]:
+    """Volumes by id or name, and where they are mounted."""
+    for mount in given or ():
+        _refuse(("volumes.subpath", mount.subpath not in (None, "", "/"), "a volume is mounted whole"))
+    return tuple(
+        MountRequest(mount.ref.removeprefix(refs.VOLUME), mount.mount_path, bool(mount.read_only))
+        for mount in given or ()
+    )
+
+
 def check_source(body: requests.CreateMachine) -> None:
     """A machine is made of a template or of a snapshot."""
     if body.snapshot_id is not None and body.template is not None:
@@ -131,6 +144,7 @@ def machine_request(body: requests.CreateMachine, snapshot: str | None) -> machi
         cpus=VCPUS if is_new and body.vcpus is None else body.vcpus,
         memory_mib=MEMORY_MB if is_new and body.memory_mb is None else body.memory_mb,
         workdir=body.cwd or (CWD if is_new else None),
+        mounts=mounts(body.volumes),
         **_rest(body),
     )
 
@@ -143,6 +157,7 @@ def claim_request(body: requests.CreateMachine) -> machines.MachineRequest:
         cpus=body.vcpus,
         memory_mib=body.memory_mb,
         workdir=body.cwd or CWD,
+        mounts=mounts(body.volumes),
         **_rest(body),
     )
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from hutch.api.answers import moment, unix
 from hutch.api.nullspace import parse, refs
-from hutch.control import pools, processes, timers
-from hutch.model import guest, keys
+from hutch.control import processes, timers
+from hutch.model import guest
 from hutch.model.guest import FileKind, FileStat
 from hutch.model.machine import Machine, Persistence, Resources, Snapshot, TimerAction
 from hutch.model.states import State
@@ -32,6 +32,13 @@ STATES: Mapping[State, str] = {
     State.DESTROYED: "destroyed",
     State.FAILED: "error",
     State.LOST: "error",
+}
+_MOUNT_STATES = {
+    "creating": "requested",
+    "running": "mounted",
+    "paused": "paused",
+    "destroyed": "released",
+    "error": "failed",
 }
 STATUSES = ("creating", "running", "paused", "destroyed", "error")
 
@@ -79,6 +86,31 @@ def lease(it: Machine, remaining: float | None) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not None}
 
 
+def metadata(it: Machine) -> dict[str, Any]:
+    """What its maker said of it, and its volumes."""
+    shown = dict(it.metadata)
+    return {**shown, "volume_attachments": attachments(it)} if it.spec.mounts else shown
+
+
+def attachments(it: Machine) -> list[dict[str, Any]]:
+    """Its volumes, in the order in which they were asked for."""
+    state = _MOUNT_STATES[status(it)]
+    return [
+        {
+            "id": f"{refs.VOLUME}{mount.volume}@{it.id}",
+            "volume_id": refs.VOLUME + mount.volume,
+            "machine_id": refs.MACHINE + it.id,
+            "mount_path": mount.path,
+            "read_only": mount.readonly,
+            "subpath": None,
+            "state": state,
+            "created_at": moment(it.created_at),
+            "updated_at": moment(it.updated_at),
+        }
+        for mount in it.spec.mounts
+    ]
+
+
 def machine(it: Machine, remaining: float | None) -> dict[str, Any]:
     """A machine, whole."""
     lent = lease(it, remaining)
@@ -88,7 +120,7 @@ def machine(it: Machine, remaining: float | None) -> dict[str, Any]:
         "config": config(it.spec.resources),
         "template": template(it),
         "created_at": moment(it.created_at),
-        "metadata": dict(it.metadata),
+        "metadata": metadata(it),
         "started_at": None if it.ready_at is None else moment(it.ready_at),
         **lent,
         "expires_at": lent.get("timeout_at"),
@@ -204,78 +236,3 @@ def metrics(now: datetime, before: guest.GuestStats, after: guest.GuestStats, cp
         "network_rx_bytes": 0,
         "network_tx_bytes": 0,
     }
-
-
-def key(it: keys.ApiKey) -> dict[str, Any]:
-    """A key without its secret."""
-    return {
-        "id": refs.as_uuid(it.id),
-        "prefix": it.prefix,
-        "is_active": True,
-        "name": it.description,
-        "scope": " ".join(sorted(it.scopes)),
-        "created_at": moment(it.created_at),
-        "last_used_at": None if it.last_used_at is None else moment(it.last_used_at),
-        "expires_at": None if it.expires_at is None else moment(it.expires_at),
-        "revoked_at": None,
-    }
-
-
-def pool(it: pools.PoolStatus) -> dict[str, Any]:
-    """A warm pool and how it stands."""
-    its, made = it.pool, moment(it.pool.created_at)
-    named = template_ref(its.spec.image.reference)
-    shown = {
-        "id": refs.POOL + its.id,
-        "name": its.name,
-        "template_ref": named,
-        "resolved_template": f"{its.spec.image.reference}@{its.spec.image.digest}",
-        "resources": config(its.spec.resources),
-        "min_ready": its.min,
-        "max_ready": its.max,
-        "idle_timeout_seconds": 0,
-        "stale_after_seconds": 0,
-        "checkout_policy": "prefer",
-        "version_policy": "pinned_build",
-        "rollout_generation": 1,
-        "rollout_status": {},
-        "status": pool_counts(it),
-        "state": "enabled",
-        "labels": {},
-        "metadata": {},
-        "created_at": made,
-        "updated_at": made,
-    }
-    return shown if it.reason is None else {**shown, "degraded_reason": "artifact_prewarm_failed"}
-
-
-def pool_counts(it: pools.PoolStatus) -> dict[str, int]:
-    """How many of its machines there are."""
-    counts = {"target": it.pool.min, "ready": it.ready, "warming": it.making, "claimed": it.claimed}
-    return {**counts, "draining": 0, "failed": 0, "expired": 0, "unavailable": 0}
-
-
-def standing(it: pools.PoolStatus) -> str:
-    """How a pool is, in one word."""
-    if it.ready >= it.pool.min:
-        return "ready"
-    return "degraded" if it.reason else "warming"
-
-
-def template_info(name: str, description: str, builtin: bool = False) -> dict[str, Any]:
-    """An image that is here, as a template."""
-    return {
-        "id": name,
-        "name": name,
-        "description": description,
-        "builtin": builtin,
-        "canonical_ref": name,
-        "namespace_slug": "",
-        "visibility": "public" if builtin else "private",
-    }
-
-
-def snapshot_template(it: Snapshot) -> dict[str, Any]:
-    """A snapshot as a template."""
-    ref = refs.SNAPSHOT + it.id
-    return {**template_info(it.name, f"A snapshot of {refs.MACHINE}{it.machine}."), "id": ref, "canonical_ref": ref}

@@ -67,7 +67,7 @@ class VolumeMount(Body):
 class Lifecycle(Body):
     """What happens when a machine's time is over, in the older spelling."""
 
-    on_timeout: Literal["destroy", "pause"] | None = None
+    on_timeout: Literal["destroy", "pause", "hibernate"] | None = None
 
 
 class CreateMachine(Body):

@@ -202,91 +202,54 @@ class BatchWritten(Answer):
     results: list[Written]
 
 
-class Key(Answer):
-    """A key without its secret."""
+class Attachment(Answer):
+    """A volume's place in a machine."""
 
     id: str
-    prefix: str
-    is_active: bool
-    name: str | None
-    scope: str | None
-    created_at: str | None
-    last_used_at: str | None
-    expires_at: str | None
-    revoked_at: str | None
-
-
-class NewKey(Answer):
-    """A new key; `key` is never told again."""
-
-    id: str
-    key: str
-    prefix: str
-    name: str | None
-    scope: str | None
-    expires_at: str | None
-
-
-class Revoked(Answer):
-    """A key that is no more."""
-
-    success: bool
-
-
-class PoolCounts(Answer):
-    """How many machines of a pool there are."""
-
-    target: int
-    ready: int
-    warming: int
-    claimed: int
-    draining: int
-    failed: int
-    expired: int
-    unavailable: int
-
-
-class Pool(Answer):
-    """A warm pool."""
-
-    id: str
-    name: str
-    template_ref: str
-    resolved_template: str
-    resources: Config
-    min_ready: int
-    max_ready: int
-    idle_timeout_seconds: int
-    stale_after_seconds: int
-    checkout_policy: str
-    version_policy: str
-    rollout_generation: int
-    rollout_status: dict[str, Any]
-    status: PoolCounts
-    state: Literal["enabled", "deleted"]
-    labels: dict[str, Any]
-    metadata: dict[str, Any]
+    volume_id: str
+    machine_id: str
+    mount_path: str
+    read_only: bool
+    subpath: str | None
+    state: Literal["requested", "mounted", "paused", "released", "failed"]
     created_at: str
     updated_at: str
-    degraded_reason: str | None = None
 
 
-class Pools(Answer):
-    """Warm pools."""
+class Pty(Answer):
+    """A terminal."""
 
-    items: list[Pool]
+    session_id: str
+    pid: int
+    cols: int
+    rows: int
+    exec_id: str
 
 
-class Template(Answer):
-    """What machines are made of: an image that is here, or a snapshot."""
+class LifecycleEvent(Answer):
+    """Something that happened to a machine."""
 
     id: str
-    name: str
-    description: str
-    builtin: bool
-    canonical_ref: str
-    namespace_slug: str
-    visibility: Literal["private", "public"]
+    occurred_at: str
+    audience: Literal["customer"]
+    operation: str
+    status: Literal["requested", "succeeded", "failed"]
+    actor_kind: Literal["user", "system"]
+    metadata: dict[str, Any]
+    machine_id: str
+    snapshot_id: str | None = None
+    reason: str
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class Events(Answer):
+    """A page of them."""
+
+    events: list[LifecycleEvent]
+    offset: int
+    limit: int
+    has_more: bool
 
 
 class Health(Answer):

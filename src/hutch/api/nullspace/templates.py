@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from hutch.api import service
 from hutch.api.answers import Json
-from hutch.api.nullspace import parse, present, responses
+from hutch.api.nullspace import inventory, parse, present
 from hutch.api.nullspace.errors import Told
 
 router = APIRouter(tags=["templates"])
@@ -21,9 +21,9 @@ async def _all(request: Request) -> list[dict[str, Any]]:
     caller, control = service.principal(request), service.of(request).control
     images = {present.template_ref(it.ref.reference) for it in await control.images.list(caller)} - {parse.BASE}
     return [
-        present.template_info(parse.BASE, f"The built-in image, {parse.BASE_IMAGE}.", builtin=True),
-        *(present.template_info(name, "An image.") for name in sorted(images)),
-        *(present.snapshot_template(it) for it in control.snapshots.list(caller)),
+        inventory.template_info(parse.BASE, f"The built-in image, {parse.BASE_IMAGE}.", builtin=True),
+        *(inventory.template_info(name, "An image.") for name in sorted(images)),
+        *(inventory.snapshot_template(it) for it in control.snapshots.list(caller)),
     ]
 
 
@@ -32,14 +32,14 @@ def _masked(it: dict[str, Any], fields: str | None) -> dict[str, Any]:
     return it if mask is None else {name: it[name] for name in mask if name in it}
 
 
-@router.get("/v1/templates", responses={200: {"model": list[responses.Template]}})
+@router.get("/v1/templates", responses={200: {"model": list[inventory.Template]}})
 async def list_all(request: Request, fields: str | None = None) -> Response:
     """The built-in one first."""
     return Json([_masked(it, fields) for it in await _all(request)])
 
 
-@router.get("/v1/templates/{id}", responses={200: {"model": responses.Template}})
-@router.get("/v1/templates/refs/{id:path}", responses={200: {"model": responses.Template}})
+@router.get("/v1/templates/{id}", responses={200: {"model": inventory.Template}})
+@router.get("/v1/templates/refs/{id:path}", responses={200: {"model": inventory.Template}})
 async def get(request: Request, id: str, fields: str | None = None) -> Response:
     """One, by id or name."""
     for it in await _all(request):

@@ -27,6 +27,12 @@ OF_MACHINES: dict[str, tuple[tuple[str, str], ...]] = {
         ("POST", "/files/download-url"),
         ("POST", "/files/upload-url"),
     ),
+    "a volume is attached when its machine is made": (
+        ("POST", "/volumes"),
+        ("DELETE", "/volumes/{attachment}"),
+        ("GET", "/volumes/{attachment}/health"),
+        ("POST", "/volumes/{attachment}/remount"),
+    ),
     "files go up whole, at …/file": (
         ("POST", "/uploads"),
         ("GET", "/uploads/{upload}"),
