@@ -5,8 +5,8 @@ is found as fast as the first.
 """
 
 import base64
-import binascii
 import bisect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +17,8 @@ from hutch.model.machine import Machine, Snapshot
 from hutch.model.states import State
 
 MAX_LIMIT = 100
+
+_TOKEN = re.compile(r"([0-9a-f]{1,16})\.([a-z0-9]+)")
 
 Place = tuple[datetime, MachineId]
 
@@ -115,12 +117,13 @@ def write_token(last: Machine) -> str:
 def read_token(token: str) -> Place:
     """The place that a token names. `InvalidRequest`."""
     try:
-        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii")
-        micros, _, id = text.partition(".")
-        seconds, rest = divmod(int(micros, 16), 10**6)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest), MachineId(id)
-    except (ValueError, OverflowError, OSError, binascii.Error):
-        raise InvalidRequest("this page token is not one that was given: begin at the first page") from None
+        named = _TOKEN.fullmatch(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii"))
+        if named is not None:
+            seconds, rest = divmod(int(named[1], 16), 10**6)
+            return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest), MachineId(named[2])
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise InvalidRequest("this page token is not one that was given: begin at the first page")
 
 
 def _place(machine: Machine) -> Place:

@@ -4,7 +4,7 @@ The store keeps intervals (machine, from, to, shape); an open one is extended by
 most what came after the last, and counts no second twice. The rules are in `metering.py`.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hutch.control import metering
 from hutch.control.accounts import Accounts
@@ -17,6 +17,8 @@ from hutch.model.ids import MachineId, TenantId
 from hutch.model.machine import Machine
 from hutch.model.usage import Report
 from hutch.store.interface import Store
+
+MOMENT = timedelta(microseconds=1)
 
 
 class Usages:
@@ -46,9 +48,8 @@ class Usages:
             principal.require_to_look(keys.ADMIN)
         tenant = self._accounts.visible(principal.tenant, tenant)
         account = self._accounts.get(tenant)
-        now = self._clock.now()
-        began = now if account is None else account.tenant.created_at
-        return await self._sum(start or began, end or now, tenant, None)
+        began = self._clock.now() if account is None else account.tenant.created_at
+        return await self._sum(start or began, end, tenant, None)
 
     async def of_machine(self, principal: Principal, machine: MachineId) -> Report:
         """Since its creation, also of a deleted one. Needs `usage:read` or `machine:read`. `NotFound`."""
@@ -57,16 +58,18 @@ class Usages:
         found = await self._find(machine)
         if found is None or found.tenant != principal.tenant:
             raise errors.NotFound("machine not found")
-        return await self._sum(found.created_at, self._clock.now(), found.tenant, found.id)
+        return await self._sum(found.created_at, None, found.tenant, found.id)
 
     async def _find(self, machine: MachineId) -> Machine | None:
         entry = self._records.get(machine)
         return await self._store.get_machine(machine) if entry is None else entry.machine
 
-    async def _sum(self, start: datetime, end: datetime, tenant: TenantId, subject: MachineId | None) -> Report:
-        if end < start:
-            raise errors.InvalidRequest(f"the end {end.isoformat()} lies before the start {start.isoformat()}")
+    async def _sum(self, start: datetime, end: datetime | None, tenant: TenantId, subject: MachineId | None) -> Report:
+        now = self._clock.now()
+        until = end or now + MOMENT  # what happens now is within
+        if until < start:
+            raise errors.InvalidRequest(f"the end {until.isoformat()} lies before the start {start.isoformat()}")
         await self._meter.beat()
-        intervals = await self._store.list_intervals(start, end, tenant, subject)
-        execs = await self._store.list_execs(metering.floor_minute(start), end, tenant, subject)
-        return Report(start, end, metering.sum_up(intervals, execs, start, end, self._clock.now()))
+        intervals = await self._store.list_intervals(start, until, tenant, subject)
+        execs = await self._store.list_execs(metering.floor_minute(start), until, tenant, subject)
+        return Report(start, end or now, metering.sum_up(intervals, execs, start, until, now))

@@ -4,13 +4,17 @@ A life of two machines is lived again and again; the n-th time everything ends a
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hutch import settings
+from hutch.control import metering
+from hutch.control.clock import ManualClock
 from hutch.control.machines import ForkRequest
 from hutch.host.interface import Life
 from hutch.host.simulated.host import SimulatedHost
@@ -32,6 +36,7 @@ class Trigger:
 
     def __init__(self, at: int, is_before: bool, error: Callable[[], BaseException], is_for_ever: bool) -> None:
         self.calls = 0
+        self.clock: ManualClock | None = None  # every call takes a second of it
         self._at = at
         self._is_before = is_before
         self._error = error
@@ -48,6 +53,8 @@ class Trigger:
             work.close()
             raise self._error()
         result = await work
+        if self.clock is not None:
+            self.clock.advance(1)
         if is_now:
             raise self._error()
         return result
@@ -127,6 +134,7 @@ async def fragile(tmp_path: Path) -> AsyncIterator[Callable[[Trigger], Rig]]:
 
     def make(trigger: Trigger) -> Rig:
         rig = Rig(tmp_path / "world", settings.Machines(stop_grace=1.0))
+        trigger.clock = rig.clock
         host: Any = Fragile(SimulatedHost(rig.world), trigger, HOST)
         store: Any = Fragile(rig.store, trigger, STORE)
         rig.plane = rig.assemble(store, host)
@@ -158,6 +166,18 @@ def check(rig: Rig, promises: Promises) -> None:
     assert len(forks) in (0, 2)
 
 
+async def check_usage(rig: Rig) -> None:
+    """What is charged is what the records say, and no second is charged twice."""
+    now = rig.clock.now()
+    intervals = await rig.store.list_intervals(now - timedelta(days=1), now + timedelta(days=1))
+    charged = {(it.subject, it.charge, it.rate) for it in intervals if it.is_open}
+    living = rig.plane.machines.list(rig.me)
+    assert charged == {(it.id, *pair) for it in living for pair in metering.find_charges(it).items()}
+    for machine in living:
+        spent = sorted((it.start, it.until) for it in intervals if it.subject == machine.id and it.rate.memory_mib)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spent))
+
+
 async def check_it_still_works(rig: Rig) -> None:
     """Every machine can be started, used and deleted, and its name is free again."""
     for machine in rig.plane.machines.list(rig.me):
@@ -185,6 +205,7 @@ async def test_a_service_killed_at_any_call_finds_everything_in_order(
     await rig.crash_and_restart()
     await rig.settle()
     check(rig, promises)
+    await check_usage(rig)
     await check_it_still_works(rig)
 
 
@@ -206,6 +227,7 @@ async def test_a_database_or_host_that_fails_at_any_call_harms_only_that_call(
     rig.plane.core.keeper.sweep()
     await rig.settle()
     check(rig, promises)
+    await check_usage(rig)
     await check_it_still_works(rig)
 
 
