@@ -26,9 +26,15 @@ from hutch.store.interface import Store
 log = structlog.get_logger(__name__)
 
 
+class _Stored(Protocol):
+    @property
+    def id(self) -> VolumeId: ...
+
+
 class _HostVolumes(Protocol):
     async def create(self, volume: VolumeId, size_gib: int) -> None: ...
     async def remove(self, volume: VolumeId) -> None: ...
+    def list(self) -> Sequence[_Stored]: ...
 
 
 class Rack:
@@ -47,6 +53,26 @@ class Rack:
     def load(self, volumes: Iterable[Volume]) -> None:
         """Take up what the store has; oldest first."""
         self._volumes = {volume.id: volume for volume in volumes}
+
+    async def reconcile(self, is_new: bool) -> None:
+        """Make records and host agree. `Conflict` if a new database meets a host with volumes: it is the wrong one."""
+        if getattr(self._host, "volumes", None) is None:
+            return
+        held = {volume.id for volume in self._on_host.list()}
+        for missing in set(self._volumes) - held:
+            log.error("a volume is missing on the host", volume=missing, name=self._volumes[missing].name)
+        strangers = held - set(self._volumes)
+        if strangers and is_new:
+            raise errors.Conflict(
+                f"the database is new, but this home holds {len(strangers)} volumes: check HUTCH_DATABASE and "
+                "HUTCH_HOME, or remove the home's volumes directory"
+            )
+        for stranger in strangers:
+            log.warning("removing a volume that no record tells of", volume=stranger)
+            try:
+                await self._on_host.remove(stranger)
+            except errors.HutchError as error:
+                log.warning("it could not be removed", volume=stranger, error=error.message)
 
     def get(self, volume: VolumeId) -> Volume | None:
         """By id."""
