@@ -45,7 +45,7 @@ class Attendant(Protocol):
     async def load(self, recorded: Recorded) -> None:
         """Take up what the store has, before anything happens."""
 
-    async def run(self) -> None:
+    async def serve(self) -> None:
         """Work, until cancelled."""
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class Core:
             stack.push_async_callback(_cancel, asyncio.create_task(self.keeper.run()))
             stack.push_async_callback(_cancel, asyncio.create_task(self.upkeep.run()))
             for attendant in self._attendants:
-                stack.push_async_callback(_cancel, asyncio.create_task(attendant.run()))
+                stack.push_async_callback(_cancel, asyncio.create_task(attendant.serve()))
             self.opened_at = time.monotonic()
             self._opened = stack.pop_all()
 

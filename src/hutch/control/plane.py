@@ -17,6 +17,7 @@ from hutch.control.making import Making
 from hutch.control.pools import Pools
 from hutch.control.processes import Processes
 from hutch.control.rates import Rates
+from hutch.control.sessions import Sessions
 from hutch.control.snapshots import Snapshots
 from hutch.control.tenants import Tenants
 from hutch.control.terminals import Terminals
@@ -40,6 +41,7 @@ class ControlPlane:
     idempotency: Idempotency
     machines: Machines
     processes: Processes
+    sessions: Sessions
     terminals: Terminals
     feed: Feed
     webhooks: Webhooks
@@ -79,8 +81,11 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
     store, clock, limits = parts.store, parts.clock, its.machines
     core = Core(store, parts.host, its, clock, parts.lock)
     webhooks = Webhooks(store, parts.sender, clock, its.webhooks.attempts)
+    processes = Processes(core.fleet, core.background, limits, core.meter)
+    sessions = Sessions(core.fleet, processes, core.background, store, clock)
     core.feed.add_sink(webhooks.note)
-    core.attend(webhooks)
+    core.feed.add_sink(sessions.note)
+    core.attend(webhooks, sessions)
     making = Making(core.fleet, core.shelf, core.rack, core.background, clock, limits)
     forks = Forks(core.fleet, core.background, clock)
     return ControlPlane(
@@ -91,7 +96,8 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         volumes=Volumes(core.rack, core.quotas, core.background, clock),
         idempotency=core.idempotency,
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
-        processes=Processes(core.fleet, core.background, limits, core.meter),
+        processes=processes,
+        sessions=sessions,
         terminals=Terminals(core.fleet, core.background),
         feed=core.feed,
         webhooks=webhooks,

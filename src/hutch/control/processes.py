@@ -55,11 +55,15 @@ class Processes:
         Of each stream the first `keep` bytes are kept (None: `settings.machines.exec_output_limit`).
         With `background` it is only started: the process's id and pid are told, and its exit is 0.
         """
+        return await self.collect(self._events(principal, machine, command), keep)
+
+    async def collect(self, events: AsyncGenerator[Started | Chunk | Exit, None], keep: int | None = None) -> Completed:
+        """Follow a stream to its end, and tell it as a whole."""
         began = time.monotonic()
         limit = self._limits.exec_output_limit if keep is None else keep
         kept = {stream: Kept(limit) for stream in Stream}
         started, end = Started(ProcessId(""), 0), Exit(code=0)
-        async with contextlib.aclosing(self._events(principal, machine, command)) as events:
+        async with contextlib.aclosing(events):
             async for event in events:
                 match event:
                     case Started():

@@ -46,7 +46,7 @@ class Webhooks:
         """Take up what the store has."""
         self._webhooks.update((webhook.id, webhook) for webhook in recorded.webhooks)
 
-    async def run(self) -> None:
+    async def serve(self) -> None:
         """Deliver, for ever."""
         await self._deliveries.run()
 
