@@ -98,6 +98,8 @@ class Launcher:
             await self.host.destroy(id)
         for snapshot in self.host.snapshots():
             await self.host.remove_snapshot(snapshot.id)
+        for volume in self.host.volumes.list():
+            await self.host.volumes.remove(volume.id)
 
 
 def traces(home: Path) -> dict[str, object]:
@@ -115,6 +117,7 @@ def traces(home: Path) -> dict[str, object]:
         "machines": sorted(path.name for path in (home / "machines").glob("*")),
         "layers": sorted(path.name for path in (home / "layers").glob("*")),
         "states": sorted(path.name for path in (home / "states").glob("*")),
+        "volumes": sorted(path.name for path in (home / "volumes").glob("*")),
         "runs": sorted(path.name for path in (home / "runs").glob("*")),
         "unfinished": sorted(str(path) for path in home.glob("*/.*")),
     }

@@ -85,10 +85,11 @@ async def run(
     stdin: bytes | None = None,
     user: User | None = None,
     limits: Limits = Limits(),
+    descriptors: Sequence[int] = (),
     on_stderr_line: Callable[[str], None] | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run to the end. `timeout` in seconds; `env` is laid over `ENVIRONMENT`, nothing else is inherited.
+    """Run to the end. `timeout` in seconds; `env` is laid over `ENVIRONMENT`; besides only `descriptors` are inherited.
 
     Raises `CommandMissing`, `CommandTimedOut`, and `CommandFailed` for a code other than 0 (unless `check` is False)
     or too much output. Whatever the end is, no process of its group is left.
@@ -107,6 +108,7 @@ async def run(
             env=environment,
             cwd=cwd,
             stdin=descriptor,
+            pass_fds=descriptors,
             start_new_session=True,
         )
     try:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from hutch.model import guest
-from hutch.model.ids import MachineId, SnapshotId
+from hutch.model.ids import MachineId, SnapshotId, VolumeId
 from hutch.model.machine import ImageRef, MachineSpec
 
 
@@ -219,6 +219,33 @@ class Files(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVolume:
+    """A volume a host holds."""
+
+    id: VolumeId
+    size_gib: int
+    stored: int  # bytes it takes on the host's disk
+
+
+class Volumes(Protocol):
+    """Volumes of a host: ext4 file systems, each a virtio disk of its own in the machines whose spec mounts it.
+
+    A volume is writable in one running machine at a time, or readable in many: a start that would break this is a
+    `Conflict` that names the volume and the other machine. Suspended and paused machines hold theirs. A volume is no
+    part of a snapshot; a machine made of one must mount what its source did not write.
+    """
+
+    async def create(self, volume: VolumeId, size_gib: int) -> None:
+        """Make it, empty and formatted; sparse. Nothing if it is there. `InvalidRequest`, `DiskFull`."""
+
+    async def remove(self, volume: VolumeId) -> None:
+        """Remove it with all it holds. `Conflict` while a machine's spec mounts it; no error if it is not there."""
+
+    def list(self) -> builtins.list[StoredVolume]:
+        """All that are there."""
+
+
 class Host(Protocol):
     """One host's machines."""
 
@@ -230,6 +257,9 @@ class Host(Protocol):
 
     @property
     def files(self) -> Files: ...
+
+    @property
+    def volumes(self) -> Volumes: ...
 
     async def open(self) -> list[HostMachine]:
         """Take possession: finish or undo what was begun, adopt what runs, and tell of every machine there is."""

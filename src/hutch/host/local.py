@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from hutch import settings
-from hutch.host import boot_files, commands, disks, files, firewall, trash
+from hutch.host import boot_files, commands, disks, files, firewall, mounts, trash
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, SavedState, ignore_progress
@@ -27,6 +27,7 @@ from hutch.host.saved import memory
 from hutch.host.saved.states import States
 from hutch.host.templates.templates import TEMPLATE_IDS, Templates
 from hutch.host.trash import Trash
+from hutch.host.volumes import LocalVolumes
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import MachineSpec
@@ -59,6 +60,7 @@ class LocalHost:
         self._sweeping: asyncio.Task[None] | None = None
         self._root = os.geteuid() == 0
         self._agent_version = "unknown"
+        self.volumes = LocalVolumes(paths, self._journals, self._layers, self._trash, wanted.host.disk_reserve_mib)
         self._local_images = LocalImages(
             paths, wanted.images, wanted.host, in_use=self._machines_of, on_remove=self._drop_templates
         )
@@ -81,6 +83,7 @@ class LocalHost:
             await firewall.protect(self._paths.tag, base, base + self._settings.uid_count + TEMPLATE_IDS)
         trash.clear(paths.layers)
         self._states.open()
+        self.volumes.open()
         await adoption.take_up(self._context, self._settings, self._owners)
         self._collect()
         self._sweeping = asyncio.create_task(self._sweep())
@@ -126,6 +129,7 @@ class LocalHost:
         """A directory and a journal entry; of a snapshot also a disk layer of its own."""
         if machine in self._owners:
             return
+        mounts.check(spec.mounts)
         files.require_space(self._paths.machines, self._settings.disk_reserve_mib * MIB, "a machine")
         entry = Journal(machine, spec, self._free_uid())
         if snapshot is None:
@@ -142,6 +146,7 @@ class LocalHost:
             self._reserved.discard(entry.uid)
 
     def _begin(self, entry: Journal) -> None:
+        self.volumes.check_there(entry.spec.mounts)
         where = self._paths.machine(entry.id)
         where.root.mkdir(mode=0o700, exist_ok=True)
         try:
@@ -284,6 +289,7 @@ class LocalHost:
             self._layers,
             self._states,
             self._spares,
+            self.volumes,
             engine,
             self._died.put_nowait,
             self._collect_unused,
@@ -335,6 +341,9 @@ class LocalHost:
             if uid not in used:
                 return uid
         raise errors.NoCapacity(f"all {self._settings.uid_count} user ids of this host's machines are taken")
+
+    def _journals(self) -> list[Journal]:
+        return [owner.journal for owner in self._owners.values()]
 
     def _machines_of(self, digest: str) -> list[str]:
         """What stands on an image."""

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, VolumeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,10 @@ class TemplatePaths:
         """An empty layer over `disk`, copied for every machine."""
         return self.root / "blank.qcow2"
 
+    def placeholder(self, index: int) -> Path:
+        """What stands in for a volume during the first boot."""
+        return self.root / f"placeholder-{index}"
+
     @property
     def manifest(self) -> Path:
         """What must match to load it; written last."""
@@ -163,6 +167,11 @@ class Paths:
         return self.home / "states"
 
     @property
+    def volumes(self) -> Path:
+        """Volumes, a raw image each, named by its id."""
+        return self.home / "volumes"
+
+    @property
     def runs(self) -> Path:
         """What running QEMU processes have on disk, one directory each."""
         return self.home / "runs"
@@ -183,6 +192,10 @@ class Paths:
     def layer(self, layer: str) -> Path:
         """A disk layer."""
         return self.layers / f"{layer}.qcow2"
+
+    def volume(self, volume: VolumeId) -> Path:
+        """A volume."""
+        return self.volumes / volume
 
     def state(self, state: str) -> StatePaths:
         """A saved state's own directory."""

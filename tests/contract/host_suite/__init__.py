@@ -17,4 +17,5 @@ pytest.register_assert_rewrite(
     "contract.host_suite.freezing",
     "contract.host_suite.snapshots",
     "contract.host_suite.changes",
+    "contract.host_suite.volumes",
 )

@@ -8,6 +8,7 @@ from contract.host_suite.looking import LookingSuite
 from contract.host_suite.machines import MachinesSuite
 from contract.host_suite.processes import ProcessesSuite
 from contract.host_suite.snapshots import SnapshotsSuite
+from contract.host_suite.volumes import VolumesSuite
 
 
 class HostSuite(
@@ -19,5 +20,6 @@ class HostSuite(
     FreezingSuite,
     SnapshotsSuite,
     ChangesSuite,
+    VolumesSuite,
 ):
     """Derive from it, and give it a fixture named `rig`."""

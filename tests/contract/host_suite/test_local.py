@@ -45,6 +45,8 @@ class LocalRig:
             await self.host.destroy(MachineId(directory.name))
         for saved in self.host.snapshots():
             await self.host.remove_snapshot(saved.id)
+        for volume in self.host.volumes.list():
+            await self.host.volumes.remove(volume.id)
         await self.host.close()
 
 

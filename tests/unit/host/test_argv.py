@@ -69,3 +69,15 @@ def test_every_process_is_confined() -> None:
 
 def test_the_process_inherits_exactly_what_its_arguments_name() -> None:
     assert sorted(argv.inherited(LAUNCH)) == [3, 4, 5, 6, 7, 8, 9, 10, 11]
+    volumes = (argv.Volume(12, "a", False), argv.Volume(13, "b", True))
+    assert sorted(argv.inherited(dataclasses.replace(LAUNCH, volumes=volumes))) == [*range(3, 14)]
+
+
+def test_volumes_come_last_on_the_board_and_are_known_by_their_serials() -> None:
+    words = built(volumes=(argv.Volume(12, "first", False), argv.Volume(13, "second", True)))
+    assert value_of(words, "-device")[:-2] == value_of(built(), "-device")
+    assert [device.split(",")[-1] for device in value_of(words, "-device")[-2:]] == ["serial=first", "serial=second"]
+    nodes = value_of(words, "-blockdev")[-4:]
+    assert [("read-only=off" in node) for node in nodes] == [True, True, False, False]
+    numbers = [word.rpartition("set=")[2] for word in value_of(words, "-add-fd")]
+    assert len(set(numbers)) == len(numbers)

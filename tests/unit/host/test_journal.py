@@ -7,8 +7,9 @@ import pytest
 from hutch.host.machines import journal
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.qemu.process import Identity
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, VolumeId
 from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Resources
+from hutch.model.volumes import Mount
 
 ENTRY = Journal(
     id=MachineId("a" * 20),
@@ -19,6 +20,7 @@ ENTRY = Journal(
         network=NetworkPolicy(NetworkMode.BLOCKED, ("10.0.0.0/8",), ("example.org",)),
         env={"A": "b ü"},
         workdir="/workspace",
+        mounts=(Mount(VolumeId("v" * 20), "/data", readonly=True),),
         command=("sleep", "1"),
     ),
     uid=200_000,

@@ -18,6 +18,7 @@ RECIPE = Recipe("sha256:1", 20, Board("tcg", 1, 256), "qemu64", "7.2.22", "boot"
         {"disk_gib": 10},
         {"board": Board("kvm", 1, 256)},
         {"board": Board("tcg", 2, 256)},
+        {"board": Board("tcg", 1, 256, volumes=1)},
         {"cpu_model": "max"},
         {"vmm": "10.0.0"},
         {"boot": "other"},

@@ -20,6 +20,7 @@ from hutch.host.qemu import guest_network, process, vm
 from hutch.host.saved import memory
 from hutch.host.templates.templates import Template
 from hutch.model import errors, ids
+from hutch.model.ids import VolumeId
 
 MIB = 2**20
 
@@ -40,9 +41,12 @@ async def bring_up(context: Context, journal: Journal, record: Record, hold: Hol
     """
     on_progress(Progress("preparing the image"))
     image = await context.images.ensure(journal.spec.image, on_progress)
-    is_known = False
+    await context.volumes.prepare(journal)
+    is_known, stale = False, frozenset[VolumeId]()
     if journal.saved is not None:
-        is_known = context.states.get(journal.saved).machine == journal.id
+        state = context.states.get(journal.saved)
+        is_known = state.machine == journal.id
+        stale = context.volumes.rewritten(journal, state.volumes)
         machine, journal = await _wake(context, journal, record, on_progress)
     elif journal.booted:
         await _boot(context, journal, image, record, hold, on_progress)
@@ -56,19 +60,29 @@ async def bring_up(context: Context, journal: Journal, record: Record, hold: Hol
     except BaseException:
         await machine.kill()
         raise
-    await process.to_the_end(go_on(context, journal, machine, record, hold, is_known))
+    await process.to_the_end(go_on(context, journal, machine, record, hold, is_known, stale))
 
 
 async def go_on(
-    context: Context, journal: Journal, machine: vm.Vm, record: Record, hold: Hold, is_known: bool = False
+    context: Context,
+    journal: Journal,
+    machine: vm.Vm,
+    record: Record,
+    hold: Hold,
+    is_known: bool = False,
+    stale: frozenset[VolumeId] = frozenset(),
 ) -> None:
-    """Let a guest that was restored run, as itself; `is_known`: it has its names. On an error no process is left."""
+    """Let a guest that was restored run, as itself. On an error no process is left.
+
+    `is_known`: it has its names; `stale`: volumes that it has mounted and that were written since.
+    """
     journal = replace(journal, process=machine.watch.process, booted=True, saved=None, reason=None)
     image = context.images.get(journal.spec.image.digest)
     try:
         await machine.monitor.execute("cont")
         agent = await machine.connect_agent(context.settings.restore_timeout)
-        await vm.while_alive(machine.watch, identity.introduce(agent, journal, image, is_known), machine.last_words)
+        introducing = identity.introduce(agent, journal, image, is_known, stale)
+        await vm.while_alive(machine.watch, introducing, machine.last_words)
         record(replace(journal, phase=Phase.RUNNING, grow=False))
     except BaseException:
         await machine.kill()

@@ -12,6 +12,7 @@ from hutch.host.paths import Paths
 from hutch.host.qemu import vm
 from hutch.host.saved.states import States
 from hutch.host.templates.templates import Templates
+from hutch.host.volumes import LocalVolumes
 
 if TYPE_CHECKING:
     from hutch.host.machines.spares import Spares
@@ -37,6 +38,7 @@ class Context:
     layers: Layers
     states: States
     spares: "Spares"
+    volumes: LocalVolumes
     engine: Engine
     on_death: Callable[[Died], None]
     collect: Callable[[], None]  # remove the layers and states that no machine needs any more

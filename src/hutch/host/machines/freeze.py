@@ -192,6 +192,7 @@ async def _sum_up(
         layers=journal.layers,
         runs=frozen.runs,
         checksums=sums,
+        volumes=context.volumes.stamps(journal.spec.mounts),
     )
 
 

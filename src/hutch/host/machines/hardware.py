@@ -15,7 +15,8 @@ IMAGE, TEMPLATE = "image", "template"
 def board(context: Context, journal: Journal) -> argv.Board:
     """The board of a machine."""
     resources = journal.spec.resources
-    return argv.Board(context.engine.accelerator, resources.cpus, resources.memory_mib)
+    volumes = len(journal.spec.mounts)
+    return argv.Board(context.engine.accelerator, resources.cpus, resources.memory_mib, volumes)
 
 
 def fit(context: Context, journal: Journal) -> Fit:
@@ -58,6 +59,9 @@ def of(context: Context, journal: Journal, *, incoming: bool = False, grow: bool
         incoming=incoming,
         grow=grow,
         owner=_owner(context, journal),
+        volumes=[
+            vm.Volume(context.paths.volume(mount.volume), mount.volume, mount.readonly) for mount in journal.spec.mounts
+        ],
     )
 
 

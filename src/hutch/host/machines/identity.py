@@ -4,23 +4,27 @@ import hashlib
 import os
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 
 from hutch.host.agent.client import Agent
 from hutch.host.interface import Image
 from hutch.host.machines.journal import Journal
 from hutch.model import guest
+from hutch.model.ids import VolumeId
 
 ENTROPY_BYTES = 64
 MAIN = "main"
 """The id of the process that runs a machine's own command."""
 
 
-async def introduce(agent: Agent, journal: Journal, image: Image | None, is_known: bool = False) -> None:
-    """Fresh randomness, time, names, environment; then what the machine is to have: its disk's size, its command.
+async def introduce(
+    agent: Agent, journal: Journal, image: Image | None, is_known: bool = False, stale: Collection[VolumeId] = ()
+) -> None:
+    """Fresh randomness, time, names, environment; then what the machine is to have: its disks, its command.
 
     `is_known`: it comes out of a saved state of its own and has its names already; telling the guest's init of
-    them again costs a good part of a wake.
+    them again costs a good part of a wake. `stale`: volumes it has mounted that were written since.
     """
     spec = journal.spec
     instance = str(uuid.uuid4())
@@ -35,6 +39,8 @@ async def introduce(agent: Agent, journal: Journal, image: Image | None, is_know
     )
     if journal.grow:
         await agent.grow()
+    for mount in spec.mounts:
+        await agent.mount(mount.volume, mount.path, readonly=mount.readonly, again=mount.volume in stale)
     if spec.workdir:
         await agent.files.make_directory(spec.workdir, 0o755)
     if spec.command and not await _runs_already(agent):

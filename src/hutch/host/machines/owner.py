@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from hutch.host import disks
+from hutch.host import disks, mounts
 from hutch.host.agent.client import Agent
 from hutch.host.interface import Died, HostMachine, OnProgress, SavedState
 from hutch.host.machines import bring_up, flatten, freeze, hardware, identity, policy, shape
@@ -141,7 +141,8 @@ class Owner:
             await flatten.cancel(machine)
             await self._find_layers(machine)
             if self.journal.phase is Phase.WAKING:
-                await bring_up.go_on(self._context, self.journal, machine, self._record, self._hold)
+                stale = frozenset(mount.volume for mount in self.journal.spec.mounts if mount.readonly)  # it may be
+                await bring_up.go_on(self._context, self.journal, machine, self._record, self._hold, stale=stale)
                 return
             if self.journal.phase is Phase.SUSPENDING and self.journal.was_paused:
                 self._note(replace(self.journal, phase=Phase.PAUSED, saved=None))
@@ -207,6 +208,7 @@ class Owner:
         if (former := self._living()) is not None:
             await process.end(former)  # could not be ended when its time had come
         former_run = self.journal.run
+        self._context.volumes.check_free(self.journal)  # and in the same breath they are ours
         self._record(replace(self.journal, phase=Phase.STARTING, reason=None, process=None))
         try:
             await bring_up.bring_up(self._context, self.journal, self._record, self._hold, on_progress)
@@ -231,7 +233,7 @@ class Owner:
         self._note(replace(self.journal, phase=phase, reason=reason, process=self._living()))
 
     async def _stop(self, grace: float) -> None:
-        if self.journal.phase is Phase.PAUSED and grace > 0:
+        if self.journal.phase is Phase.PAUSED and (grace > 0 or self._writes_volumes):
             with contextlib.suppress(errors.HutchError):
                 await self._resume()  # to write what it has not written yet
         self._note(replace(self.journal, phase=Phase.STOPPING))
@@ -294,6 +296,7 @@ class Owner:
         context = self._context
         if context.states.is_there(state):
             raise errors.Conflict(f"there is already a snapshot {state}")
+        mounts.check_copyable(self.journal.id, self.journal.spec)
         if transient:
             context.states.hold(state)
         if self.journal.phase is Phase.SUSPENDED:
@@ -402,15 +405,29 @@ class Owner:
                 if machine.agent is not None and grace > 0:
                     await asyncio.wait_for(machine.agent.shutdown(), grace)
                     await machine.watch.wait(max(0.0, grace - (time.monotonic() - began)))
-            if not machine.watch.ended.is_set() and machine.agent is not None:
-                with contextlib.suppress(errors.HutchError, TimeoutError):
-                    await asyncio.wait_for(machine.agent.sync(), SYNC)
+            await self._write_out(machine)
         finally:
             await machine.end()
 
+    @property
+    def _writes_volumes(self) -> bool:
+        """Whether what it has written outlives it."""
+        return any(not mount.readonly for mount in self.journal.spec.mounts)
+
+    async def _write_out(self, machine: vm.Vm) -> None:
+        """Have its guest write what it holds to its disks, if it still answers."""
+        if not machine.watch.ended.is_set() and machine.agent is not None:
+            with contextlib.suppress(errors.HutchError, TimeoutError):
+                await asyncio.wait_for(machine.agent.sync(), SYNC)
+
     async def _destroy(self) -> None:
+        if self.journal.phase is Phase.PAUSED and self._writes_volumes:
+            with contextlib.suppress(errors.HutchError):
+                await self._resume()
         self._note(replace(self.journal, phase=Phase.DESTROYING))
         if (machine := self._let_go()) is not None:
+            if self._writes_volumes:
+                await self._write_out(machine)
             await machine.kill()
         if (former := self._living()) is not None:
             await process.end(former)

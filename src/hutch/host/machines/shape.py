@@ -1,7 +1,7 @@
 """What machines and saved states must have in common for one to stand on the other."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from hutch.host.machines.context import Context
@@ -9,6 +9,7 @@ from hutch.host.machines.journal import Journal, Phase
 from hutch.host.saved.manifest import Manifest
 from hutch.model import errors
 from hutch.model.machine import MachineSpec
+from hutch.model.volumes import Mount
 
 
 def check(spec: MachineSpec, state: Manifest) -> None:
@@ -21,6 +22,11 @@ def check(spec: MachineSpec, state: Manifest) -> None:
     ):
         if asked != there:
             raise errors.InvalidRequest(f"{what}: {asked} asked for, but the snapshot has {there}, which cannot change")
+    if spec.mounts != state.spec.mounts:
+        raise errors.InvalidRequest(
+            f"mounts: {_told(spec.mounts)} asked for, but the snapshot has {_told(state.spec.mounts)}, "
+            "which cannot change"
+        )
     if ours.disk_gib < state.disk_gib:
         raise errors.InvalidRequest(
             f"disk: {ours.disk_gib} GiB asked for, but the snapshot has {state.disk_gib} GiB: ask for as much or more"
@@ -29,8 +35,13 @@ def check(spec: MachineSpec, state: Manifest) -> None:
 
 def check_same(wanted: MachineSpec, there: MachineSpec) -> None:
     """`Conflict` unless a machine can take over another's process."""
-    if (wanted.image.digest, wanted.resources, wanted.network) != (there.image.digest, there.resources, there.network):
-        raise errors.Conflict("the two machines differ in image, resources or network")
+    mine, theirs = ((spec.image.digest, spec.resources, spec.network, spec.mounts) for spec in (wanted, there))
+    if mine != theirs:
+        raise errors.Conflict("the two machines differ in image, resources, network or mounts")
+
+
+def _told(mounts: Sequence[Mount]) -> str:
+    return ", ".join(f"{it.volume} at {it.path}{' read-only' * it.readonly}" for it in mounts) or "none"
 
 
 @contextlib.asynccontextmanager

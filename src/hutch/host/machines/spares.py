@@ -92,8 +92,8 @@ class Spares:
 
     def refill(self, context: Context, journal: Journal) -> None:
         """Note that a machine of this kind was started, and make what is missing in the background."""
-        if not self._wanted or journal.template is None:
-            return
+        if not self._wanted or journal.template is None or journal.spec.mounts:
+            return  # a spare would have the volumes open
         key = _key(journal.template, journal)
         kind = self._kinds.pop(key, None) or _Kind(journal)
         kind.used_at = self._used_at = time.monotonic()

@@ -23,6 +23,8 @@ CPU_MODELS = {
     "tcg": "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+lahf_lm,+rdrand",
 }
 
+_VOLUME_FDSETS = 500  # and up: above those of any chain of layers, below those the monitor makes
+
 TRANSLATION_CACHE_MIB = 128
 """Most memory TCG may use for translated code; QEMU's own default is up to a GiB a process."""
 
@@ -42,6 +44,15 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """A raw disk beside the machine's own."""
+
+    descriptor: int
+    serial: str  # at most 20 characters, by which the guest knows it
+    readonly: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Sockets:
     """Listening unix sockets."""
 
@@ -57,6 +68,7 @@ class Board:
     accelerator: str  # kvm or tcg
     cpus: int
     memory_mib: int
+    volumes: int = 0  # so many disks beside its own; whether they can be written is agreed with the guest anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,7 @@ class Launch:
     tsc_khz: int
     incoming: bool = False  # wait for a device state instead of booting
     grow: bool = False  # the initramfs grows the root file system to its device
+    volumes: tuple[Volume, ...] = ()
 
 
 def kernel_command_line(launch: Launch) -> str:
@@ -101,6 +114,19 @@ def disk_arguments(disk: Disk) -> list[str]:
         file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{index + 1},locking=off,{access}"
         layer = f"driver={driver},node-name={node},file={node}-file,{access}{backing}"
         argv += ["-add-fd", f"fd={descriptor},set={index + 1}", "-blockdev", file, "-blockdev", layer]
+    return argv
+
+
+def volume_arguments(volumes: tuple[Volume, ...]) -> list[str]:
+    """Nodes and devices. They come last on the board, so that all others are where they are without them."""
+    argv: list[str] = []
+    for index, volume in enumerate(volumes):
+        number, node = _VOLUME_FDSETS + index, f"volume{index}"
+        access = f"read-only={'on' if volume.readonly else 'off'},discard=unmap"
+        file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{number},locking=off,{access}"
+        argv += ["-add-fd", f"fd={volume.descriptor},set={number}", "-blockdev", file]
+        argv += ["-blockdev", f"driver=raw,node-name={node},file={node}-file,{access}"]
+        argv += ["-device", f"virtio-blk-device,drive={node},id={node},serial={volume.serial}"]
     return argv
 
 
@@ -136,6 +162,7 @@ def build(qemu: str, launch: Launch) -> list[str]:
     ]
     argv += ["-netdev", f"user,id=net0,ipv6=off,restrict={'off' if launch.reach_network else 'on'}"]
     argv += ["-device", "virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"]
+    argv += volume_arguments(launch.volumes)
     if launch.incoming:
         argv += ["-S", "-incoming", "defer"]
     return argv
@@ -150,6 +177,7 @@ def inherited(launch: Launch) -> tuple[int, ...]:
         launch.memory,
         disk.base,
         *disk.layers,
+        *(volume.descriptor for volume in launch.volumes),
         sockets.qmp,
         sockets.agent,
         sockets.console,

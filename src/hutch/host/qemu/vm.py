@@ -31,6 +31,15 @@ DEATH_DELAY = 0.3  # a broken connection is noticed before the end of the proces
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """A disk beside the machine's own."""
+
+    path: Path
+    serial: str
+    readonly: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
     """What one process is started with; `layers` are the disk's, base first, the last one writable."""
 
@@ -43,6 +52,7 @@ class Hardware:
     incoming: bool = False
     grow: bool = False
     owner: process.Owner | None = None
+    volumes: Sequence[Volume] = ()
 
 
 @contextlib.contextmanager
@@ -74,6 +84,8 @@ class Launcher:
             owner = replace(owner, groups=(*owner.groups, KVM.stat().st_gid))
         files = [(self.boot.kernel, os.O_RDONLY), (self.boot.initramfs, os.O_RDONLY), (hardware.memory, os.O_RDWR)]
         files += [(path, os.O_RDONLY) for path in hardware.layers[:-1]] + [(hardware.layers[-1], os.O_RDWR)]
+        volumes = hardware.volumes
+        files += [(volume.path, os.O_RDONLY if volume.readonly else os.O_RDWR) for volume in volumes]
         listening = sockets.listening(where.qmp, where.agent, where.console)
         with _opened(files) as fds, listening as (qmp, agent, console_socket):
             spec = argv.Launch(
@@ -83,12 +95,16 @@ class Launcher:
                 initramfs=fds[1],
                 memory=fds[2],
                 shared_memory=hardware.shared_memory,
-                disk=argv.Disk(fds[3], tuple(fds[4:]), hardware.names),
+                disk=argv.Disk(fds[3], tuple(fds[4 : 3 + len(hardware.layers)]), hardware.names),
                 sockets=argv.Sockets(qmp.fileno(), agent.fileno(), console_socket.fileno()),
                 reach_network=hardware.reach_network,
                 tsc_khz=tsc.khz(),
                 incoming=hardware.incoming,
                 grow=hardware.grow,
+                volumes=tuple(
+                    argv.Volume(descriptor, volume.serial, volume.readonly)
+                    for descriptor, volume in zip(fds[3 + len(hardware.layers) :], volumes, strict=True)
+                ),
             )
             return process.spawn(self._qemu, spec, owner, where.qemu_log)
 

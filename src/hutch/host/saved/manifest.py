@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,7 @@ from hutch.host import files
 from hutch.host.qemu import argv
 from hutch.host.saved.memory import Runs
 from hutch.model import errors
-from hutch.model.ids import MachineId, SnapshotId
+from hutch.model.ids import MachineId, SnapshotId, VolumeId
 from hutch.model.machine import MachineSpec
 
 FORMAT = 1
@@ -45,6 +45,9 @@ class Manifest:
     layers: tuple[str, ...]  # disk layers over the template's, base first
     runs: Runs  # which pages are saved
     checksums: Mapping[str, str]  # SHA-256 by "pages", "devices", and "layer ID" of those that are frozen
+    volumes: Mapping[VolumeId, int] = field(
+        default_factory=dict
+    )  # when those it mounts were last written, by mtime in ns
 
 
 _adapter = TypeAdapter(Manifest)

@@ -36,7 +36,7 @@ class SimulatedFiles:
             return stat, self._chunks(machine, path, real)
 
     async def write(self, machine: MachineId, path: str, chunks: AsyncIterator[bytes], mode: int | None = None) -> None:
-        real = self._real(machine, path)
+        real = self._writable(machine, path)
         with _told(path):
             if real.is_dir():
                 raise errors.GuestError(f"{path}: Is a directory")
@@ -63,17 +63,18 @@ class SimulatedFiles:
     async def list(self, machine: MachineId, path: str) -> list[FileStat]:
         real = self._real(machine, path)
         with _told(path):
-            return [_stat(f"{path.rstrip('/')}/{entry.name}", entry) for entry in sorted(real.iterdir())]
+            entries = sorted(real.iterdir())
+            return [_stat(f"{path.rstrip('/')}/{entry.name}", paths.through(entry)) for entry in entries]
 
     async def make_directory(self, machine: MachineId, path: str, mode: int = 0o755) -> None:
-        real = self._real(machine, path)
+        real = self._writable(machine, path)
         with _told(path):
             if not real.is_dir():
                 real.mkdir(parents=True)
                 real.chmod(mode)
 
     async def remove(self, machine: MachineId, path: str, recursive: bool = False) -> None:
-        real = self._real(machine, path, follow_last=False)
+        real = self._writable(machine, path, follow_last=False)
         with _told(path):
             if real.is_symlink() or not real.is_dir():
                 real.unlink()
@@ -83,7 +84,7 @@ class SimulatedFiles:
                 real.rmdir()
 
     async def rename(self, machine: MachineId, path: str, to: str) -> None:
-        real, target = self._real(machine, path, follow_last=False), self._real(machine, to, follow_last=False)
+        real, target = self._writable(machine, path, follow_last=False), self._writable(machine, to, follow_last=False)
         with _told(path):
             real.lstat()
         with _told(to):
@@ -92,7 +93,7 @@ class SimulatedFiles:
     async def change(self, machine: MachineId, path: str, mode: int | None, owner: str | None) -> None:
         if mode is None and owner is None:
             raise errors.GuestError("either mode or owner must be given")
-        real = self._real(machine, path)
+        real = self._writable(machine, path)
         with _told(path):
             kept = modes.S_IMODE(real.stat().st_mode)
             if owner is not None:
@@ -122,6 +123,13 @@ class SimulatedFiles:
 
     def _real(self, machine: MachineId, path: str, follow_last: bool = True) -> Path:
         return paths.resolve(self._reach(machine).root, path, follow_last)
+
+    def _writable(self, machine: MachineId, path: str, follow_last: bool = True) -> Path:
+        real = self._real(machine, path, follow_last)
+        for mount in self._reach(machine).spec.mounts:
+            if mount.readonly and real.is_relative_to(self._world.volume(mount.volume)):
+                raise errors.GuestError(f"{path}: Read-only file system")
+        return real
 
 
 def _mode(real: Path) -> int:

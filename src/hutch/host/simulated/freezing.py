@@ -2,6 +2,7 @@
 
 import asyncio
 
+from hutch.host import mounts
 from hutch.host.interface import Life, SavedState
 from hutch.host.simulated import processes
 from hutch.host.simulated.machine import Machine, Saved
@@ -54,6 +55,7 @@ def snapshot(world: World, machine: Machine, id: SnapshotId, is_transient: bool)
     """A copy of it, made while it stands still."""
     if id in world.snapshots:
         raise errors.Conflict(f"there is already a snapshot {id}")
+    mounts.check_copyable(machine.id, machine.spec)
     check_alive(machine, Life.SUSPENDED)
     check_space(world)
     machine.stand_still()
@@ -84,9 +86,11 @@ def check_claim(machine: Machine, spare: Machine) -> None:
     if machine is spare or machine.was_started or machine.life is not Life.STOPPED:
         raise errors.Conflict(f"machine {machine.id} was started before")
     check_alive(spare)
-    mine, other = machine.spec, spare.spec
-    if (mine.image.digest, mine.resources, mine.network) != (other.image.digest, other.resources, other.network):
-        raise errors.Conflict(f"machines {machine.id} and {spare.id} differ in image, resources or network")
+    mine, other = (
+        (it.spec.image.digest, it.spec.resources, it.spec.network, it.spec.mounts) for it in (machine, spare)
+    )
+    if mine != other:
+        raise errors.Conflict(f"machines {machine.id} and {spare.id} differ in image, resources, network or mounts")
 
 
 async def claim(world: World, machine: Machine, spare: Machine) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from hutch.host import mounts
 from hutch.host.interface import (
     Capacity,
     Died,
@@ -21,11 +22,12 @@ from hutch.host.interface import (
     SavedState,
     ignore_progress,
 )
-from hutch.host.simulated import freezing, processes
+from hutch.host.simulated import freezing, processes, volumes
 from hutch.host.simulated.files import SimulatedFiles
 from hutch.host.simulated.images import SimulatedImages
 from hutch.host.simulated.machine import Machine
 from hutch.host.simulated.processes import SimulatedProcesses
+from hutch.host.simulated.volumes import SimulatedVolumes
 from hutch.host.simulated.world import World
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId, SnapshotId
@@ -43,6 +45,7 @@ class SimulatedHost:
         self.images = SimulatedImages(world)
         self.processes = SimulatedProcesses(self._reach)
         self.files = SimulatedFiles(world, self._reach)
+        self.volumes = SimulatedVolumes(world)
 
     async def open(self) -> list[HostMachine]:
         self.world.listener = self._died
@@ -70,6 +73,8 @@ class SimulatedHost:
         freezing.check_space(self.world)
         if machine in self.world.machines:
             return
+        mounts.check(spec.mounts)
+        volumes.check_there(self.world, spec.mounts)
         made = Machine(machine, spec, self.world.root / machine)
         if snapshot is not None:
             saved = freezing.find(self.world, snapshot)
@@ -90,15 +95,25 @@ class SimulatedHost:
                 await self._bring_up(it, on_progress)
 
     async def _bring_up(self, it: Machine, on_progress: OnProgress) -> None:
+        volumes.check_free(self.world, it)
+        it.is_starting = True
+        try:
+            await self._run(it, on_progress)
+        finally:
+            it.is_starting = False
+
+    async def _run(self, it: Machine, on_progress: OnProgress) -> None:
         if self.world.faults.starts:
             error = self.world.faults.starts.pop(0)
             if it.life is not Life.SUSPENDED:
                 await self.world.end(it, Life.FAILED, str(error))
             raise error
         if it.life is Life.SUSPENDED:
+            volumes.attach(self.world, it)
             await freezing.wake(self.world, it)
             return
         await self.images.ensure(it.spec.image, on_progress)
+        volumes.attach(self.world, it)
         it.renew()
         self.world.run(it)
         it.console += b"simulated machine\n"
@@ -154,8 +169,13 @@ class SimulatedHost:
             raise
         first, second = sorted((machine, spare))
         async with self._turn(first), self._turn(second):
-            freezing.check_claim(self._machine(machine), self._machine(spare))
-            await freezing.claim(self.world, self._machine(machine), self._machine(spare))
+            it = self._machine(machine)
+            freezing.check_claim(it, self._machine(spare))
+            it.is_starting = True
+            try:
+                await freezing.claim(self.world, it, self._machine(spare))
+            finally:
+                it.is_starting = False
 
     async def resize(self, machine: MachineId, disk_gib: int) -> None:
         async with self._turn(machine, "resize") as it:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 from hutch.host.agent.answers import SHOWN
+from hutch.host.simulated import paths
 from hutch.model import errors
 from hutch.model.guest import Change, ChangeKind, FileStat, Match
 
@@ -25,16 +26,17 @@ Entries = Iterator[tuple[str, Path]]
 def below(path: str, real: Path) -> Entries:
     """All below a directory: as the guest calls it, and where it is. Links are not followed."""
     for entry in sorted(real.iterdir()):
-        shown = f"{path.rstrip('/')}/{entry.name}"
-        yield shown, entry
-        if entry.is_dir() and not entry.is_symlink():
+        shown, there = f"{path.rstrip('/')}/{entry.name}", paths.through(entry)
+        yield shown, there
+        if there.is_dir() and not there.is_symlink():
             with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-                yield from below(shown, entry)
+                yield from below(shown, there)
 
 
 def find(path: str, real: Path, pattern: str, limit: int, stat: Stat) -> list[FileStat]:
     """What has a name that matches."""
-    found = [stat(shown, entry) for shown, entry in below(path, real) if fnmatch.fnmatchcase(entry.name, pattern)]
+    below_it = below(path, real)
+    found = [stat(shown, entry) for shown, entry in below_it if fnmatch.fnmatchcase(Path(shown).name, pattern)]
     return sorted(found, key=lambda it: it.path)[:limit]
 
 

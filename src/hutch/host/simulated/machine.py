@@ -53,6 +53,8 @@ class Saved:
             raise errors.InvalidRequest(f"snapshot {self.id} is of another image")
         if (mine.cpus, mine.memory_mib) != (other.cpus, other.memory_mib):
             raise errors.InvalidRequest(f"snapshot {self.id} has {mine.cpus} cpus and {mine.memory_mib} MiB of memory")
+        if self.spec.mounts != spec.mounts:
+            raise errors.InvalidRequest(f"snapshot {self.id} was made with other mounts")
         if other.disk_gib < mine.disk_gib:
             raise errors.InvalidRequest(f"snapshot {self.id} needs a disk of {mine.disk_gib} GiB")
 
@@ -71,6 +73,7 @@ class Machine:
         self.console = bytearray()
         self.started_at = 0.0
         self.was_started = False
+        self.is_starting = False
         self.turn = asyncio.Lock()
         self._instance: uuid.UUID | None = None
         self._root = root

@@ -91,7 +91,9 @@ def _directory(machine: Machine, cwd: str | None) -> str:
         directory.mkdir(parents=True, exist_ok=True)
     elif not directory.is_dir():
         raise errors.GuestNotFound(f"{cwd}: No such file or directory")
-    return str(directory.relative_to(machine.root))
+    if directory.is_relative_to(machine.root):
+        return str(directory.relative_to(machine.root))
+    return str(directory)  # of a volume
 
 
 def _environment(machine: Machine, spec: guest.ProcessSpec) -> dict[str, str]:

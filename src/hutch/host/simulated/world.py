@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hutch.host.interface import Capacity, Died, Image, ImageConfig, Life
+from hutch.host.simulated import paths
 from hutch.host.simulated.machine import Machine, Saved
 from hutch.model import errors
-from hutch.model.ids import MachineId, SnapshotId
+from hutch.model.ids import MachineId, SnapshotId, VolumeId
 from hutch.model.machine import ImageRef
 
 
@@ -58,7 +59,12 @@ class World:
     images: dict[str, Image] = field(default_factory=dict)  # by digest
     running: dict[MachineId, Machine] = field(default_factory=dict)  # paused ones too
     snapshots: dict[SnapshotId, Saved] = field(default_factory=dict)
+    volumes: dict[VolumeId, int] = field(default_factory=dict)  # their sizes in GiB
     listener: asyncio.Queue[Died] | None = None  # of the host that is open
+
+    def volume(self, volume: VolumeId) -> Path:
+        """The directory of a volume."""
+        return self.root / paths.VOLUMES / volume
 
     def capacity(self) -> Capacity:
         """What there is, and what running machines leave of it."""

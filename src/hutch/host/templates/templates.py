@@ -174,6 +174,9 @@ class Templates:
         try:
             await disks.make_layer(building.disk, root_image, recipe.disk_gib)
             self._make_memory(building, recipe)
+            for index in range(recipe.board.volumes):
+                with building.placeholder(index).open("xb") as file:
+                    file.truncate(MIB)
             await self._boot_and_freeze(recipe, building, root_image, tell)
             await disks.make_layer(building.blank, building.disk, recipe.disk_gib)
             sums = {
@@ -216,6 +219,10 @@ class Templates:
             shared_memory=True,
             grow=True,
             owner=process.Owner(gid, (gid,)) if gid is not None else None,
+            volumes=[
+                vm.Volume(building.placeholder(index), f"placeholder-{index}", readonly=False)
+                for index in range(recipe.board.volumes)
+            ],
         )
         tell(Progress("first boot"))
         machine = await vm.Vm.start(self._launcher, f"template-{recipe.key}", where, hardware)
@@ -230,7 +237,7 @@ class Templates:
         except BaseException:
             await machine.kill()
             raise
-        for left in (where.qmp, where.agent, where.console):
+        for left in (where.qmp, where.agent, where.console, *map(building.placeholder, range(recipe.board.volumes))):
             left.unlink(missing_ok=True)
 
     async def _wait_for_systemd(self, agent: Agent) -> None:
