@@ -11,6 +11,8 @@ from hutch.control.forks import Forks
 from hutch.control.health import Health
 from hutch.control.idempotency import Idempotency
 from hutch.control.images import Images
+from hutch.control.job_watch import JobWatch
+from hutch.control.jobs import Jobs
 from hutch.control.keys import Keys
 from hutch.control.machines import Machines
 from hutch.control.making import Making
@@ -42,6 +44,7 @@ class ControlPlane:
     machines: Machines
     processes: Processes
     sessions: Sessions
+    jobs: Jobs
     terminals: Terminals
     feed: Feed
     webhooks: Webhooks
@@ -83,9 +86,10 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
     webhooks = Webhooks(store, parts.sender, clock, its.webhooks.attempts)
     processes = Processes(core.fleet, core.background, limits, core.meter)
     sessions = Sessions(core.fleet, processes, core.background, store, clock)
-    core.feed.add_sink(webhooks.note)
-    core.feed.add_sink(sessions.note)
-    core.attend(webhooks, sessions)
+    watch = JobWatch(core.fleet, store, clock)
+    for sink in (webhooks.note, sessions.note, watch.note):
+        core.feed.add_sink(sink)
+    core.attend(webhooks, sessions, watch)
     making = Making(core.fleet, core.shelf, core.rack, core.background, clock, limits)
     forks = Forks(core.fleet, core.background, clock)
     return ControlPlane(
@@ -98,6 +102,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
         processes=processes,
         sessions=sessions,
+        jobs=Jobs(core.fleet, processes, watch, core.background, store, clock),
         terminals=Terminals(core.fleet, core.background),
         feed=core.feed,
         webhooks=webhooks,
