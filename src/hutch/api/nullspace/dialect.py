@@ -32,6 +32,7 @@ from hutch.api.nullspace import (
     templates,
     undone,
     volumes,
+    webhooks,
 )
 from hutch.api.service import Service
 
@@ -57,7 +58,7 @@ def routes(its: Service) -> FastAPI:
     app.state.service = its
     told: dict[int | str, dict[str, Any]] = {status: {"model": responses.Error} for status in STATUSES}
     rooms = (
-        *(machines, leases, freezing, execs, pty_channel, files, rawfiles, edits, metrics, lifecycle),
+        *(machines, leases, freezing, execs, pty_channel, files, rawfiles, edits, metrics, lifecycle, webhooks),
         *(templates, pools, volumes, keys, health, undone),
     )
     for room in rooms:

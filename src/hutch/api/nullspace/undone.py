@@ -71,6 +71,8 @@ OF_THE_SERVICE: dict[str, tuple[tuple[str, str], ...]] = {
         ("POST", "/v1/templates/build"),
         ("DELETE", "/v1/templates/{id}"),
     ),
+    "a webhook is on until it is deleted, and is as it was made": (("PATCH", "/v1/lifecycle/webhooks/{id}"),),
+    "deliveries are listed, without their attempts": (("GET", "/v1/lifecycle/webhooks/{id}/deliveries/{delivery}"),),
     "a pool is on until it is deleted, and is as it was made": (
         ("PATCH", "/v1/template-warm-pools/{id}"),
         ("POST", "/v1/template-warm-pools/{id}/disable"),
@@ -78,6 +80,22 @@ OF_THE_SERVICE: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 """The same of everything else."""
+
+
+BELOW: dict[str, tuple[str, ...]] = {
+    "this service has no desktops": ("/v1/machines/{id}/desktop",),
+    "files in a volume are reached through a machine that mounts it": (
+        *("/v1/volumes/{id}/files", "/v1/volumes/{id}/file", "/v1/volumes/{id}/uploads"),
+    ),
+    "this service has no functions": ("/v1/functions", "/v1/function-runs"),
+    "templates are images: build them elsewhere and name them": ("/v1/templates/builds", "/v1/templates/blobs"),
+    "accounts are the tenants of this service, which its admin makes": ("/v1/auth", "/v1/account", "/v1/admin"),
+    "see /metrics of the smol dialect": ("/v1/telemetry",),
+}
+"""Why not, and paths with everything below them."""
+
+_PLACES = {(method, path) for paths in BELOW.values() for path in paths for method in ("PUT", "PATCH", "DELETE")}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def _refuse(method: str, path: str, why: str, is_of_machine: bool) -> None:
@@ -89,7 +107,8 @@ def _refuse(method: str, path: str, why: str, is_of_machine: bool) -> None:
         raise errors.Unsupported(why)
 
     undone.__doc__ = f"Always 501: {why}."
-    router.add_api_route(path, undone, methods=[method], responses={501: {}}, name=f"{method} {path}")
+    name, is_shown = f"{method} {path}", "{rest:path}" not in path and (method, path) not in _PLACES
+    router.add_api_route(path, undone, methods=[method], responses={501: {}}, name=name, include_in_schema=is_shown)
 
 
 for _why, _operations in OF_MACHINES.items():
@@ -98,3 +117,8 @@ for _why, _operations in OF_MACHINES.items():
 for _why, _operations in OF_THE_SERVICE.items():
     for _method, _path in _operations:
         _refuse(_method, _path, _why, is_of_machine=False)
+for _why, _paths in BELOW.items():
+    for _path in _paths:
+        for _method in METHODS:
+            _refuse(_method, _path, _why, is_of_machine="/machines/" in _path)
+            _refuse(_method, f"{_path}/{{rest:path}}", _why, is_of_machine="/machines/" in _path)
