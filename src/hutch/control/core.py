@@ -119,6 +119,7 @@ class Core:
                 await self.fleet.reconcile(found, recorded.is_new)
             await self.meter.beat()
             await self.shelf.reconcile()
+            await self.rack.reconcile(recorded.is_new)
             await self.idempotency.settle(recorded.attempts)
             stack.push_async_callback(self.shelf.close)
             stack.push_async_callback(self.keeper.close)

@@ -7,7 +7,6 @@ a volume cannot go while a machine that mounts it is being made.
 import builtins
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, cast
 
 import structlog
 
@@ -24,17 +23,6 @@ from hutch.model.volumes import Volume
 from hutch.store.interface import Store
 
 log = structlog.get_logger(__name__)
-
-
-class _Stored(Protocol):
-    @property
-    def id(self) -> VolumeId: ...
-
-
-class _HostVolumes(Protocol):
-    async def create(self, volume: VolumeId, size_gib: int) -> None: ...
-    async def remove(self, volume: VolumeId) -> None: ...
-    def list(self) -> Sequence[_Stored]: ...
 
 
 class Rack:
@@ -56,9 +44,7 @@ class Rack:
 
     async def reconcile(self, is_new: bool) -> None:
         """Make records and host agree. `Conflict` if a new database meets a host with volumes: it is the wrong one."""
-        if getattr(self._host, "volumes", None) is None:
-            return
-        held = {volume.id for volume in self._on_host.list()}
+        held = {volume.id for volume in self._host.volumes.list()}
         for missing in set(self._volumes) - held:
             log.error("a volume is missing on the host", volume=missing, name=self._volumes[missing].name)
         strangers = held - set(self._volumes)
@@ -70,7 +56,7 @@ class Rack:
         for stranger in strangers:
             log.warning("removing a volume that no record tells of", volume=stranger)
             try:
-                await self._on_host.remove(stranger)
+                await self._host.volumes.remove(stranger)
             except errors.HutchError as error:
                 log.warning("it could not be removed", volume=stranger, error=error.message)
 
@@ -122,12 +108,12 @@ class Rack:
 
     async def add(self, volume: Volume) -> None:
         """Make a new one, under a claimed name: on the host, then in the record."""
-        await self._on_host.create(volume.id, volume.size_gib)
+        await self._host.volumes.create(volume.id, volume.size_gib)
         try:
             await self._store.add_volume(volume, metering.begin_volume(volume))
         except BaseException:
             with contextlib.suppress(errors.HutchError):
-                await self._on_host.remove(volume.id)
+                await self._host.volumes.remove(volume.id)
             raise
         self._volumes[volume.id] = volume
 
@@ -139,18 +125,11 @@ class Rack:
             raise errors.Conflict(f"volume {volume.name} is mounted by machine {users}: delete the machine first")
         self._going.add(volume.id)
         try:
-            await self._on_host.remove(volume.id)
+            await self._host.volumes.remove(volume.id)
             await self._store.remove_volume(volume.id, metering.end_volume(volume, self._clock.now()))
             self._volumes.pop(volume.id, None)
         finally:
             self._going.discard(volume.id)
-
-    @property
-    def _on_host(self) -> _HostVolumes:
-        volumes = getattr(self._host, "volumes", None)
-        if volumes is None:
-            raise errors.Unsupported("this host keeps no volumes")
-        return cast(_HostVolumes, volumes)
 
 
 class Volumes:

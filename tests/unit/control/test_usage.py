@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
@@ -252,6 +252,9 @@ STEPS = st.sampled_from([*VERBS, "wait", "beat", "die", "crash", "crash and die"
 
 @bounds(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(STEPS, st.integers(1, 500)), max_size=14))
+@example([("start", 10), ("crash", 100), ("crash and die", 5)])
+@example([("start", 10), ("beat", 7), ("crash and die", 5), ("start", 3), ("crash", 2)])
+@example([("start", 10), ("pause", 7), ("crash", 5), ("resume", 3), ("suspend", 2), ("crash", 2), ("resume", 9)])
 def test_every_second_is_counted_once_and_none_is_lost_that_was_written(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as root:
         asyncio.run(live(Path(root), steps))
