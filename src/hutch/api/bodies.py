@@ -58,7 +58,11 @@ async def parse(request: Request, model: type[Model], optional: bool = False) ->
 
     With `optional` no body is as good as an empty object.
     """
-    body = await whole(request)
+    return read(await whole(request), model, optional)
+
+
+def read(body: bytes, model: type[Model], optional: bool = False) -> Model:
+    """The same of a body that is there. Raises `Malformed` or `Unfit`."""
     if optional and not body.strip():
         body = b"{}"
     try:

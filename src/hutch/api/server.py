@@ -3,6 +3,7 @@
 Running machines and their commands run on when it ends.
 """
 
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,8 +84,14 @@ def _nothing() -> None:
     pass
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn 0.54 takes a WebSocket that was refused with an answer for one that was not answered."""
+    return record.msg != "ASGI callable returned without completing handshake."
+
+
 def server(app: ASGIApp, on_ready: Callable[[], None] = _nothing, on_end: Callable[[], None] = _nothing) -> Server:
     """A server of `app`: `await server.serve(sockets=[…])`."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return Server(
         uvicorn.Config(
             app,

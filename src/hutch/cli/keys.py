@@ -25,10 +25,12 @@ def create(
     prefix: Annotated[str, typer.Option(help="What it begins with: the dialect it is for.")] = "smk",
     description: Annotated[str, typer.Option(help="For you to know it by.")] = "",
     expires_in_days: Annotated[int | None, typer.Option(min=1, help="Days until it ends.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Of this tenant: for the admin of the box.")] = None,
 ) -> None:
     """Make a key. Prints it, this once, and nothing else."""
     with service.connect() as hutch:
-        _, key = hutch.keys.create(scope or (), prefix, description, expires_in_days)
+        of = service.tenant_id(hutch, tenant) if tenant else None
+        _, key = hutch.keys.create(scope or (), prefix, description, expires_in_days, of)
     out.data(key)
 
 

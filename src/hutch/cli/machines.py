@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hutch.cli import events as happened
 from hutch.cli import options, out, progress, service
 from hutch.cli.failure import Failure
 
@@ -35,8 +37,10 @@ def new_machine(
     of: Origin, shape: options.Shape, life: options.Life, env: Sequence[str] = (), workdir: str | None = None
 ) -> "NewMachine":
     """What is asked for."""
-    from hutch.client import NewMachine
+    from hutch.client import NewMachine, models
 
+    if shape.offline and shape.allow:
+        raise typer.BadParameter("with --offline nothing is reached", param_hint="--allow")
     persistence, priority = options.persistence(life.persistence)
     return NewMachine(
         image=of.image,
@@ -45,7 +49,9 @@ def new_machine(
         cpus=shape.cpus,
         memory_mb=shape.memory,
         disk_gb=shape.disk,
-        network="blocked" if shape.offline else None,
+        network="blocked" if shape.offline else "allow" if shape.allow else None,
+        allow=shape.allow,
+        mounts=[models.Mount(*options.mount(text)) for text in shape.mount],
         env=options.pairs(env, "--env"),
         workdir=workdir,
         labels=options.pairs(shape.label, "--label"),
@@ -115,6 +121,21 @@ def each(typed: list[str], act: "Callable[[Hutch, str, str], models.Machine | No
             code = failure.code
     if as_json:
         out.as_json(done)
+    if code:
+        raise typer.Exit(code)
+
+
+def each_of(typed: list[str], act: "Callable[[Hutch, str], None]") -> None:
+    """Do it to everything that is named, whatever happens to the others; print those it was done to."""
+    code = 0
+    for text in typed:
+        try:
+            with service.connect() as hutch:
+                act(hutch, text)
+            out.data(text)
+        except Failure as failure:
+            out.complain(failure)
+            code = failure.code
     if code:
         raise typer.Exit(code)
 
@@ -189,18 +210,18 @@ def ps(
 def logs(
     machine: options.MachineRef,
     tail: Annotated[int, typer.Option("-n", "--tail", min=0, help="Lines.")] = 100,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until Ctrl-C.")] = False,
     events: Annotated[bool, typer.Option(help="What happened to it instead of its console.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Show a machine's console, or its events."""
-    columns: out.Columns = (
-        ("WHEN", lambda it: it.created_at.strftime("%Y-%m-%d %H:%M:%S")),
-        ("LEVEL", lambda it: it.level),
-        ("MESSAGE", lambda it: it.message),
-    )
     with service.connect() as hutch:
         id = service.machine_id(hutch, machine)
         if events or as_json:
-            out.listing(hutch.machines.events(id)[-tail:], columns, as_json)
+            happened.listing(hutch.machines.events(id)[-tail:], as_json)
+        elif follow:
+            with closing(hutch.machines.follow_logs(id, tail)) as pieces:  # type: ignore[type-var]
+                for piece in pieces:
+                    typer.echo(piece, nl=False)
         else:
             typer.echo(hutch.machines.logs(id, tail), nl=False)

@@ -9,19 +9,28 @@ from typing import Annotated
 import typer
 
 from hutch.cli import (
+    code,
     copy,
     doctor,
+    events,
     freezing,
     images,
+    jobs,
     keys,
     machines,
     options,
     out,
     pools,
     run,
+    sessions,
+    shell,
     snapshots,
+    tenants,
     tree,
     up,
+    usage,
+    volumes,
+    webhooks,
 )
 from hutch.cli.failure import Code, Failure
 
@@ -51,12 +60,21 @@ app.command()(freezing.wait)
 app.command()(machines.ps)
 app.command()(tree.tree)
 app.command("exec", cls=options.WordsCommand)(run.exec_)
+app.command()(code.code)
+app.command(cls=options.WordsCommand)(shell.shell)
 app.command()(copy.cp)
 app.command()(machines.logs)
+app.command()(events.events)
+app.command()(usage.usage)
+app.add_typer(sessions.app, name="session")
+app.add_typer(jobs.app, name="job")
+app.add_typer(volumes.app, name="volume")
 app.add_typer(snapshots.app, name="snapshot")
 app.add_typer(pools.app, name="pool")
 app.add_typer(images.app, name="image")
 app.add_typer(keys.app, name="key")
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(webhooks.app, name="webhook")
 
 
 def _version(wanted: bool) -> None:

@@ -61,6 +61,12 @@ class Shape(PoolShape):
     """What a new machine is to be."""
 
     label: Annotated[list[str], typer.Option("--label", "-l", metavar="NAME=VALUE")] = field(default_factory=list)
+    mount: Annotated[
+        list[str], typer.Option(metavar="VOLUME:PATH[:ro]", help="A volume, and where it is to be in the machine.")
+    ] = field(default_factory=list)
+    allow: Annotated[
+        list[str], typer.Option(metavar="NET|HOST", help="Reach only this: 10.0.0.0/8, example.org, *.example.org.")
+    ] = field(default_factory=list)
 
 
 Action = Literal["stop", "suspend", "destroy"]
@@ -91,12 +97,18 @@ class Life:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Place:
+    """Where a command runs, and as whom."""
+
+    workdir: Annotated[str | None, typer.Option("-w", "--workdir", help="Where it runs.")] = None
+    user: Annotated[str | None, typer.Option("-u", "--user", help="As whom: a name or uid[:gid].")] = None
+
+
+@dataclass(frozen=True)
+class Surroundings(Place):
     """In what a command runs."""
 
     env: Annotated[list[str], typer.Option("-e", "--env", metavar="KEY=VAL")] = field(default_factory=list)
-    workdir: Annotated[str | None, typer.Option("-w", "--workdir", help="Where it runs.")] = None
-    user: Annotated[str | None, typer.Option("-u", "--user", help="As whom: a name or uid[:gid].")] = None
     timeout: Annotated[int | None, typer.Option(help="Seconds until it is killed.")] = None
 
 
@@ -127,6 +139,14 @@ MachineRef = Annotated[str, typer.Argument(metavar="MACHINE", help="A name, an i
 MachineRefs = Annotated[list[str], typer.Argument(metavar="MACHINE…", help="Names, ids, or beginnings of one.")]
 SnapshotRef = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A name, an id, or the beginning of one.")]
 From = Annotated[str | None, typer.Option("--from", metavar="SNAPSHOT", help="Of this snapshot instead of an image.")]
+
+
+def mount(text: str) -> tuple[str, str, bool]:
+    """`VOLUME:PATH` or `VOLUME:PATH:ro`: the volume, the path, and whether it is read only."""
+    volume, colon, path = text.removesuffix(":ro").partition(":")
+    if not (volume and colon and path.startswith("/")):
+        raise typer.BadParameter(f"{text!r} is not of the form VOLUME:/path or VOLUME:/path:ro", param_hint="--mount")
+    return volume, path, text.endswith(":ro")
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:

@@ -36,15 +36,28 @@ def data(text: str) -> None:
     print(text, flush=True)
 
 
+def line(row: object) -> str:
+    """A dataclass as JSON on one line."""
+    return json.dumps(row, default=_plain, ensure_ascii=False)
+
+
 def as_json(rows: object) -> None:
     """Dataclasses, or lists of them, as JSON; times in ISO 8601."""
+    data(json.dumps(rows, default=_plain, indent=2, ensure_ascii=False))
 
-    def plain(value: object) -> object:
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return value.isoformat() if isinstance(value, datetime) else str(value)
 
-    data(json.dumps(rows, default=plain, indent=2, ensure_ascii=False))
+def one(row: object, text: str, json_wanted: bool) -> None:
+    """One thing: all of it as JSON if that is asked for, else what it is called."""
+    if json_wanted:
+        as_json(row)
+    else:
+        data(text)
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def table(rows: Sequence[Row], columns: Columns) -> None:
@@ -71,6 +84,14 @@ def listing(rows: Sequence[Row], columns: Columns, json_wanted: bool) -> None:
         as_json(rows)
     else:
         table(rows, columns)
+
+
+def single(row: object, columns: Columns, json_wanted: bool) -> None:
+    """One thing as asked for: a table of one row, or JSON that is no list."""
+    if json_wanted:
+        as_json(row)
+    else:
+        table([row], columns)
 
 
 def size(count: float) -> str:

@@ -68,6 +68,16 @@ def pool_id(hutch: "Hutch", typed: str) -> str:
     return _meant(typed, "pool", hutch.pools, "`hutch pool ls` lists them")
 
 
+def volume_id(hutch: "Hutch", typed: str) -> str:
+    """The same of a volume."""
+    return _meant(typed, "volume", hutch.volumes, "`hutch volume ls` lists them")
+
+
+def tenant_id(hutch: "Hutch", typed: str) -> str:
+    """The same of a tenant."""
+    return _meant(typed, "tenant", hutch.tenants, "`hutch tenant ls` lists them")
+
+
 class _Thing(Protocol):
     @property
     def id(self) -> str: ...

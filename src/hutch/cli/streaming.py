@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from hutch.cli.failure import Code
 
 if TYPE_CHECKING:
     from hutch.client import Command, Hutch
+    from hutch.client.models import ExecEvent
 
 _PIECE = 64 * 1024
 
@@ -39,7 +40,8 @@ def _pump(target: config.Config, machine: str, process: str) -> None:
         hutch.processes.write(machine, process, _pieces(), end=True)
 
 
-def _write(stream: str, data: bytes) -> None:
+def write(stream: str, data: bytes) -> None:
+    """To our stdout or stderr, exactly and at once."""
     target = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
     try:
         target.write(data)
@@ -52,17 +54,27 @@ def _write(stream: str, data: bytes) -> None:
 
 def run(hutch: "Hutch", machine: str, command: "Command") -> int:
     """Run it and return its exit code. Interrupted, it ends the command before it passes the interruption on."""
+
+    def feed(process: str) -> None:
+        if command.interactive:
+            arguments = (service.configured(), machine, process)
+            threading.Thread(target=_pump, args=arguments, daemon=True).start()
+
+    return show(hutch.processes.stream(machine, command), feed)
+
+
+def show(stream: "Iterator[ExecEvent]", on_start: Callable[[str], None] = lambda _: None) -> int:
+    """Write out what a command tells, and return its exit code. `on_start` is told what it is called."""
     from hutch.client import models
 
     code = 0
-    with closing(hutch.processes.stream(machine, command)) as told:  # type: ignore[type-var]
+    with closing(stream) as told:  # type: ignore[type-var]
         for event in told:
             match event:
-                case models.Started() if command.interactive:
-                    arguments = (service.configured(), machine, event.process)
-                    threading.Thread(target=_pump, args=arguments, daemon=True).start()
+                case models.Started():
+                    on_start(event.process)
                 case models.Output():
-                    _write(event.stream, event.data)
+                    write(event.stream, event.data)
                 case models.Exited():
                     code = event.exit_code
     return code

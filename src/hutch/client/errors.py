@@ -49,6 +49,10 @@ class Unprocessable(ApiError):
     """422: wrong types, no such image, or more than the box has."""
 
 
+class RateLimited(ApiError):
+    """429: too many requests with this key; wait a moment."""
+
+
 class Unavailable(ApiError):
     """503: not now; try again."""
 
@@ -65,6 +69,7 @@ _KINDS: dict[int, type[ApiError]] = {
     409: Conflict,
     413: Invalid,
     422: Unprocessable,
+    429: RateLimited,
     503: Unavailable,
     504: TimedOut,
 }

@@ -6,6 +6,15 @@ from datetime import datetime
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A volume, by id or name, and its place in a machine."""
+
+    volume: str
+    path: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True)
 class NewMachine:
     """A machine to make; None means the service's default. Of an image, or with `snapshot` (id or name) of that."""
 
@@ -14,7 +23,7 @@ class NewMachine:
     cpus: int | None = None
     memory_mb: int | None = None
     disk_gb: int | None = None
-    network: str | None = None  # open or blocked
+    network: str | None = None  # open, blocked, or allow
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
     command: Sequence[str] | None = None  # started beside the agent at every start
@@ -28,6 +37,9 @@ class NewMachine:
     delete_after_suspended_seconds: int | None = None
     persistence: str | None = None  # ephemeral, sticky or persistent
     priority: int | None = None  # 0 to 10, of a sticky one: higher stays longer
+    metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
+    mounts: Sequence[Mount] = ()
+    allow: Sequence[str] = ()  # with network allow: networks such as 10.0.0.0/8, and hosts such as *.example.org
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,19 @@ class Machine:
     parent: str | None = None  # of which it is a fork, or of whose snapshot it was made
     snapshot: str | None = None  # of which it was made
     remaining: Remaining | None = None  # only of one that was looked at by itself
+    mounts: Sequence[Mount] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timers:
+    """When something happens to a machine without anybody asking, as in `NewMachine`. Seconds; None: never."""
+
+    auto_stop_seconds: int | None = None
+    idle_action: str | None = None
+    ttl_seconds: int | None = None
+    lifetime_action: str | None = None
+    delete_after_suspended_seconds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +176,18 @@ class Command:
     timeout: int | None = None
     stdin: bytes | None = None
     interactive: bool = False  # only streamed: stdin stays open for `Processes.write`
+
+
+@dataclass(frozen=True)
+class Code:
+    """A program for the interpreter of its language: python, javascript or node. `timeout` in seconds."""
+
+    language: str
+    code: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    user: str | None = None
+    timeout: int | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +260,8 @@ class Event:
     level: str
     message: str
     created_at: datetime
+    kind: str  # for programs: machine.started, …
+    machine: str
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ _WORDS = (
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\bAsyncIterator\b", "Iterator"),
+    (r"\bwebsockets\.asyncio\b", "websockets.sync"),
     (r"\bAsyncClient\b", "Client"),
     (r"\bAsyncHutch\b", "Hutch"),
     (r"\basynccontextmanager\b", "contextmanager"),

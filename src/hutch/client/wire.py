@@ -42,6 +42,11 @@ def file_path(machine: str, path: str) -> str:
     return machine_path(machine, "files", *(segment(part) for part in path.lstrip("/").split("/")))
 
 
+def part_path(machine: str, what: str, part: str, *rest: str) -> str:
+    """The path of a session, job or process of a machine, or of something below it."""
+    return machine_path(machine, what, segment(part), *rest)
+
+
 def _given(fields: Json) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value != {} and value is not False}
 
@@ -51,7 +56,8 @@ def time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _maybe_time(text: str | None) -> datetime | None:
+def maybe_time(text: str | None) -> datetime | None:
+    """The same, where there may be none."""
     return None if text is None else time(text)
 
 
@@ -59,8 +65,15 @@ def _resources(it: models.NewMachine | models.NewPool) -> dict[str, Any]:
     return _given({"cpus": it.cpus, "memoryMb": it.memory_mb, "diskGb": it.disk_gb})
 
 
-def _network(mode: str | None) -> Json | None:
-    return {"mode": mode} if mode else None
+def _network(it: models.NewMachine) -> Json | None:
+    if it.network != "allow":
+        return {"mode": it.network} if it.network else None
+    cidrs = [entry for entry in it.allow if "/" in entry]
+    return {"mode": "allowCidrs", "cidrs": cidrs, "hosts": [entry for entry in it.allow if "/" not in entry]}
+
+
+def _mount(it: models.Mount) -> Json:
+    return {"volume": it.volume, "mountPath": it.path, "readonly": it.readonly}
 
 
 def _persistence(it: models.NewMachine) -> Json | None:
@@ -75,21 +88,30 @@ def _character(it: models.NewMachine) -> dict[str, Any]:
             "workdir": it.workdir,
             "command": None if it.command is None else list(it.command),
             "labels": dict(it.labels),
+            "metadata": dict(it.metadata),
             "ephemeral": it.ephemeral,
-            "autoStopSeconds": it.auto_stop_seconds,
-            "idleAction": it.idle_action,
-            "ttlSeconds": it.ttl_seconds,
-            "lifetimeAction": it.lifetime_action,
-            "deleteAfterSuspendedSeconds": it.delete_after_suspended_seconds,
             "persistence": _persistence(it),
+            **timers(it),
         }
     )
+
+
+def timers(it: models.NewMachine | models.Timers) -> dict[str, Any]:
+    """The timers of a new machine, or the body of a change of them."""
+    return {
+        "autoStopSeconds": it.auto_stop_seconds,
+        "idleAction": it.idle_action,
+        "ttlSeconds": it.ttl_seconds,
+        "lifetimeAction": it.lifetime_action,
+        "deleteAfterSuspendedSeconds": it.delete_after_suspended_seconds,
+    }
 
 
 def new_machine(it: models.NewMachine) -> Json:
     """The body of a create."""
     kind, reference = ("image", it.image) if it.snapshot is None else ("checkpoint", it.snapshot)
-    shape = _given({"resources": _resources(it), "network": _network(it.network)})
+    mounts = [_mount(mount) for mount in it.mounts] or None
+    shape = _given({"resources": _resources(it), "network": _network(it), "mounts": mounts})
     return {"source": {"type": kind, "reference": reference}} | shape | _character(it)
 
 
@@ -117,6 +139,12 @@ def command(it: models.Command) -> Json:
             "interactive": it.interactive,
         }
     )
+
+
+def code(it: models.Code) -> Json:
+    """The body of a program."""
+    rest = {"env": dict(it.env), "cwd": it.cwd, "user": it.user, "timeoutSeconds": it.timeout}
+    return {"language": it.language, "code": it.code} | _given(rest)
 
 
 def progress(data: Json) -> models.Progress:
@@ -148,6 +176,8 @@ def machine(data: Json) -> models.Machine:
         network=data["network"]["mode"],
         env=data["env"],
         labels=data["labels"],
+        metadata=data["metadata"],
+        mounts=[models.Mount(it["volume"], it["mountPath"], it["readonly"]) for it in data["mounts"]],
         ephemeral=data["ephemeral"],
         persistence=data["persistence"]["type"],
         priority=data["persistence"]["priority"],
@@ -157,9 +187,9 @@ def machine(data: Json) -> models.Machine:
         lifetime_action=data["lifetimeAction"],
         delete_after_suspended_seconds=data["deleteAfterSuspendedSeconds"],
         created_at=time(data["createdAt"]),
-        ready_at=_maybe_time(data["readyAt"]),
-        suspended_at=_maybe_time(data["suspendedAt"]),
-        last_activity_at=_maybe_time(data["lastActivityAt"]),
+        ready_at=maybe_time(data["readyAt"]),
+        suspended_at=maybe_time(data["suspendedAt"]),
+        last_activity_at=maybe_time(data["lastActivityAt"]),
         workdir=data["workdir"],
         command=data["command"],
         reason=data.get("reason"),
@@ -182,7 +212,7 @@ def snapshot(data: Json) -> models.Snapshot:
         size=data["sizeBytes"],
         created_at=time(data["createdAt"]),
         damage=data["damage"],
-        verified_at=_maybe_time(data["verifiedAt"]),
+        verified_at=maybe_time(data["verifiedAt"]),
         **_shape(data["resources"]),
     )
 
@@ -249,7 +279,9 @@ def page(data: Json) -> models.Page:
 
 def event(data: Json) -> models.Event:
     """An event."""
-    return models.Event(data["id"], data["level"], data["message"], time(data["createdAt"]))
+    return models.Event(
+        data["id"], data["level"], data["message"], time(data["createdAt"]), data["kind"], data["machineId"] or ""
+    )
 
 
 def image(data: Json) -> models.Image:
@@ -275,8 +307,8 @@ def key(data: Json) -> models.Key:
         description=data["description"],
         prefix=data["prefix"],
         created_at=time(data["createdAt"]),
-        expires_at=_maybe_time(data["expiresAt"]),
-        last_used_at=_maybe_time(data["lastUsedAt"]),
+        expires_at=maybe_time(data["expiresAt"]),
+        last_used_at=maybe_time(data["lastUsedAt"]),
     )
 
 
@@ -321,6 +353,13 @@ def exec_event(name: str, data: str) -> models.Output | models.Exited:
     if name == "error":
         raise errors.ApiError(500, data)
     return models.Output(name, base64.b64decode(data))
+
+
+def feed_event(name: str, data: str) -> models.Event:
+    """An event of a live stream. Raises `ApiError` for `error`."""
+    if name == "error":
+        raise errors.ApiError(500, data)
+    return event(json.loads(data))
 
 
 def pull_event(name: str, data: str) -> models.Progress | models.Image:

@@ -17,7 +17,11 @@ JSON_ROUTES = (
     "/v1/machines/{}/code",
     "/v1/machines/{}/rollback",
     "/v1/machines/{}/resize",
+    "/v1/machines/{}/files",
     "/v1/pools",
+    "/v1/volumes",
+    "/v1/webhooks",
+    "/v1/tenants",
     "/v1/apikeys",
 )
 OPTIONAL_JSON_ROUTES = (
@@ -27,6 +31,7 @@ OPTIONAL_JSON_ROUTES = (
     "/v1/machines/{}/fork",
     "/v1/machines/{}/fork-batch",
     "/v1/machines/{}/checkpoints",
+    "/v1/machines/{}/sessions",
     "/v1/checkpoints/none/restore",
     "/v1/pools/none/claim",
 )
@@ -134,6 +139,9 @@ def test_more_than_the_box_has_is_refused_with_what_there_is(http: httpx.Client,
         ({"env": {"": "x"}}, "env"),
         ({"ttlSeconds": 0}, "lifetime"),
         ({"command": []}, "command"),
+        ({"network": {"mode": "allowCidrs", "cidrs": ["10.0.0.0/99"]}}, "network"),
+        ({"mounts": [{"volume": "v", "mountPath": "relative"}]}, "mounts"),
+        ({"mounts": [{"volume": "no-such-volume", "mountPath": "/v"}]}, "volume"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_400_and_named(http: httpx.Client, fields: dict[str, Any], named: str) -> None:
@@ -145,10 +153,10 @@ def test_a_value_that_makes_no_sense_is_400_and_named(http: httpx.Client, fields
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"mounts": [{"volume": "v", "mountPath": "/v"}]}, "mounts"),
         ({"ports": [{"port": 80}]}, "ports"),
         ({"cacheDisk": {"name": "c"}}, "cacheDisk"),
-        ({"network": {"mode": "allowCidrs", "cidrs": ["10.0.0.0/8"]}}, "network.mode"),
+        ({"credentials": ["token"]}, "credentials"),
+        ({"source": {"type": "smolmachine", "reference": "x"}}, "source.type"),
     ],
 )
 def test_what_cannot_act_yet_is_501_and_named(http: httpx.Client, fields: dict[str, Any], named: str) -> None:
@@ -198,8 +206,3 @@ def test_other_bad_queries_are_400_too(machine: Machine) -> None:
 def test_a_known_path_with_another_method_is_405(machine: Machine) -> None:
     answer = machine.http.patch(machine.path)
     assert (answer.status_code, answer.text) == (405, "method not allowed")
-
-
-def test_usage_with_a_delete_is_refused_and_nothing_is_deleted(machine: Machine) -> None:
-    assert machine.http.delete(f"{machine.path}?includeUsage=true").status_code == 501
-    assert machine.http.get(machine.path).status_code == 200

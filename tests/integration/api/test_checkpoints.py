@@ -167,7 +167,6 @@ def test_a_name_that_is_taken_is_409(http: httpx.Client, running: Machine, check
         ({"name": 5}, 422, "name"),
         ({"name": "sp ace"}, 400, "name"),
         ({"network": "open"}, 422, "network"),
-        ({"network": {"mode": "allowCidrs", "cidrs": ["10.0.0.0/8"]}}, 501, "network.mode: "),
         ({"cacheDisk": {"name": "c"}}, 501, "cacheDisk: "),
     ],
 )

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import live
+from hutch.api.smol import files
 
 from .conftest import Machine
 
@@ -150,3 +151,52 @@ def test_a_refused_upload_leaves_the_connection_usable(service: live.Live, machi
     with httpx.Client(base_url=service.url, headers=machine.http.headers, trust_env=False) as client:
         assert client.put(missing, content=b"x" * 5 * MIB).status_code == 404
         assert client.get(machine.path).status_code == 200
+
+
+def test_a_directory_is_listed_with_what_is_known_of_each(machine: Machine) -> None:
+    machine.http.put(f"{machine.path}/files/tmp/listed/b.txt?mode=640", content=b"abc")
+    machine.exec("mkdir -p tmp/listed/a; ln -s b.txt tmp/listed/c")
+    found = machine.http.get(f"{machine.path}/files", params={"dir": "/tmp/listed"})
+    assert found.status_code == 200, found.text
+    shown = [files.FileInfo.model_validate(it) for it in found.json()]
+    assert [(it.name, it.type) for it in shown] == [("a", "directory"), ("b.txt", "file"), ("c", "symlink")]
+    assert (shown[1].size, shown[1].mode, shown[1].path) == (3, "0640", "/tmp/listed/b.txt")
+    assert shown[2].target == "b.txt"
+    assert "tmp" in [it["name"] for it in machine.http.get(f"{machine.path}/files").json()]
+
+
+@pytest.mark.parametrize(("directory", "status"), [("/none", 404), ("relative", 400), ("/etc/passwd", 400)])
+def test_what_is_no_directory_is_not_listed(machine: Machine, directory: str, status: int) -> None:
+    machine.http.put(f"{machine.path}/files/etc/passwd", content=b"x")
+    answer = machine.http.get(f"{machine.path}/files", params={"dir": directory})
+    assert (answer.status_code, bool(answer.text)) == (status, True)
+
+
+def test_several_files_are_written_at_once(machine: Machine) -> None:
+    wanted = [
+        {"path": "/tmp/many/a.txt", "content": "é"},
+        {"path": "/tmp/many/b.bin", "contentB64": "AP8=", "mode": "755"},
+    ]
+    answer = machine.post("files", wanted)
+    assert answer.json() == [{"path": "/tmp/many/a.txt", "size": 2}, {"path": "/tmp/many/b.bin", "size": 2}]
+    assert machine.http.get(f"{machine.path}/files/tmp/many/a.txt").text == "é"
+    back = machine.http.get(f"{machine.path}/files/tmp/many/b.bin")
+    assert (back.content, back.headers["x-hutch-file-mode"]) == (b"\0\xff", "0755")
+    assert machine.post("files", []).json() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ([{"content": "x"}], 422),
+        ([{"path": "/tmp/x"}], 400),
+        ([{"path": "/tmp/x", "content": "x", "contentB64": "eA=="}], 400),
+        ([{"path": "/tmp/x", "contentB64": "!"}], 400),
+        ([{"path": "relative", "content": "x"}], 400),
+        ([{"path": "/tmp/x", "content": "x", "mode": "rwx"}], 422),
+    ],
+)
+def test_files_that_make_no_sense_are_refused(machine: Machine, body: object, status: int) -> None:
+    answer = machine.post("files", body)
+    assert (answer.status_code, bool(answer.text)) == (status, True)

@@ -74,21 +74,33 @@ def test_what_the_sdk_always_sends_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("mounts", [{"volume": "data", "mountPath": "/data"}]),
         ("ports", [{"port": 80}]),
         ("credentials", ["token"]),
         ("cacheDisk", {"cache": "c"}),
         ("source.type", None),
-        ("network.mode", None),
     ],
 )
 def test_a_field_that_cannot_act_is_refused_by_its_name(field: str, value: object) -> None:
-    special = {
-        "source.type": {"source": {"type": "smolmachine", "reference": "x"}},
-        "network.mode": {"network": {"mode": "allowCidrs", "hosts": ["example.org"]}},
-    }
+    special = {"source.type": {"source": {"type": "smolmachine", "reference": "x"}}}
     with pytest.raises(errors.Unsupported, match=rf"^{field}: "):
         parse.machine_request(create(**special.get(field, {field: value})))
+
+
+def test_an_allow_list_is_kept() -> None:
+    asked = create(network={"mode": "allowCidrs", "cidrs": ["10.0.0.0/8"], "hosts": ["example.org"]})
+    wanted = parse.machine_request(asked).network
+    assert (wanted.mode, wanted.cidrs, wanted.hosts) == (NetworkMode.ALLOW, ("10.0.0.0/8",), ("example.org",))
+
+
+def test_a_volume_is_mounted_by_its_id_or_name() -> None:
+    id = "a1b2c3d4e5f6g7h8i9j0"
+    asked = create(
+        mounts=[{"volume": f"vol-{id}", "mountPath": "/a"}, {"volume": "d", "mountPath": "/b", "readonly": True}]
+    )
+    assert parse.machine_request(asked).mounts == (
+        machines.MountRequest(id, "/a"),
+        machines.MountRequest("d", "/b", readonly=True),
+    )
 
 
 def test_allow_cidrs_without_any_is_a_bad_request_in_the_documented_words() -> None:

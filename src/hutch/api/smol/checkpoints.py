@@ -1,12 +1,15 @@
 """Checkpoints, which Hutch calls snapshots: made of machines, looked at, verified, restored to machines, dropped."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
-from hutch.api.smol import parse, present, refs, requests, responses
+from hutch.api.smol import once, parse, present, refs, requests, responses
 from hutch.model import errors
+from hutch.model.machine import Snapshot
 
 router = APIRouter(tags=["checkpoints"])
 
@@ -18,17 +21,32 @@ router = APIRouter(tags=["checkpoints"])
     openapi_extra=openapi.body(requests.CreateCheckpoint, optional=True),
 )
 async def create(request: Request, id: str) -> Response:
-    """Keep an immutable copy of it, memory and processes included; the machine goes on. Native: `name`."""
-    wanted = await bodies.parse(request, requests.CreateCheckpoint, optional=True)
-    snapshots = service.of(request).control.snapshots
-    made = await snapshots.create(service.principal(request), refs.machine(request), wanted.name)
+    """Keep an immutable copy of it, memory and processes included; the machine goes on.
+
+    Native: `name`, and the header `Idempotency-Key`, with which the same request makes one, however often it is sent.
+    """
+    body = await bodies.whole(request)
+    wanted = bodies.read(body, requests.CreateCheckpoint, optional=True)
+    caller, machine, snapshots = (
+        service.principal(request),
+        refs.machine(request),
+        service.of(request).control.snapshots,
+    )
+
+    async def make() -> Sequence[Snapshot]:
+        return [await snapshots.create(caller, machine, wanted.name)]
+
+    (made,) = await once.made(request, body, make, lambda id: snapshots.find(caller, id))
     return present.Json(present.checkpoint(made), 201)
 
 
 @router.get("/v1/machines/{id}/checkpoints", responses={200: {"model": list[responses.Checkpoint]}})
 async def list_of_machine(request: Request, id: str) -> Response:
     """Those made of this machine, newest first."""
-    found = service.of(request).control.snapshots.list(service.principal(request), refs.machine(request))
+    caller, machine, control = service.principal(request), refs.machine(request), service.of(request).control
+    found = control.snapshots.list(caller, machine)
+    if not found:
+        control.machines.get(caller, machine)  # none of a machine that is there, or of one that is not
     return present.Json([present.checkpoint(it) for it in found])
 
 

@@ -12,22 +12,43 @@ from hutch.api import auth, openapi, page
 from hutch.api.service import Service
 from hutch.api.smol import (
     checkpoints,
+    console,
     errors,
     execs,
+    feed,
     files,
     freezing,
     health,
     images,
     keys,
+    limits,
     machines,
+    papers,
     pools,
     present,
     processes,
     requests,
+    sessions,
+    tenants,
+    terminals,
+    usage,
+    volumes,
+    webhooks,
 )
 
 _DOCUMENTS = frozenset({"/openapi.json", "/docs"})
 PUBLIC = health.PATHS | _DOCUMENTS
+
+_ROOMS = (
+    *(machines, freezing, checkpoints, pools, execs, terminals, sessions, processes, files, feed, console),
+    *(volumes, usage, webhooks, images, keys, tenants, health),
+)
+BODIES = (
+    *requests.ALL,
+    *(sessions.CreateSession, files.NewFiles, volumes.CreateVolume),
+    *(tenants.CreateTenant, tenants.UpdateTenant, webhooks.CreateWebhook),
+)
+"""Of the requests, for the OpenAPI document."""
 
 _DESCRIPTION = """Linux microVMs: the API of smolmachines Cloud, extended in its style with what Hutch can do besides.
 Operations and fields that are Hutch's own say *native*."""
@@ -45,14 +66,19 @@ def routes(its: Service) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
     )
     app.state.service = its
-    for room in (machines, freezing, checkpoints, pools, execs, files, processes, images, keys, health):
+    for room in _ROOMS:
         app.include_router(room.router)
     errors.install(app)
     return app
 
 
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document."""
+    return papers.with_errors(openapi.document(app, BODIES, PUBLIC))
+
+
 def _add_documents(app: FastAPI) -> None:
-    paper: dict[str, Any] = openapi.document(app, requests.ALL, PUBLIC)
+    paper = document(app)
     html = page.render(paper)
 
     async def show_document(_: Request) -> Response:
@@ -69,4 +95,4 @@ def build(its: Service) -> ASGIApp:
     """The dialect as one ASGI application, its paths beginning at `/v1`."""
     app = routes(its)
     _add_documents(app)
-    return auth.Authenticate(app, its.control.keys, PUBLIC, errors.unauthorized)
+    return auth.Authenticate(limits.Limit(app, its.control.rates), its.control.keys, PUBLIC, errors.unauthorized)

@@ -3,6 +3,7 @@
 Bodies are plain text, as documented; only an unknown key gets JSON, which clients parse.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from hutch.api import bodies
 from hutch.api.smol import present
+from hutch.control import machines
 from hutch.model import errors
 
 STATUSES: Mapping[type[errors.HutchError], int] = {
@@ -35,6 +37,7 @@ STATUSES: Mapping[type[errors.HutchError], int] = {
     errors.GuestNotFound: 404,
     errors.GuestDiskFull: 422,
     errors.Unsupported: 501,
+    errors.RateLimited: 429,
     errors.HutchError: 500,
 }
 """The nearest class in an error's ancestry counts."""
@@ -112,7 +115,8 @@ def response(error: errors.HutchError) -> Response:
     code = status(error)
     if code >= 500 or error.context:
         log.warning("refused", status=code, error=type(error).__name__, message=error.message, **error.context)
-    return PlainTextResponse(error.message, code)
+    headers = {"retry-after": str(math.ceil(error.retry_after))} if isinstance(error, errors.RateLimited) else None
+    return PlainTextResponse(error.message, code, headers)
 
 
 @contextmanager
@@ -122,6 +126,17 @@ def about_file(path: str) -> Iterator[None]:
         yield
     except errors.GuestNotFound as error:
         raise errors.GuestNotFound(f"file not found: {path.lstrip('/')}", **error.context) from None
+
+
+@contextmanager
+def about_volumes(wanted: machines.MachineRequest) -> Iterator[None]:
+    """Inside, what is missing is a volume of the machine that is wanted, and is a bad request as documented."""
+    try:
+        yield
+    except errors.NotFound as error:
+        if not wanted.mounts:
+            raise
+        raise errors.InvalidRequest(f"mounts: {error.message}", **error.context) from None
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -15,8 +15,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import events, service, streams
-from hutch.api.smol import parse, refs, requests
-from hutch.control import processes
 from hutch.control.processes import Chunk, Started, Stream
 from hutch.model import errors
 from hutch.model.guest import Exit
@@ -83,12 +81,9 @@ async def frames(told: Told, of: TextFrames | ExactFrames) -> AsyncGenerator[byt
             yield of.rest() + events.frame("error", error.message)
 
 
-async def response(request: Request, body: requests.Exec, as_text: bool) -> Response:
+async def response(request: Request, told: Told, as_text: bool) -> Response:
     """Start the command, then answer: whatever goes wrong until it runs still has a status of its own."""
-    its = service.of(request)
-    command: processes.Command = parse.command(body)
-    told = its.control.processes.stream(service.principal(request), refs.machine(request), command)
-    its.metrics.count_exec("stream")
+    service.of(request).metrics.count_exec("stream")
     started = await streams.unless_hung_up(request.receive, streams.first(told))
     assert isinstance(started, Started), "a stream begins with Started"
     return streams.PulledResponse(

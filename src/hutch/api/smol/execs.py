@@ -1,6 +1,7 @@
 """Commands in machines: buffered, streamed as server-sent events, and programs in a language's interpreter."""
 
 import dataclasses
+from collections.abc import Coroutine
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -19,25 +20,32 @@ EXACT_LIMIT = 16 * 1024 * 1024
 
 Output = Literal["text", "b64", "both"]
 EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}
+RESPONSES: dict[int | str, dict[str, Any]] = {200: {"model": responses.ExecResult} | EVENT_STREAM}
 
 
-async def _run(request: Request, command: processes.Command, output: Output) -> processes.Completed:
-    keep = present.TEXT_LIMIT if output == "text" else EXACT_LIMIT
-    running = service.of(request).control.processes.run(
-        service.principal(request), refs.machine(request), command, keep=keep
-    )
-    return await streams.unless_hung_up(request.receive, running)
+def keep(output: Output) -> int:
+    """How many bytes of each stream an answer can show."""
+    return present.TEXT_LIMIT if output == "text" else EXACT_LIMIT
 
 
-def _answer(request: Request, done: processes.Completed, output: Output, user: str | None) -> Response:
-    return present.Json(present.exec_result(done, refs.machine(request), output, user))
+def check_buffered(body: requests.Exec) -> None:
+    """What only a stream can give is not asked of an answer in one piece."""
+    if body.interactive or body.terminal:
+        raise errors.InvalidRequest("interactive and terminal need exec/stream")
 
 
-@router.post(
-    "/v1/machines/{id}/exec",
-    responses={200: {"model": responses.ExecResult} | EVENT_STREAM},
-    openapi_extra=openapi.body(requests.Exec),
-)
+async def answer(
+    request: Request, body: requests.Exec, output: Output, running: Coroutine[Any, Any, processes.Completed]
+) -> Response:
+    """A command's end, once it has come. A caller that hangs up ends it."""
+    service.of(request).metrics.count_exec("buffered")
+    done = await streams.unless_hung_up(request.receive, running)
+    if body.background and done.pid:
+        done = dataclasses.replace(done, stdout=b"pid=%d\n" % done.pid + done.stdout)
+    return present.Json(present.exec_result(done, refs.machine(request), output, body.user))
+
+
+@router.post("/v1/machines/{id}/exec", responses=RESPONSES, openapi_extra=openapi.body(requests.Exec))
 async def exec_command(request: Request, id: str, output: Annotated[Output, Query()] = "both") -> Response:
     """Run a command; a machine that does not run is started or resumed first. A command that fails is no error.
 
@@ -45,14 +53,16 @@ async def exec_command(request: Request, id: str, output: Annotated[Output, Quer
     """
     body = await bodies.parse(request, requests.Exec)
     if body.stream:
-        return await exec_stream.response(request, body, as_text=output != "b64")
-    if body.interactive or body.terminal:
-        raise errors.InvalidRequest("interactive and terminal need exec/stream")
-    service.of(request).metrics.count_exec("buffered")
-    done = await _run(request, parse.command(body), output)
-    if body.background and done.pid:
-        done = dataclasses.replace(done, stdout=b"pid=%d\n" % done.pid + done.stdout)
-    return _answer(request, done, output, body.user)
+        return await _streamed(request, body, output)
+    check_buffered(body)
+    caller, run = service.principal(request), service.of(request).control.processes.run
+    return await answer(request, body, output, run(caller, refs.machine(request), parse.command(body), keep(output)))
+
+
+async def _streamed(request: Request, body: requests.Exec, output: Output) -> Response:
+    stream = service.of(request).control.processes.stream
+    told = stream(service.principal(request), refs.machine(request), parse.command(body))
+    return await exec_stream.response(request, told, as_text=output != "b64")
 
 
 @router.post("/v1/machines/{id}/exec/stream", responses={200: EVENT_STREAM}, openapi_extra=openapi.body(requests.Exec))
@@ -62,8 +72,7 @@ async def exec_streamed(request: Request, id: str, output: Annotated[Output, Que
     With `output=b64` (native) the data of `stdout` and `stderr` are base64: exact bytes. A client that hangs up ends
     the command. The header `x-hutch-process-id` (native) is its id under …/processes.
     """
-    body = await bodies.parse(request, requests.Exec)
-    return await exec_stream.response(request, body, as_text=output != "b64")
+    return await _streamed(request, await bodies.parse(request, requests.Exec), output)
 
 
 @router.post(
@@ -74,10 +83,11 @@ async def exec_streamed(request: Request, id: str, output: Annotated[Output, Que
 async def code(request: Request, id: str, output: Annotated[Output, Query()] = "both") -> Response:
     """Run a program in `python` or `javascript` (`node`)."""
     body = await bodies.parse(request, requests.Code)
-    command = parse.program(body)
-    service.of(request).metrics.count_exec("code")
-    done = await _run(request, command, output)
+    command, its = parse.program(body), service.of(request)
+    its.metrics.count_exec("code")
+    running = its.control.processes.run(service.principal(request), refs.machine(request), command, keep(output))
+    done = await streams.unless_hung_up(request.receive, running)
     if not done.pid and command.argv:
         hint = f"\nthe image of this machine has no {command.argv[0]}; `debian` has python3 and node\n"
         done = dataclasses.replace(done, stderr=done.stderr.rstrip() + hint.encode())
-    return _answer(request, done, output, body.user)
+    return present.Json(present.exec_result(done, refs.machine(request), output, body.user))

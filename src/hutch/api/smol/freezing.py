@@ -1,5 +1,6 @@
 """Machines stood still, saved, copied, put back and grown; and waiting until one has come to a state."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -7,7 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
-from hutch.api.smol import parse, present, refs, requests, responses
+from hutch.api.smol import once, parse, present, refs, requests, responses
+from hutch.control.machines import ForkRequest
+from hutch.model.ids import MachineId
+from hutch.model.machine import Machine
 
 router = APIRouter(tags=["freezing"])
 
@@ -63,6 +67,16 @@ async def resize(request: Request, id: str) -> Response:
     return present.Json(present.machine(await machines.resize(caller, machine, body.disk_gb)))
 
 
+@router.put("/v1/machines/{id}/timers", responses=_MACHINE, openapi_extra=openapi.body(requests.Timers))
+async def set_timers(request: Request, id: str) -> Response:
+    """Give it these timers instead of those it has; its lifetime begins anew, now. Native."""
+    wanted = parse.timers(await bodies.parse(request, requests.Timers))
+    machines = service.of(request).control.machines
+    return present.Json(
+        present.machine(await machines.set_timers(service.principal(request), refs.machine(request), wanted))
+    )
+
+
 @router.get("/v1/machines/{id}/wait", responses=_MACHINE)
 async def wait(request: Request, id: str, wanted: Annotated[requests.Wait, Query()]) -> Response:
     """Answers when it is in one of the states; 504 after `timeout` seconds, 500 as soon as it has failed. Native."""
@@ -84,11 +98,23 @@ async def wait(request: Request, id: str, wanted: Annotated[requests.Wait, Query
     openapi_extra=openapi.body(requests.Branch, optional=True),
 )
 async def branch(request: Request, id: str) -> Response:
-    """A running copy, memory and processes included; the source goes on. `fork` is its older name."""
-    wanted = parse.branch(await bodies.parse(request, requests.Branch, optional=True))
-    machines = service.of(request).control.machines
-    (child,) = await machines.fork(service.principal(request), refs.machine(request), wanted)
+    """A running copy, memory and processes included; the source goes on. `fork` is its older name.
+
+    With the header `Idempotency-Key` (native) the same request makes one copy, however often it is sent.
+    """
+    body = await bodies.whole(request)
+    (child,) = await _forked(request, body, parse.branch(bodies.read(body, requests.Branch, optional=True)))
     return present.Json(present.machine(child), 201)
+
+
+async def _forked(request: Request, body: bytes, wanted: ForkRequest) -> Sequence[Machine]:
+    caller, machines, source = service.principal(request), service.of(request).control.machines, refs.machine(request)
+    return await once.made(
+        request,
+        body,
+        lambda: machines.fork(caller, source, wanted),
+        lambda id: machines.get(caller, MachineId(id)),
+    )
 
 
 @router.post(
@@ -104,8 +130,8 @@ async def branch(request: Request, id: str) -> Response:
     openapi_extra=openapi.body(requests.BranchBatch, optional=True),
 )
 async def branch_batch(request: Request, id: str) -> Response:
-    """Several running copies: all or none. `fork-batch` is its older name."""
-    wanted = parse.branch_batch(await bodies.parse(request, requests.BranchBatch, optional=True))
-    machines = service.of(request).control.machines
-    children = await machines.fork(service.principal(request), refs.machine(request), wanted)
+    """Several running copies: all or none. `fork-batch` is its older name. `Idempotency-Key` as for one."""
+    body = await bodies.whole(request)
+    wanted = parse.branch_batch(bodies.read(body, requests.BranchBatch, optional=True))
+    children = await _forked(request, body, wanted)
     return present.Json({"clones": [present.machine(child) for child in children]}, 201)

@@ -5,8 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service
-from hutch.api.smol import parse, present, requests, responses
-from hutch.model import errors
+from hutch.api.smol import parse, present, refs, requests, responses
 
 router = APIRouter(tags=["keys"])
 
@@ -17,16 +16,15 @@ router = APIRouter(tags=["keys"])
     openapi_extra=openapi.body(requests.CreateKey),
 )
 async def create(request: Request) -> Response:
-    """Make a key of the caller's tenant; it is told this once. No scopes means the caller's own."""
+    """Make a key, told this once. No scopes means the caller's own; `tenantId` is for the admin of the box."""
     body, caller = await bodies.parse(request, requests.CreateKey), service.principal(request)
-    if body.tenant_id not in (None, caller.tenant):
-        raise errors.Unsupported("tenantId: a key is made for the caller's own tenant only")
     key, token = await service.of(request).control.keys.create(
         caller,
         description=body.description or "",
         scopes=body.scopes or (),
         expires_in=parse.lifetime(body.expires_in_days),
         prefix=body.prefix or "smk",
+        tenant=None if body.tenant_id is None else refs.tenant(body.tenant_id),
     )
     return present.Json({"id": key.id, "key": token})
 

@@ -1,15 +1,17 @@
-"""Machines: create, list, get, start, stop, delete, events, console."""
+"""Machines: create, list, get, start, stop, delete."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
-from hutch.api.smol import parse, present, refs, requests, responses
-from hutch.model import errors
+from hutch.api.smol import errors, once, parse, present, refs, requests, responses, usage
+from hutch.model.ids import MachineId
+from hutch.model.machine import Machine
+from hutch.model.states import State
 
 router = APIRouter(tags=["machines"])
 
@@ -21,18 +23,36 @@ router = APIRouter(tags=["machines"])
     openapi_extra=openapi.body(requests.CreateMachine),
 )
 async def create(request: Request) -> Response:
-    """Make a machine, stopped; of a checkpoint (native), suspended in it."""
-    wanted = parse.machine_request(await bodies.parse(request, requests.CreateMachine))
-    making = service.of(request).control.machines.create(service.principal(request), wanted)
-    return present.Json(present.machine(await streams.unless_hung_up(request.receive, making)), 201)
+    """Make a machine, stopped; of a checkpoint (native), suspended in it.
 
-
-@router.get("/v1/machines", responses={200: {"model": list[responses.Machine]}})
-async def list_all(request: Request, label: Annotated[Sequence[str], Query()] = ()) -> Response:
-    """All machines, newest first; with `label=name%3Dvalue`, once or more, those that have all of these."""
+    With the header `Idempotency-Key` (native) the same request makes one machine, however often it is sent.
+    """
+    body = await bodies.whole(request)
+    wanted = parse.machine_request(bodies.read(body, requests.CreateMachine))
     caller, machines = service.principal(request), service.of(request).control.machines
-    found = machines.list(caller, parse.labels(label))
-    return present.Json([present.machine(it, machines.progress(caller, it.id)) for it in found])
+
+    async def make() -> Sequence[Machine]:
+        with errors.about_volumes(wanted):
+            return [await machines.create(caller, wanted)]
+
+    making = once.made(request, body, make, lambda id: machines.get(caller, MachineId(id)))
+    (made,) = await streams.unless_hung_up(request.receive, making)
+    return present.Json(present.machine(made), 201)
+
+
+@router.get("/v1/machines", responses={200: {"model": list[responses.Machine] | responses.Page}})
+async def list_all(request: Request, wanted: Annotated[requests.Listing, Query()]) -> Response:
+    """All machines, newest first; with `label=name%3Dvalue`, once or more, those that have all of these.
+
+    Native: `state`, once or more, as `stateDetail` tells it; and with `limit` or `next` a page, `{machines, next}`.
+    """
+    caller, machines = service.principal(request), service.of(request).control.machines
+    if wanted.limit is None and wanted.next is None:
+        found = [it for it in machines.list(caller, parse.labels(wanted.label)) if it.state in (wanted.state or State)]
+        return present.Json([present.machine(it, machines.progress(caller, it.id)) for it in found])
+    page = machines.page(caller, parse.query(wanted))
+    shown = [present.machine(it, machines.progress(caller, it.id)) for it in page.items]
+    return present.Json({"machines": shown, "next": page.next_token})
 
 
 @router.get("/v1/machines/{id}", responses={200: {"model": responses.Machine}})
@@ -57,30 +77,19 @@ async def stop(request: Request, id: str) -> Response:
     return present.Json(present.machine(await machines.stop(service.principal(request), refs.machine(request))))
 
 
-@router.delete("/v1/machines/{id}", status_code=204)
+@router.delete(
+    "/v1/machines/{id}",
+    status_code=204,
+    responses={200: {"model": usage.MachineUsageReport, "description": "With includeUsage"}},
+)
 async def delete(
     request: Request, id: str, include_usage: Annotated[bool, Query(alias="includeUsage")] = False
 ) -> Response:
-    """End and remove it, disk and all."""
+    """End and remove it, disk and all. With `includeUsage` the answer tells what it has used."""
+    caller, machine, control = service.principal(request), refs.machine(request), service.of(request).control
     if include_usage:
-        raise errors.Unsupported("includeUsage: this service does not meter usage yet")
-    await service.of(request).control.machines.delete(service.principal(request), refs.machine(request))
-    return Response(status_code=204)
-
-
-@router.get("/v1/machines/{id}/events", responses={200: {"model": list[responses.Event]}})
-async def events(request: Request, id: str) -> Response:
-    """What happened to it, oldest first."""
-    machines = service.of(request).control.machines
-    return present.Json(
-        [present.event(it) for it in await machines.events(service.principal(request), refs.machine(request))]
-    )
-
-
-@router.get("/v1/machines/{id}/logs", responses={200: {"content": {"text/plain": {}}}})
-async def logs(request: Request, id: str, tail: Annotated[int, Query(ge=0)] = 100) -> Response:
-    """The last `tail` lines of its console."""
-    machines = service.of(request).control.machines
-    console = await machines.console(service.principal(request), refs.machine(request))
-    lines = console.decode("utf-8", "replace").replace("\r\n", "\n").splitlines(keepends=True)
-    return PlainTextResponse("".join(lines[-tail:] if tail else ()))
+        await control.usage.of_machine(caller, machine)  # before it is too late to be refused
+    await control.machines.delete(caller, machine)
+    if not include_usage:
+        return Response(status_code=204)
+    return present.Json(usage.machine_shown(await control.usage.of_machine(caller, machine), machine))

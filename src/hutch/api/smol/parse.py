@@ -5,6 +5,7 @@ It says no only where a field that is known cannot act here: ignoring it would b
 
 import base64
 import binascii
+import dataclasses
 import signal
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -24,7 +25,7 @@ INTERPRETERS: Mapping[str, tuple[str, ...]] = {
 
 MAX_DAYS = 36_500
 
-_MODES = {"open": NetworkMode.OPEN, "blocked": NetworkMode.BLOCKED, "allowCidrs": NetworkMode.ALLOW}
+_MODES = {"open": NetworkMode.OPEN, "blocked": NetworkMode.BLOCKED}
 
 
 def _ref(text: str, prefix: str) -> str:
@@ -47,6 +48,11 @@ def pool_ref(text: str) -> str:
     return _ref(text, present.POOL_PREFIX)
 
 
+def volume_ref(text: str) -> str:
+    """The same of a volume."""
+    return _ref(text, present.VOLUME_PREFIX)
+
+
 def _cannot(field: str, why: str) -> errors.Unsupported:
     return errors.Unsupported(f"{field}: {why}")
 
@@ -63,17 +69,18 @@ def _refuse(*cannot_act: tuple[str, Any, str]) -> None:
 
 
 def network(given: requests.Network | None) -> NetworkPolicy:
-    """Open when left out. A list of networks and hosts cannot be enforced yet, and is refused rather than ignored."""
+    """Open when left out. A list of networks and hosts is kept; a host that cannot enforce it starts no such one."""
     if given is None:
         return NetworkPolicy()
     if given.mode == "allowCidrs":
         if not given.cidrs and not given.hosts:
             raise errors.InvalidRequest("allowCidrs network mode requires at least one CIDR or host")
-        raise _cannot("network.mode", "this service cannot enforce allowCidrs yet; use open or blocked")
+        return NetworkPolicy(NetworkMode.ALLOW, tuple(given.cidrs), tuple(given.hosts))
     return NetworkPolicy(_MODES[given.mode])
 
 
-def _timers(body: requests.Character) -> Timers:
+def timers(body: requests.Character | requests.Timers) -> Timers:
+    """When something happens to a machine without anybody asking."""
     usual = Timers()
     return Timers(
         idle=body.auto_stop_seconds,
@@ -106,7 +113,8 @@ def _character(body: requests.Character) -> dict[str, Any]:
         "workdir": body.workdir,
         "command": None if body.command is None else tuple(body.command),
         "labels": body.labels or {},
-        "timers": _timers(body),
+        "metadata": body.metadata or {},
+        "timers": timers(body),
         **_persistence(body),
     }
 
@@ -114,7 +122,6 @@ def _character(body: requests.Character) -> dict[str, Any]:
 def machine_request(body: requests.CreateMachine) -> machines.MachineRequest:
     """A machine to make, of an image or of a checkpoint. Every machine can be branched, asked for or not."""
     _refuse(
-        ("mounts", body.mounts, "this service has no volumes yet"),
         ("ports", body.ports, _NO_PORTS),
         ("credentials", body.credentials, "this service cannot hold credentials yet"),
         ("cacheDisk", body.cache_disk, _NO_CACHE_DISKS),
@@ -128,8 +135,13 @@ def machine_request(body: requests.CreateMachine) -> machines.MachineRequest:
         memory_mib=resources.memory_mb,
         disk_gib=resources.disk_gb,
         network=network(body.network),
+        mounts=tuple(_mount(it) for it in body.mounts or ()),
         **_character(body),
     )
+
+
+def _mount(it: requests.Mount) -> machines.MountRequest:
+    return machines.MountRequest(volume_ref(it.volume), it.mount_path, bool(it.readonly))
 
 
 def restore_request(checkpoint: str, body: requests.Restore) -> machines.MachineRequest:
@@ -202,23 +214,43 @@ def labels(given: Iterable[str]) -> dict[str, str]:
     return wanted
 
 
+def query(given: requests.Listing) -> machines.Query:
+    """Which page of which machines."""
+    usual = machines.Query()
+    return machines.Query(
+        states=tuple(given.state),
+        labels=labels(given.label),
+        limit=given.limit or usual.limit,
+        token=given.next,
+    )
+
+
 def terminal(given: requests.Terminal) -> guest.TerminalSize:
     """A terminal's size."""
     return guest.TerminalSize(given.cols, given.rows)
 
 
-def _stdin(body: requests.Exec) -> bytes | None:
-    if body.stdin_b64 is None:
-        return None if body.stdin is None else body.stdin.encode("utf-8", "surrogatepass")
-    if body.stdin is not None:
-        raise errors.InvalidRequest("stdin and stdinB64 exclude each other")
+def _exact(field: str, text: str | None, b64: str | None) -> bytes | None:
+    """Bytes that are given as text or, exactly, as base64."""
+    if b64 is None:
+        return None if text is None else text.encode("utf-8", "surrogatepass")
+    if text is not None:
+        raise errors.InvalidRequest(f"{field} and {field}B64 exclude each other")
     try:
-        return base64.b64decode(body.stdin_b64, validate=True)
-    except binascii.Error as flaw:
-        raise errors.InvalidRequest(f"stdinB64: {flaw}") from None
+        return base64.b64decode(b64, validate=True)
+    except (binascii.Error, ValueError) as flaw:
+        raise errors.InvalidRequest(f"{field}B64: {flaw}") from None
 
 
-def command(body: requests.Exec) -> processes.Command:
+def content(text: str | None, b64: str | None) -> bytes:
+    """What is to be in a file."""
+    given = _exact("content", text, b64)
+    if given is None:
+        raise errors.InvalidRequest("content: give it, or contentB64")
+    return given
+
+
+def work(body: requests.Work) -> processes.Command:
     """A string is a line for the shell, a list an argv."""
     shell = isinstance(body.command, str)
     return processes.Command(
@@ -228,7 +260,14 @@ def command(body: requests.Exec) -> processes.Command:
         cwd=body.cwd,
         user=body.user,
         timeout=body.timeout_seconds,
-        stdin=_stdin(body),
+        stdin=_exact("stdin", body.stdin, body.stdin_b64),
+    )
+
+
+def command(body: requests.Exec) -> processes.Command:
+    """A command, and how it is to be run."""
+    return dataclasses.replace(
+        work(body),
         interactive=bool(body.interactive),
         background=bool(body.background),
         terminal=None if body.terminal is None else terminal(body.terminal),

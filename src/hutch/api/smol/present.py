@@ -14,10 +14,13 @@ from hutch.control import health, images, machines, pools, processes
 from hutch.model import guest, keys
 from hutch.model.machine import Event, ImageRef, Machine, NetworkMode, NetworkPolicy, Persistence, Resources, Snapshot
 from hutch.model.states import State
+from hutch.model.volumes import Mount
 
 ID_PREFIX = "mach-"
 CHECKPOINT_PREFIX = "ckpt-"
 POOL_PREFIX = "pool-"
+VOLUME_PREFIX = "vol-"
+TENANT_PREFIX = "tenant-"
 CAPABILITIES = ("machine.branch", "machine.branch_batch", "machine.branch_source_continues", "machine.lineage")
 ARCHITECTURE = platform.machine()
 API_VERSION = 2
@@ -90,6 +93,10 @@ def _prefixed(prefix: str, id: str | None) -> str | None:
     return None if id is None else prefix + id
 
 
+def _mount(it: Mount) -> dict[str, Any]:
+    return {"volume": VOLUME_PREFIX + it.volume, "mountPath": it.path, "readonly": it.readonly}
+
+
 def _life(it: Machine) -> dict[str, Any]:
     """What becomes of it without anybody asking."""
     is_sticky = it.persistence is Persistence.STICKY
@@ -129,8 +136,10 @@ def machine(
         "network": network(spec.network),
         "env": dict(spec.env),
         "workdir": spec.workdir,
+        "mounts": [_mount(mount) for mount in spec.mounts],
         "command": spec.command,
         "labels": dict(it.labels),
+        "metadata": dict(it.metadata),
         **_life(it),
         "parentId": _prefixed(ID_PREFIX, it.parent),
         "checkpointId": _prefixed(CHECKPOINT_PREFIX, it.snapshot),
@@ -205,7 +214,8 @@ def _text(data: bytes) -> str:
     return decoder.decode(data[:TEXT_LIMIT], final=len(data) <= TEXT_LIMIT)
 
 
-def _b64(data: bytes) -> str:
+def b64(data: bytes) -> str:
+    """Bytes as JSON can carry them exactly."""
     return base64.b64encode(data).decode("ascii")
 
 
@@ -223,7 +233,7 @@ def exec_result(done: processes.Completed, machine_id: str, output: str, user: s
         "processId": done.process,
     }
     if output != "text":
-        shown |= {"stdoutB64": _b64(done.stdout), "stderrB64": _b64(done.stderr)}
+        shown |= {"stdoutB64": b64(done.stdout), "stderrB64": b64(done.stderr)}
     if user is not None:
         shown["user"] = user
     return shown
@@ -231,7 +241,14 @@ def exec_result(done: processes.Completed, machine_id: str, output: str, user: s
 
 def event(it: Event) -> dict[str, Any]:
     """One thing that happened."""
-    return {"id": it.id, "level": it.level.value, "message": it.message, "createdAt": _time(it.created_at)}
+    return {
+        "id": it.id,
+        "level": it.level.value,
+        "message": it.message,
+        "createdAt": _time(it.created_at),
+        "kind": it.kind,
+        "machineId": _prefixed(ID_PREFIX, it.machine or None),
+    }
 
 
 def key(it: keys.ApiKey) -> dict[str, Any]:
@@ -288,10 +305,10 @@ def process(it: guest.ProcessInfo) -> dict[str, Any]:
 def process_output(page: guest.Output) -> dict[str, Any]:
     """Exact bytes, and where to go on."""
     return {
-        "stdoutB64": _b64(page.stdout),
+        "stdoutB64": b64(page.stdout),
         "stdoutOffset": page.stdout_at,
         "stdoutNextOffset": page.stdout_at + len(page.stdout),
-        "stderrB64": _b64(page.stderr),
+        "stderrB64": b64(page.stderr),
         "stderrOffset": page.stderr_at,
         "stderrNextOffset": page.stderr_at + len(page.stderr),
         "exit": _exit(page.exit),

@@ -72,6 +72,7 @@ class Character(Body):
     workdir: str | None = None
     command: list[str] | None = None
     labels: dict[str, str] | None = None
+    metadata: dict[str, Any] | None = None
     auto_stop_seconds: U32 | None = None
     idle_action: Action | None = None
     ttl_seconds: U32 | None = None
@@ -79,6 +80,14 @@ class Character(Body):
     delete_after_suspended_seconds: U32 | None = None
     ephemeral: bool | None = None
     persistence: Persistence | None = None
+
+
+class Mount(Body):
+    """A volume, by id or name, and where it is to be in the machine."""
+
+    volume: str
+    mount_path: str
+    readonly: bool | None = None
 
 
 class CreateMachine(Character):
@@ -89,7 +98,7 @@ class CreateMachine(Character):
     network: Network | None = None
     branchable: bool | None = None
     forkable: bool | None = None
-    mounts: list[dict[str, Any]] | None = None
+    mounts: list[Mount] | None = None
     ports: list[dict[str, Any]] | None = None
     credentials: list[str] | None = None
     cache_disk: dict[str, Any] | None = None
@@ -102,8 +111,8 @@ class Terminal(Body):
     rows: Annotated[int, Field(ge=1, le=65535)]
 
 
-class Exec(Body):
-    """A command to run. `stdinB64`, `interactive` and `terminal` are native extensions."""
+class Work(Body):
+    """A command, and in what it runs. `stdinB64` is a native extension."""
 
     command: CommandSpec
     env: Environment | None = None
@@ -112,6 +121,11 @@ class Exec(Body):
     user: str | None = None
     stdin: str | None = None
     stdin_b64: Annotated[str | None, Field(alias="stdinB64")] = None
+
+
+class Exec(Work):
+    """A command to run now. `interactive` and `terminal` are native extensions."""
+
     background: bool | None = None
     stream: bool | None = None
     interactive: bool | None = None
@@ -186,6 +200,16 @@ class BranchBatch(Body):
     ports: list[dict[str, Any]] | None = None
 
 
+class Timers(Body):
+    """What timers a machine is to have, in place of all it has; what is left out is none. Native."""
+
+    auto_stop_seconds: U32 | None = None
+    idle_action: Action | None = None
+    ttl_seconds: U32 | None = None
+    lifetime_action: Action | None = None
+    delete_after_suspended_seconds: U32 | None = None
+
+
 class Resize(Body):
     """What a machine is to have; what is left out stays."""
 
@@ -235,6 +259,17 @@ class Claim(Character):
     """What a machine out of a pool is to be. Native: the documented service reads no body."""
 
 
+class Listing(BaseModel):
+    """Which machines, in the query. With `limit` or `next` (native) they come in pages; `state` is native."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: list[str] = []
+    state: list[State] = []
+    limit: Annotated[int | None, Field(ge=1, le=100)] = None
+    next: str | None = None
+
+
 class Wait(BaseModel):
     """For what to wait, in the query: states as `stateDetail` tells them, and seconds. Native."""
 
@@ -244,6 +279,6 @@ class Wait(BaseModel):
 
 ALL = (
     *(CreateMachine, Exec, Code, CreateKey, Signal, PullImage),
-    *(Pause, Branch, BranchBatch, Resize, Rollback, CreateCheckpoint, Restore, CreatePool, Claim),
+    *(Timers, Pause, Branch, BranchBatch, Resize, Rollback, CreateCheckpoint, Restore, CreatePool, Claim),
 )
 """For the OpenAPI document."""

@@ -48,6 +48,14 @@ class Capabilities(Answer):
     branch: bool
 
 
+class Mount(Answer):
+    """A volume's place in a machine."""
+
+    volume: str
+    mount_path: str
+    readonly: bool
+
+
 class Progress(Answer):
     """Where a start has got to; `fraction` (0–1) if that is known. Native."""
 
@@ -87,8 +95,10 @@ class Machine(Answer):
     network: Network
     env: dict[str, str]
     workdir: str | None
+    mounts: list[Mount]
     command: list[str] | None
     labels: dict[str, str]
+    metadata: dict[str, Any] = Field(description="Native.")
     ephemeral: bool
     persistence: Persistence
     auto_stop_seconds: int | None
@@ -110,6 +120,13 @@ class Machine(Answer):
     reason: str | None = Field(None, description="Why it failed. Native; only in state error.")
     progress: Progress | None = Field(None, description="Native; only while it starts.")
     timers: Timers | None = Field(None, description="Native; only of one machine that is looked at.")
+
+
+class Page(Answer):
+    """Machines, newest first, a page of them. `next` asks for those behind; null: there are none now. Native."""
+
+    machines: list[Machine]
+    next: str | None
 
 
 class Branches(Answer):
@@ -179,6 +196,8 @@ class Event(Answer):
     level: Literal["info", "warning", "error"]
     message: str
     created_at: str
+    kind: str = Field(description="For programs: machine.started, … Native.")
+    machine_id: str | None = Field(description="Native.")
 
 
 class KeyCreated(Answer):

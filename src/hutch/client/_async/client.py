@@ -3,14 +3,22 @@
 import os
 
 from hutch.client import models, wire
+from hutch.client._async.events import Events
 from hutch.client._async.files import Files
 from hutch.client._async.http import Http
 from hutch.client._async.images import Images
+from hutch.client._async.jobs import Jobs
 from hutch.client._async.keys import Keys
 from hutch.client._async.machines import Machines
 from hutch.client._async.pools import Pools
 from hutch.client._async.processes import Processes
+from hutch.client._async.sessions import Sessions
 from hutch.client._async.snapshots import Snapshots
+from hutch.client._async.tenants import Tenants
+from hutch.client._async.terminals import Terminals
+from hutch.client._async.usage import Usages
+from hutch.client._async.volumes import Volumes
+from hutch.client._async.webhooks import Webhooks
 
 DEFAULT_URL = "http://127.0.0.1:7070"
 
@@ -23,11 +31,19 @@ class AsyncHutch:
         self._http = Http(self.url, key or os.environ.get("HUTCH_KEY") or "")
         self.machines = Machines(self._http)
         self.processes = Processes(self._http)
+        self.sessions = Sessions(self._http)
+        self.jobs = Jobs(self._http)
+        self.terminals = Terminals(self._http)
         self.files = Files(self._http)
+        self.volumes = Volumes(self._http)
         self.snapshots = Snapshots(self._http)
         self.pools = Pools(self._http)
         self.images = Images(self._http)
+        self.events = Events(self._http)
+        self.webhooks = Webhooks(self._http)
+        self.usage = Usages(self._http)
         self.keys = Keys(self._http)
+        self.tenants = Tenants(self._http)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"

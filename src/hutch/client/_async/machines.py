@@ -1,9 +1,9 @@
 """Machines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from hutch.client import models, wire
-from hutch.client._async.http import LONG, Http, query
+from hutch.client._async.http import LONG, Http, idempotent, query
 
 
 class Machines:
@@ -12,10 +12,10 @@ class Machines:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    async def create(self, wanted: models.NewMachine) -> models.Machine:
-        """Make a machine, stopped."""
-        made = await self._http.json("POST", "/v1/machines", json=wire.new_machine(wanted), timeout=LONG)
-        return wire.machine(made)
+    async def create(self, wanted: models.NewMachine, once: str | None = None) -> models.Machine:
+        """Make a machine, stopped. `once` is a key: asked again with it within a day, the same machine is told."""
+        options = {"json": wire.new_machine(wanted), "headers": idempotent(once)}
+        return wire.machine(await self._http.json("POST", "/v1/machines", timeout=LONG, **options))
 
     async def get(self, machine: str) -> models.Machine:
         """One."""
@@ -48,12 +48,16 @@ class Machines:
         names: Sequence[str] | None = None,
         name_prefix: str | None = None,
         freeze_source: bool = False,
+        once: str | None = None,
     ) -> list[models.Machine]:
-        """Running copies, memory and processes included: all or none. One unless `count` or `names` say otherwise."""
+        """Running copies, memory and processes included: all or none. One unless `count` or `names` say otherwise.
+
+        `once` is a key, as in `create`.
+        """
         given = {"count": count, "names": None if names is None else list(names), "namePrefix": name_prefix}
         body = query(given) | {"freezeSource": freeze_source}
         path = wire.machine_path(machine, "branches", "batch")
-        made = await self._http.json("POST", path, json=body, timeout=LONG)
+        made = await self._http.json("POST", path, json=body, headers=idempotent(once), timeout=LONG)
         return [wire.machine(it) for it in made["clones"]]
 
     async def rollback(self, machine: str, snapshot: str) -> models.Machine:
@@ -63,6 +67,11 @@ class Machines:
     async def resize(self, machine: str, disk_gb: int) -> models.Machine:
         """Grow its disk."""
         return await self._do(machine, "resize", {"diskGb": disk_gb})
+
+    async def set_timers(self, machine: str, timers: models.Timers) -> models.Machine:
+        """Give it these timers instead of those it has; its lifetime begins anew, now."""
+        path = wire.machine_path(machine, "timers")
+        return wire.machine(await self._http.json("PUT", path, json=wire.timers(timers), timeout=LONG))
 
     async def wait(self, machine: str, *states: str, timeout: float = 60) -> models.Machine:
         """Returns when it is in one of these states, as `state_detail` tells them; none means running.
@@ -86,10 +95,28 @@ class Machines:
         """The last lines of its console."""
         return await self._http.text(wire.machine_path(machine, "logs"), params={"tail": tail})
 
+    async def follow_logs(self, machine: str, tail: int = 100) -> AsyncIterator[str]:
+        """The same, and what comes, in pieces, until the machine is gone."""
+        params = {"tail": tail, "follow": True}
+        async with self._http.stream("GET", wire.machine_path(machine, "logs"), params=params) as answer:
+            async for piece in answer.aiter_text():
+                if piece:
+                    yield piece
+
     async def list(self, labels: Mapping[str, str] | None = None) -> list[models.Machine]:
         """All that have these labels, newest first."""
         params = [("label", f"{name}={value}") for name, value in (labels or {}).items()]
         return [wire.machine(it) for it in await self._http.json("GET", "/v1/machines", params=params)]
+
+    async def pages(self, labels: Mapping[str, str] | None = None, size: int = 100) -> AsyncIterator[models.Machine]:
+        """The same, fetched page by page as they are taken: for many. Each once, whatever is made or deleted."""
+        wanted = [*(("label", f"{name}={value}") for name, value in (labels or {}).items()), ("limit", str(size))]
+        following: list[tuple[str, str]] | None = []
+        while following is not None:
+            found = await self._http.json("GET", "/v1/machines", params=[*wanted, *following])
+            for it in found["machines"]:
+                yield wire.machine(it)
+            following = [("next", found["next"])] if found["next"] else None
 
     async def _do(self, machine: str, what: str, body: Mapping[str, object] | None = None) -> models.Machine:
         path = wire.machine_path(machine, what)

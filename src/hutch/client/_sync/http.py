@@ -16,9 +16,9 @@ class Http:
     """One service, spoken to with one key, over kept connections."""
 
     def __init__(self, url: str, key: str) -> None:
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
         self.url = url
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=url, headers=self.headers, timeout=30, trust_env=False)
 
     def close(self) -> None:
         """Close the connections."""
@@ -62,6 +62,11 @@ class Http:
 def _check(answer: httpx.Response) -> None:
     if answer.is_error:
         raise errors.of(answer.status_code, answer.text, answer.headers.get("x-request-id"))
+
+
+def idempotent(key: str | None) -> dict[str, str]:
+    """The header with which a request is done once, if there is a key."""
+    return {} if key is None else {"idempotency-key": key}
 
 
 def query(fields: Mapping[str, Any]) -> dict[str, Any]:

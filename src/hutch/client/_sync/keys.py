@@ -18,9 +18,14 @@ class Keys:
         prefix: str = "smk",
         description: str = "",
         expires_in_days: int | None = None,
+        tenant: str | None = None,
     ) -> tuple[str, str]:
-        """A new key's id and the key itself, which is told this once. No scopes means the caller's own."""
+        """A new key's id and the key itself, which is told this once. No scopes means the caller's own.
+
+        `tenant` is for the admin of the box: a key of that one, by its id.
+        """
         body = {"scopes": list(scopes), "prefix": prefix, "description": description, "expiresInDays": expires_in_days}
+        body["tenantId"] = tenant
         made = self._http.json("POST", "/v1/apikeys", json=query(body))
         return made["id"], made["key"]
 

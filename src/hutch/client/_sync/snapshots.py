@@ -1,7 +1,7 @@
 """Snapshots: immutable copies of machines, memory and processes included. The wire calls them checkpoints."""
 
 from hutch.client import models, wire
-from hutch.client._sync.http import LONG, Http, query
+from hutch.client._sync.http import LONG, Http, idempotent, query
 
 
 class Snapshots:
@@ -10,10 +10,13 @@ class Snapshots:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def create(self, machine: str, name: str | None = None) -> models.Snapshot:
-        """Of a running, paused or suspended machine, which goes on as it was. `name` None: one is made up."""
-        path = wire.machine_path(machine, "checkpoints")
-        return wire.snapshot(self._http.json("POST", path, json=query({"name": name}), timeout=LONG))
+    def create(self, machine: str, name: str | None = None, once: str | None = None) -> models.Snapshot:
+        """Of a running, paused or suspended machine, which goes on as it was. `name` None: one is made up.
+
+        `once` is a key: asked again with it within a day, the same snapshot is told.
+        """
+        path, options = wire.machine_path(machine, "checkpoints"), {"headers": idempotent(once), "timeout": LONG}
+        return wire.snapshot(self._http.json("POST", path, json=query({"name": name}), **options))
 
     def get(self, snapshot: str) -> models.Snapshot:
         """One."""
