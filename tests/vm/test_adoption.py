@@ -17,6 +17,7 @@ from hutch.host.machines.journal import Phase
 from hutch.host.paths import Paths
 from hutch.host.qemu import process
 from hutch.model import guest, ids
+from hutch.model.volumes import Mount
 from machines import Launcher, Machine
 
 Reopen = Callable[[], Awaitable[LocalHost]]
@@ -197,3 +198,19 @@ async def test_what_an_unreadable_journal_may_need_is_kept(
     assert (await machine.run("cat /run/kept")).text == "kept"
     await vms.destroy_all()
     await again.close()
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+async def test_a_machine_that_was_just_coming_up_has_its_volume_when_it_runs(
+    vms: Launcher, reopen: Reopen, home: Path, readonly: bool
+) -> None:
+    volume = ids.new_volume_id()
+    await vms.host.volumes.create(volume, 2)
+    machine = await vms.launch(mounts=(Mount(volume, "/data", readonly),))
+    for line in ("true", "umount /data"):
+        await machine.run(line)
+        rewrite(home, machine, phase="waking")
+        machine.host = await reopen()
+        told = await machine.run("grep -c ' /data ext4' /proc/mounts; df -m /data | tail -1")
+        assert told.text.split()[0] == "1"
+        assert int(told.text.split()[2]) > 1500

@@ -19,6 +19,7 @@ from hutch.host.paths import Paths
 from hutch.host.qemu import process, vm
 from hutch.model import ids
 from hutch.model.machine import NetworkMode, NetworkPolicy
+from hutch.model.volumes import Mount
 from machines import Launcher, launching
 
 
@@ -175,3 +176,14 @@ async def test_spares_of_a_service_that_died_are_ended(
     sparing.host = again
     await sparing.destroy_all()
     await again.close()
+
+
+async def test_a_machine_with_a_volume_neither_takes_a_spare_nor_has_one_made(sparing: Launcher) -> None:
+    await sparing.launch()
+    spares_there = await two_spares(sparing)
+    volume = ids.new_volume_id()
+    await sparing.host.volumes.create(volume, 1)
+    machine = await sparing.launch(mounts=(Mount(volume, "/data"),))
+    assert machine.pid not in spares_there
+    await asyncio.sleep(0.5)
+    assert {identity.pid for identity in waiting(sparing)} == spares_there

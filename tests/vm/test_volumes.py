@@ -11,7 +11,7 @@ from hutch.host import volumes
 from hutch.host.interface import Life
 from hutch.host.local import LocalHost
 from hutch.host.paths import Paths
-from hutch.model import errors, ids
+from hutch.model import errors, guest, ids
 from hutch.model.ids import VolumeId
 from hutch.model.volumes import Mount
 from machines import Launcher, Machine
@@ -154,3 +154,42 @@ async def test_a_volume_stays_mounted_under_systemd(host: LocalHost, vms: Launch
     assert not is_dirty(home, volume)
     await host.start(machine.id)
     assert (await machine.run("cat /srv/data/file; systemctl is-system-running", check=False)).text.startswith("kept")
+
+
+async def test_what_is_open_of_a_volume_that_has_changed_does_not_keep_a_copy_from_the_new(
+    host: LocalHost, vms: Launcher
+) -> None:
+    volume = await make(host)
+    writer = await vms.launch(mounts=at(volume))
+    await writer.run("echo before > /data/file; head -c 5000000 /dev/urandom > /data/large")
+    await host.stop(writer.id, grace=0)
+    reader = await vms.launch(mounts=at(volume, readonly=True))
+    holding = guest.ProcessSpec(("sh", "-c", "cd /data; exec sleep 1000 < large"))
+    await host.processes.start(reader.id, "holding", holding)
+    snapshot = ids.new_snapshot_id()
+    await host.snapshot(reader.id, snapshot)
+    await host.stop(reader.id, grace=0)
+    await host.start(writer.id)
+    await writer.run("echo after > /data/file; rm /data/large; sync")
+    await die(host, writer)
+    copies = [await vms.create(mounts=at(volume, readonly=True), snapshot=snapshot) for _ in range(2)]
+    await asyncio.gather(*(host.start(copy.id) for copy in copies))
+    for copy in copies:
+        assert (await copy.run("cat /data/file; ls /data; grep -c ' /data ' /proc/mounts")).text.split() == [
+            "after",
+            "file",
+            "lost+found",
+            "1",
+        ]
+
+
+async def test_eight_volumes_are_each_where_they_belong(host: LocalHost, vms: Launcher) -> None:
+    volumes = [await make(host, 1 + number % 2) for number in range(8)]
+    machine = await vms.launch(mounts=tuple(Mount(volume, f"/v/{n}") for n, volume in enumerate(volumes)))
+    await machine.run("for n in $(seq 0 7); do echo $n > /v/$n/number; done")
+    told = await machine.run("for n in $(seq 0 7); do df -m /v/$n | tail -1; done")
+    sizes = [int(line.split()[1]) for line in told.text.splitlines()]
+    assert [size > 1500 for size in sizes] == [False, True] * 4
+    await host.destroy(machine.id)
+    again = await vms.launch(mounts=tuple(Mount(volume, f"/w/{n}", n > 3) for n, volume in enumerate(volumes)))
+    assert (await again.run("cat /w/*/number | tr -d '\\n'")).text == "01234567"

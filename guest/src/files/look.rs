@@ -113,11 +113,13 @@ fn scan(path: &Path, found: &Metadata, text: &str, limit: &Limit, results: &mut 
         _ => return Ok(Step::On),
     }
     let shown = path.to_string_lossy();
-    let (mut line, mut number) = (Vec::new(), 0);
+    let (mut line, mut number, mut unchecked) = (Vec::new(), 0, 0);
     loop {
+        unchecked += line.len();
         line.clear();
         number += 1;
-        if number % 1024 == 0 {
+        if unchecked as u64 > LINE_LIMIT {
+            unchecked = 0;
             limit.check()?;
         }
         match reader.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line) {

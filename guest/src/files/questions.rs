@@ -71,7 +71,7 @@ fn question(request: &Request) -> Outcome<(String, Question)> {
         "file.remove" => Question::Remove(request.flag("recursive")?),
         "file.rename" => Question::Rename(absolute_path(request, "to")?),
         "file.change" => change(request)?,
-        "file.find" => Question::Find(request.text("pattern")?.to_owned(), limit(request)?, Walk::begin()?),
+        "file.find" => Question::Find(pattern(request)?, limit(request)?, Walk::begin()?),
         "file.search" => Question::Search(text(request)?, limit(request)?, Walk::begin()?),
         op => return Err(Failure::new(Code::UnknownOp, format!("there is no operation '{op}'"))),
     };
@@ -90,6 +90,14 @@ fn change(request: &Request) -> Outcome<Question> {
 fn limit(request: &Request) -> Outcome<usize> {
     let asked = request.optional_integer("limit")?.unwrap_or(look::RESULTS as u64);
     Ok(asked.clamp(1, look::RESULTS as u64) as usize)
+}
+
+fn pattern(request: &Request) -> Outcome<String> {
+    let pattern = request.text("pattern")?;
+    if pattern.len() > look::TEXT_LIMIT {
+        return Err(Failure::invalid("pattern must have at most 4096 bytes"));
+    }
+    Ok(pattern.to_owned())
 }
 
 fn text(request: &Request) -> Outcome<String> {

@@ -274,8 +274,10 @@ class Host(Protocol):
     async def create(self, machine: MachineId, spec: MachineSpec, snapshot: SnapshotId | None = None) -> None:
         """Make room for it. Quick: images and templates are made at the first start.
 
+        `InvalidRequest` for mounts that no machine can have, `NotFound` without one of the volumes.
+
         With a `snapshot` the machine comes to be suspended in it: its first start goes on from there, with its own
-        identity. Image, cpus and memory must be those of the snapshot and the disk at least as large
+        identity. Image, cpus, memory and mounts must be those of the snapshot and the disk at least as large
         (`InvalidRequest`); `NotFound` without such a snapshot.
         """
 
@@ -284,7 +286,8 @@ class Host(Protocol):
 
         A suspended machine goes on with its processes; any other boots: out of its template the first time, from its
         own disk later. `NoCapacity`, `DiskFull`, `ImageUnavailable`, `MachineFailed`; `Incompatible` for a saved state
-        of another board or QEMU, `Damaged` for one that is not what was saved.
+        of another board or QEMU, `Damaged` for one that is not what was saved; `Conflict` while another machine has a
+        volume of its, `GuestError` if the guest cannot mount one.
 
         A start that is cancelled or fails leaves no process, and a suspended machine suspended as it was.
         """
@@ -311,8 +314,8 @@ class Host(Protocol):
         """Keep an immutable copy of a running, paused or suspended machine, which goes on as it was.
 
         A conversation with the guest is not disturbed. `transient`: only for machines that are made of it at once
-        (a fork); it does not outlive this service and is never listed. `Conflict` if the id is taken, `NotRunning`,
-        `DiskFull`.
+        (a fork); it does not outlive this service and is never listed. `Conflict` if the id is taken, or the machine
+        mounts a volume to write; `NotRunning`, `DiskFull`.
         """
 
     async def rollback(self, machine: MachineId, snapshot: SnapshotId) -> None:
@@ -325,7 +328,8 @@ class Host(Protocol):
         """Have a machine that was never started go on with the process, memory and disk of a paused or running `spare`.
 
         `spare` is no machine any more then. `machine` runs with its own identity, names, environment and command when
-        this returns. `Conflict` if image, resources or network of the two differ, or `machine` was started before.
+        this returns. `Conflict` if image, resources, network or mounts of the two differ, or `machine` was started
+        before.
         On an error `machine` is as it was, and `spare` is gone.
         """
 

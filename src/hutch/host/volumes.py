@@ -110,6 +110,8 @@ class LocalVolumes:
 
     def check_free(self, journal: Journal) -> None:
         """`NotFound`; `Conflict` if a machine cannot have its volumes now."""
+        if not journal.spec.mounts:
+            return
         self.check_there(journal.spec.mounts)
         mounts.check_free(journal.spec.mounts, self._held(journal.id))
 
@@ -131,7 +133,8 @@ class LocalVolumes:
 
     def stamps(self, wanted: Sequence[Mount]) -> dict[VolumeId, int]:
         """When each was last written, to be compared later."""
-        return {mount.volume: self._paths.volume(mount.volume).stat().st_mtime_ns for mount in wanted}
+        found = {mount.volume: self._paths.volume(mount.volume) for mount in wanted}
+        return {volume: path.stat().st_mtime_ns for volume, path in found.items() if path.exists()}
 
     def rewritten(self, journal: Journal, stamps: Mapping[VolumeId, int]) -> frozenset[VolumeId]:
         """Of those it reads, what was written since: what its guest remembers of them is wrong."""

@@ -14,7 +14,6 @@ files) do not go through the queue: they take the agent from here and run side b
 import asyncio
 import contextlib
 import shutil
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -24,7 +23,7 @@ import structlog
 from hutch.host import disks, mounts
 from hutch.host.agent.client import Agent
 from hutch.host.interface import Died, HostMachine, OnProgress, SavedState
-from hutch.host.machines import bring_up, flatten, freeze, hardware, identity, policy, shape
+from hutch.host.machines import bring_up, ending, flatten, freeze, hardware, identity, policy, shape
 from hutch.host.machines.context import Context
 from hutch.host.machines.held import AGENT_WAIT, Held
 from hutch.host.machines.journal import Journal, Phase
@@ -37,9 +36,6 @@ from hutch.model import errors, ids
 from hutch.model.ids import SnapshotId
 
 log = structlog.get_logger(__name__)
-
-SYNC = 3.0
-"""Seconds a guest has to write out what it holds before it is ended by force or suspended."""
 
 
 class Owner:
@@ -233,12 +229,12 @@ class Owner:
         self._note(replace(self.journal, phase=phase, reason=reason, process=self._living()))
 
     async def _stop(self, grace: float) -> None:
-        if self.journal.phase is Phase.PAUSED and (grace > 0 or self._writes_volumes):
+        if self.journal.phase is Phase.PAUSED and (grace > 0 or ending.writes_volumes(self.journal)):
             with contextlib.suppress(errors.HutchError):
                 await self._resume()  # to write what it has not written yet
         self._note(replace(self.journal, phase=Phase.STOPPING))
         if (machine := self._let_go()) is not None:
-            await self._shut_down(machine, grace)
+            await ending.shut_down(machine, self.journal, grace)
         self._note(replace(self.journal, phase=Phase.STOPPED, process=None, reason=None, saved=None))
         self._context.collect()
 
@@ -276,7 +272,7 @@ class Owner:
         await held.let_calls_end()
         if before.phase is Phase.RUNNING:  # its disk alone is then worth something too, if the memory is not wanted
             with contextlib.suppress(errors.HutchError, TimeoutError):
-                await asyncio.wait_for((await held.agent()).sync(), SYNC)
+                await asyncio.wait_for((await held.agent()).sync(), ending.limit(self.journal))
         was_paused = before.phase is Phase.PAUSED
         self._record(replace(before, phase=Phase.SUSPENDING, saved=state, was_paused=was_paused))
         try:
@@ -398,36 +394,14 @@ class Owner:
         if run is not None and run != self.journal.run:
             shutil.rmtree(self._context.paths.run(run).root, ignore_errors=True)
 
-    async def _shut_down(self, machine: vm.Vm, grace: float) -> None:
-        began = time.monotonic()
-        try:
-            with contextlib.suppress(errors.HutchError, TimeoutError):
-                if machine.agent is not None and grace > 0:
-                    await asyncio.wait_for(machine.agent.shutdown(), grace)
-                    await machine.watch.wait(max(0.0, grace - (time.monotonic() - began)))
-            await self._write_out(machine)
-        finally:
-            await machine.end()
-
-    @property
-    def _writes_volumes(self) -> bool:
-        """Whether what it has written outlives it."""
-        return any(not mount.readonly for mount in self.journal.spec.mounts)
-
-    async def _write_out(self, machine: vm.Vm) -> None:
-        """Have its guest write what it holds to its disks, if it still answers."""
-        if not machine.watch.ended.is_set() and machine.agent is not None:
-            with contextlib.suppress(errors.HutchError, TimeoutError):
-                await asyncio.wait_for(machine.agent.sync(), SYNC)
-
     async def _destroy(self) -> None:
-        if self.journal.phase is Phase.PAUSED and self._writes_volumes:
+        if self.journal.phase is Phase.PAUSED and ending.writes_volumes(self.journal):
             with contextlib.suppress(errors.HutchError):
                 await self._resume()
         self._note(replace(self.journal, phase=Phase.DESTROYING))
         if (machine := self._let_go()) is not None:
-            if self._writes_volumes:
-                await self._write_out(machine)
+            if ending.writes_volumes(self.journal):
+                await ending.write_out(machine, self.journal)
             await machine.kill()
         if (former := self._living()) is not None:
             await process.end(former)
