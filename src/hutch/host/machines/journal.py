@@ -72,7 +72,7 @@ class Journal:
 
     def write(self, path: Path) -> None:
         """Replace the file, so that it survives a power cut once its guest may have run. Raises `DiskFull`."""
-        nothing_yet = self.phase is Phase.STARTING and not self.booted
+        nothing_yet = self.phase in (Phase.STOPPED, Phase.STARTING) and not self.booted
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         files.write_json(path, {"format": FORMAT, **fields}, durable=not nothing_yet)
 
