@@ -17,6 +17,7 @@ JSON_ROUTES = (
     "/v1/machines/{}/code",
     "/v1/machines/{}/rollback",
     "/v1/machines/{}/resize",
+    "/v1/machines/{}/jobs",
     "/v1/machines/{}/files",
     "/v1/pools",
     "/v1/volumes",

@@ -20,6 +20,7 @@ from hutch.api.smol import (
     freezing,
     health,
     images,
+    jobs,
     keys,
     limits,
     machines,
@@ -40,12 +41,12 @@ _DOCUMENTS = frozenset({"/openapi.json", "/docs"})
 PUBLIC = health.PATHS | _DOCUMENTS
 
 _ROOMS = (
-    *(machines, freezing, checkpoints, pools, execs, terminals, sessions, processes, files, feed, console),
+    *(machines, freezing, checkpoints, pools, execs, terminals, sessions, jobs, processes, files, feed, console),
     *(volumes, usage, webhooks, images, keys, tenants, health),
 )
 BODIES = (
     *requests.ALL,
-    *(sessions.CreateSession, files.NewFiles, volumes.CreateVolume),
+    *(sessions.CreateSession, jobs.CreateJob, files.NewFiles, volumes.CreateVolume),
     *(tenants.CreateTenant, tenants.UpdateTenant, webhooks.CreateWebhook),
 )
 """Of the requests, for the OpenAPI document."""
