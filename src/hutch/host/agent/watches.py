@@ -1,5 +1,6 @@
 """What happens in a directory of a guest, over one conversation, pulled page by page."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 from hutch.host.agent import answers
@@ -10,6 +11,7 @@ WAIT = 20.0  # seconds one page is waited for
 SLACK = 10.0  # seconds an answer may take beyond that
 OPEN_TIMEOUT = 60.0
 PAGE_LIMIT = 4096  # changes the agent keeps
+PAUSE = 0.05  # seconds after an empty page: a guest that does not wait must not keep us busy
 
 
 async def watch(conversation: Conversation, number: int, path: str, recursive: bool) -> AsyncGenerator[guest.Change]:
@@ -20,8 +22,11 @@ async def watch(conversation: Conversation, number: int, path: str, recursive: b
         reading = {"w": number, "wait_ms": round(WAIT * 1000)}
         while True:
             answer = await conversation.request("watch.read", reading, timeout=WAIT + SLACK)
-            for entry in answers.listed(answer.body, PAGE_LIMIT):
-                yield answers.change(entry)
+            changes = [answers.change(entry) for entry in answers.listed(answer.body, PAGE_LIMIT)]
+            for change in changes:
+                yield change
+            if not changes:
+                await asyncio.sleep(PAUSE)
             if answers.Fields(answer.header["ok"]).flag("lost"):
                 raise errors.GuestError(f"{path}: more happened than could be told of: look, and watch it again")
     finally:
