@@ -1,0 +1,106 @@
+"""Sessions, jobs and terminals in real machines: busybox's shell, and Debian's dash and bash."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hutch import settings
+from hutch.control import plane
+from hutch.control.clock import SystemClock
+from hutch.control.commands import Command, Completed, Stream
+from hutch.control.keys import Principal
+from hutch.control.machines import MachineRequest
+from hutch.control.plane import ControlPlane
+from hutch.host.local import LocalHost
+from hutch.host.paths import Paths
+from hutch.model.guest import Exit
+from hutch.model.ids import MachineId
+from hutch.model.jobs import JobState
+from hutch.notify.memory import MemorySender
+from hutch.store.memory import MemoryStore
+
+LIMIT = 60.0
+
+
+class Box:
+    """One machine, used through the control plane."""
+
+    def __init__(self, control: ControlPlane, me: Principal, machine: MachineId) -> None:
+        self.control, self.me, self.machine = control, me, machine
+
+    async def make(self, **fields: object) -> str:
+        session = await self.control.sessions.create(self.me, self.machine, **fields)  # type: ignore[arg-type]
+        return session.id
+
+    async def run(self, session: str, line: str, **options: object) -> Completed:
+        command = Command(shell=line, **options)  # type: ignore[arg-type]
+        return await self.control.sessions.run(self.me, self.machine, session, command)
+
+
+@pytest.fixture(params=["tools", "debian"])
+async def box(request: pytest.FixtureRequest, wanted: settings.Settings, tools: str) -> AsyncIterator[Box]:
+    host = LocalHost(wanted, Paths(wanted.service.home))
+    parts = plane.Parts(MemoryStore(), host, SystemClock(), contextlib.nullcontext(), "test", MemorySender())
+    control = plane.assemble(parts, wanted)
+    await control.open()
+    try:
+        token = await control.keys.bootstrap()
+        assert token is not None
+        me = control.keys.authenticate(token)
+        image = tools if request.param == "tools" else "debian"
+        memory = 128 if request.param == "tools" else 512
+        machine = await control.machines.create(me, MachineRequest(image, memory_mib=memory, disk_gib=2))
+        await control.machines.start(me, machine.id)
+        yield Box(control, me, machine.id)
+        await control.machines.delete(me, machine.id)
+    finally:
+        await control.close()
+
+
+async def test_directory_and_variables_last_in_a_real_shell(box: Box) -> None:
+    session = await box.make()
+    assert (await box.run(session, "cd /tmp; export NAME='two words'; exit 3")).exit == Exit(code=3)
+    done = await box.run(session, 'pwd; echo "$NAME"; cat', stdin=b"its own\n")
+    assert (done.stdout, done.stderr) == (b"/tmp\ntwo words\nits own\n", b"")
+    await box.run(session, "mkdir -p deep && cd deep; set -e; false")
+    assert (await box.run(session, "pwd; cd - >/dev/null; pwd")).stdout == b"/tmp/deep\n/tmp\n"
+    kept = box.control.sessions.get(box.me, box.machine, session)
+    assert (kept.cwd, kept.env["NAME"]) == ("/tmp", "two words")
+
+
+async def test_another_user_tells_too(box: Box) -> None:
+    session = await box.make()
+    await box.run(session, "cd /tmp; export NAME=1", user="12345")
+    assert (await box.run(session, "pwd; echo $NAME; id -u", user="12345")).stdout == b"/tmp\n1\n12345\n"
+
+
+async def test_what_tells_nothing_changes_nothing(box: Box) -> None:
+    session = await box.make(cwd="/root")
+    for line in ("cd /tmp; exec true", "cd /tmp; kill -9 $$"):
+        await box.run(session, line)
+    assert (await box.run(session, "pwd; if")).exit == Exit(code=2)
+    assert (await box.run(session, "pwd")).stdout == b"/root\n"
+
+
+async def test_a_job_and_a_terminal(box: Box) -> None:
+    control, me, machine = box.control, box.me, box.machine
+    job = await control.jobs.start(me, machine, Command(argv=("sh", "-c", "echo begun; sleep 1000")))
+    async with asyncio.timeout(LIMIT):
+        while (await control.jobs.output(me, machine, job.id, Stream.STDOUT)).data != b"begun\n":
+            await asyncio.sleep(0.05)
+    told = await control.jobs.cancel(me, machine, job.id)
+    assert (told.state, told.exit_code, told.stdout_bytes) == (JobState.EXITED, 143, 6)
+    terminal = await control.terminals.open(me, machine)
+    found = await control.terminals.find(me, machine, str(terminal.pid))
+    await control.terminals.write(me, found, b"stty size; exit 3\n")
+    seen, end = b"", None
+    async with asyncio.timeout(LIMIT), contextlib.aclosing(control.terminals.read(me, terminal)) as pages:
+        async for page in pages:
+            if isinstance(page, Exit):
+                end = page
+            else:
+                seen += page
+    assert b"24 80" in seen
+    assert end == Exit(code=3)
