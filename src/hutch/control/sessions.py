@@ -225,12 +225,13 @@ class Sessions:
             log.warning("a session was not recorded", machine=machine, error=error.message)
 
     async def _read(self, machine: MachineId, report: str) -> bytes:
-        stat, chunks = await self._fleet.host.files.read(machine, report)
-        if stat.size > session_shell.REPORT_LIMIT:
-            return b""
+        """At most so much: the guest may go on writing while it is read."""
+        _, chunks = await self._fleet.host.files.read(machine, report)
         data = b""
         async for chunk in chunks:
             data += chunk
+            if len(data) > session_shell.REPORT_LIMIT:
+                return b""
         return data
 
     async def _remove(self, machine: MachineId, report: str) -> None:
