@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
-from hutch.api import auth, openapi, page
+from hutch.api import auth, limits, openapi, page
 from hutch.api.answers import Json
 from hutch.api.nullspace import (
     channels,
@@ -87,4 +87,5 @@ def build(its: Service) -> ASGIApp:
     """The dialect as one ASGI application, its paths beginning at `/v1`."""
     app = routes(its)
     _add_documents(app)
-    return auth.Authenticate(app, its.control.keys, PUBLIC, errors.unauthorized)
+    limited = limits.Limit(app, its.control.rates, execs.is_free, errors.response)
+    return auth.Authenticate(limited, its.control.keys, PUBLIC, errors.unauthorized)

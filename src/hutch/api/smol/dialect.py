@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
-from hutch.api import auth, openapi, page
+from hutch.api import auth, limits, openapi, page
 from hutch.api.service import Service
 from hutch.api.smol import (
     checkpoints,
@@ -17,12 +17,12 @@ from hutch.api.smol import (
     execs,
     feed,
     files,
+    free,
     freezing,
     health,
     images,
     jobs,
     keys,
-    limits,
     machines,
     papers,
     pools,
@@ -96,4 +96,5 @@ def build(its: Service) -> ASGIApp:
     """The dialect as one ASGI application, its paths beginning at `/v1`."""
     app = routes(its)
     _add_documents(app)
-    return auth.Authenticate(limits.Limit(app, its.control.rates), its.control.keys, PUBLIC, errors.unauthorized)
+    limited = limits.Limit(app, its.control.rates, free.is_free, errors.response)
+    return auth.Authenticate(limited, its.control.keys, PUBLIC, errors.unauthorized)

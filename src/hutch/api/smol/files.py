@@ -1,7 +1,7 @@
 """Files in machines: raw bytes both ways, of any size, in flat memory; listed, and written several at once."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -61,15 +61,6 @@ class Written(responses.Answer):
     size: int
 
 
-async def _bytes(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    try:
-        async for chunk in chunks:
-            yield chunk
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-
-
 def _headers(stat: FileStat) -> dict[str, str]:
     shown = {"content-type": "application/octet-stream", FILE_MODE: f"{stat.mode:04o}"}
     if stat.size:  # files of /proc and /sys say 0 and have more
@@ -103,7 +94,7 @@ async def get(request: Request, id: str, path: str) -> Response:
         stat, chunks = await service.of(request).control.files.read(
             service.principal(request), refs.machine(request), target
         )
-    return streams.PulledResponse(_bytes(chunks), _headers(stat))
+    return streams.PulledResponse(streams.closing(chunks), _headers(stat))
 
 
 def shown(it: FileStat) -> dict[str, Any]:
