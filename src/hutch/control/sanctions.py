@@ -1,4 +1,4 @@
-"""What happens to the machines of a suspended tenant: none of them goes on running."""
+"""What happens to the machines of a suspended tenant: none of them goes on running, and its pools are kept empty."""
 
 from datetime import datetime, timedelta
 
@@ -11,7 +11,7 @@ from hutch.control.operation import Operation
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.model import errors
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, TenantId
 from hutch.model.machine import Machine, Persistence
 from hutch.model.states import State
 
@@ -38,6 +38,11 @@ class Sanctions:
         self._fleet = fleet
         self._clock = clock
         self._failed: dict[MachineId, datetime] = {}
+        fleet.spares.is_barred = self._is_suspended
+
+    def _is_suspended(self, tenant: TenantId) -> bool:
+        account = self._accounts.get(tenant)
+        return account is not None and account.tenant.is_suspended
 
     def enforce(self) -> None:
         """Begin to suspend what runs and nobody works on."""

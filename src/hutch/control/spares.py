@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.host.interface import Host
 from hutch.model import errors, guest, ids
-from hutch.model.ids import MachineId, PoolId
+from hutch.model.ids import MachineId, PoolId, TenantId
 from hutch.model.machine import Machine, Pool
 
 log = structlog.get_logger(__name__)
@@ -103,6 +103,7 @@ class Spares:
         self._pools: dict[PoolId, Warm] = {}
         self._making: asyncio.Task[None] | None = None
         self._is_closed = False
+        self.is_barred: Callable[[TenantId], bool] = lambda _: False  # whether a tenant's pools are kept empty
         admission.give_way = self._give_way
 
     def all(self) -> list[Warm]:
@@ -160,12 +161,16 @@ class Spares:
             return
         now = self._clock.now()
         for warm in self._pools.values():
-            while len(warm.ready) > max(warm.target(now), 0):
+            while len(warm.ready) > self._target(warm, now):
                 self._background.go_on("removing a spare too many", self._destroy(warm.ready.pop()))
         if self._making is None:
-            neediest = max(self._pools.values(), key=lambda warm: warm.wants(now), default=None)
+            open_ones = [warm for warm in self._pools.values() if not self.is_barred(warm.pool.tenant)]
+            neediest = max(open_ones, key=lambda warm: warm.wants(now), default=None)
             if neediest is not None and neediest.wants(now) > 0:
                 self._begin(neediest)
+
+    def _target(self, warm: Warm, now: datetime) -> int:
+        return 0 if self.is_barred(warm.pool.tenant) else max(warm.target(now), 0)
 
     def _begin(self, warm: Warm) -> None:
         warm.making = ids.new_machine_id()

@@ -1,18 +1,20 @@
 """Tenants: made and limited by the admin of the box; a suspended one may look and delete, and nothing of it runs."""
 
+import asyncio
 import dataclasses
 
 import pytest
 
 from hutch.control.keys import Principal
 from hutch.control.machines import MachineRequest
+from hutch.control.pools import PoolRequest
 from hutch.control.sanctions import find_verb
 from hutch.model import errors
 from hutch.model.ids import TenantId
 from hutch.model.keys import Limits, Tenant
 from hutch.model.machine import Persistence
 from hutch.model.states import State
-from unit.control.rig import Rig, turn
+from unit.control.rig import LIMIT, Rig, turn
 
 
 async def join(rig: Rig, name: str = "them", *scopes: str) -> tuple[Tenant, Principal]:
@@ -158,3 +160,22 @@ async def test_what_does_not_run_is_left_as_it_is(rig: Rig) -> None:
     for state in State:
         verb = find_verb(dataclasses.replace(machine, state=state))
         assert (verb is not None) == (state in (State.RUNNING, State.PAUSED))
+
+
+async def test_pools_of_a_suspended_tenant_are_kept_empty_until_it_is_reactivated(rig: Rig) -> None:
+    tenant, they = await join(rig)
+    await rig.plane.pools.create(they, PoolRequest(MachineRequest("alpine"), min=2))
+
+    async def come(ready: int) -> None:
+        async with asyncio.timeout(LIMIT):
+            while rig.plane.pools.list(they)[0].ready != ready:
+                rig.plane.core.fleet.spares.tick()
+                await asyncio.sleep(0)
+        await rig.settle()
+
+    await come(2)
+    await rig.plane.tenants.suspend(rig.me, tenant.id)
+    await come(0)
+    assert rig.world.machines == {}
+    await rig.plane.tenants.reactivate(rig.me, tenant.id)
+    await come(2)

@@ -1,0 +1,52 @@
+"""What is written now and then: heartbeats, and the forgetting of what is old."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from hutch import settings
+from hutch.control.upkeep import find_horizon
+from hutch.model import errors
+from hutch.store.interface import Horizon
+from unit.control.rig import Rig, turn
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+def test_what_is_old_is_what_the_settings_say() -> None:
+    its = settings.Tenants(keep_events_days=30, keep_deliveries_days=0.5)
+    day = timedelta(days=1)
+    assert find_horizon(its, NOW) == Horizon(NOW - 30 * day, NOW - day / 2, NOW - day)
+
+
+def test_what_is_to_be_kept_for_ever_has_no_horizon() -> None:
+    found = find_horizon(settings.Tenants(keep_events_days=0, keep_deliveries_days=0), NOW)
+    assert (found.events, found.deliveries) == (None, None)
+
+
+async def test_old_events_are_forgotten_and_new_ones_are_not(rig: Rig) -> None:
+    await turn()
+    machine = await rig.launch()
+    rig.clock.advance(31 * 86400)
+    await turn(20)
+    assert await rig.messages(machine) == []
+    await rig.plane.machines.stop(rig.me, machine)
+    rig.clock.advance(7200)
+    await turn(20)
+    assert len(await rig.messages(machine)) == 2
+
+
+async def test_a_failure_is_tried_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await turn()
+    calls = []
+
+    async def fail(*_: object) -> None:
+        calls.append(1)
+        raise errors.HutchError("the database failed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.store, "beat", fail)
+        for _ in range(90):
+            rig.clock.advance(1)
+            await turn(5)
+    assert len(calls) == 3
