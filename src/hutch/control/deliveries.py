@@ -179,10 +179,14 @@ class Deliveries:
         return status, None if 200 <= status < 300 else f"answered {status}"
 
     async def try_now(self, webhook: Webhook, id: str) -> None:
-        """Try one at once, whatever became of it before. `Conflict` if it is being tried."""
+        """Try one at once, whatever became of it before. `Conflict` if it is being tried, or is ended meanwhile."""
         if id in self._under_way:
             raise errors.Conflict("it is being delivered at this moment: look at it again in a few seconds")
-        await asyncio.shield(self._start(webhook, id, is_asked_for=True))
+        attempt = self._start(webhook, id, is_asked_for=True)
+        await asyncio.wait([attempt])
+        if attempt.cancelled():
+            raise errors.Conflict("the attempt was ended: the webhook was deleted, or the service is shutting down")
+        attempt.result()
 
     async def drop(self, webhook: str) -> None:
         """What is on its way to it is ended."""

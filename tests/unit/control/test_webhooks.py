@@ -230,6 +230,21 @@ async def test_one_that_is_being_tried_is_not_tried_twice(rig: Rig, monkeypatch:
         await rig.plane.webhooks.retry(rig.me, webhook.id, delivery.id)
 
 
+async def test_who_waits_for_an_attempt_is_told_when_its_webhook_goes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.sender.answers = [500]
+    webhook = await hook(rig, "machine.created")
+    await rig.create()
+    (delivery,) = await settled(rig, webhook)
+    monkeypatch.setattr(rig.sender, "post", lambda *_: asyncio.Event().wait())
+    trying = soon(rig.plane.webhooks.retry(rig.me, webhook.id, delivery.id))
+    await until(lambda: rig.plane.webhooks._deliveries._under_way)
+    await rig.plane.webhooks.delete(rig.me, webhook.id)
+    with pytest.raises(errors.Conflict, match="attempt was ended"):
+        await trying
+
+
 async def test_a_webhook_goes_with_what_is_on_its_way(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig.sender, "post", lambda *_: asyncio.Event().wait())
     webhook = await hook(rig, "machine.created")
