@@ -13,6 +13,7 @@ from hutch.host.interface import Life
 from hutch.host.local import LocalHost
 from hutch.host.paths import Paths
 from hutch.model import errors, guest, ids
+from hutch.model.volumes import Mount
 from machines import Launcher, Machine
 
 COUNT = guest.ProcessSpec(
@@ -33,8 +34,8 @@ async def counted(machine: Machine) -> int:
     return int((await machine.run("cat /run/count")).text)
 
 
-async def counting(vms: Launcher) -> Machine:
-    machine = await vms.launch()
+async def counting(vms: Launcher, mounts: tuple[Mount, ...] = ()) -> Machine:
+    machine = await vms.launch(mounts=mounts)
     await machine.host.processes.start(machine.id, "count", COUNT)
     await machine.run("until [ -s /run/count ]; do sleep 0.05; done")
     return machine
@@ -45,11 +46,31 @@ def life(machine: Machine) -> Life | None:
     return None if state is None else state.life
 
 
-@pytest.mark.parametrize("operation", [crash.suspend, crash.wake, crash.snapshot, crash.fork])
+async def mounted(vms: Launcher, how: str) -> tuple[Mount, ...]:
+    """A new volume, to be mounted; none if it is to be neither read nor written."""
+    if not how:
+        return ()
+    volume = ids.new_volume_id()
+    await vms.host.volumes.create(volume, 1)
+    return (Mount(volume, "/data", readonly=how == "read"),)
+
+
+@pytest.mark.parametrize(
+    ("operation", "volume"),
+    [
+        (crash.suspend, ""),
+        (crash.wake, ""),
+        (crash.snapshot, ""),
+        (crash.fork, ""),
+        (crash.wake, "write"),
+        (crash.fork, "read"),
+    ],
+)
 async def test_the_service_dies_at_every_step(
-    vms: Launcher, host: LocalHost, wanted: settings.Settings, operation: crash.Operation
+    vms: Launcher, host: LocalHost, wanted: settings.Settings, operation: crash.Operation, volume: str
 ) -> None:
-    machine = await counting(vms)
+    mounts = await mounted(vms, volume)
+    machine = await counting(vms, mounts)
     before, step, was_killed = await counted(machine), 0, True
     while was_killed:
         snapshot = ids.new_snapshot_id()
@@ -64,6 +85,7 @@ async def test_the_service_dies_at_every_step(
         after = await counted(machine)
         assert after >= before
         before = after
+        assert (await machine.run("grep -c ' /data ext4 ' /proc/mounts", check=False)).text == str(len(mounts))
         if operation is crash.snapshot:
             there = [state.id for state in now.snapshots()]
             assert there in ([], [snapshot])

@@ -13,8 +13,8 @@ LIMIT = 8
 """Volumes of one machine: the board has 24 places for virtio devices."""
 
 PATH_LIMIT = 1024
-SIZE_LIMIT_GIB = 16 * 1024
-"""The largest ext4 with blocks of 4 KiB and everything else as it comes."""
+SIZE_LIMIT_GIB = 8 * 1024
+"""A file on the host that is an ext4 may have twice as much, and no more."""
 
 _TAKEN = [PurePosixPath(path) for path in ("/dev", "/proc", "/run/hutch", "/run/systemd", "/sys")]
 

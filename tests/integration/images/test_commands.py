@@ -27,6 +27,15 @@ async def test_nothing_of_our_environment_is_inherited(monkeypatch: pytest.Monke
     assert names - {"PWD", "SHLVL", "_"} == {"PATH", "LANG", "HOME", "GIVEN"}
 
 
+async def test_only_the_descriptors_that_were_given_are_inherited(tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("given")
+    with (tmp_path / "given").open() as given, (tmp_path / "other").open("w") as other:
+        os.set_inheritable(other.fileno(), False)
+        words = ["sh", "-c", f"cat /proc/self/fd/{given.fileno()}; ls /proc/self/fd/{other.fileno()}"]
+        done = await commands.run(words, timeout=10, descriptors=(given.fileno(),), check=False)
+    assert (done.stdout, done.code) == (b"given", 2)
+
+
 async def test_a_missing_program_is_named() -> None:
     with pytest.raises(commands.CommandMissing, match="no-such-tool is not installed"):
         await commands.run(["no-such-tool"], timeout=10)
