@@ -59,7 +59,7 @@ async def _follow(look: Callable[[], Awaitable[bytes]], seen: bytes, tail: int) 
         seen = now
 
 
-@router.get("/v1/machines/{id}/logs", responses={200: {"content": {"text/plain": {}}}})
+@router.get("/v1/machines/{id}/logs", response_class=PlainTextResponse)
 async def logs(
     request: Request, id: str, tail: Annotated[int, Query(ge=0)] = 100, follow: Annotated[bool, Query()] = False
 ) -> Response:

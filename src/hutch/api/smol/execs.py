@@ -65,7 +65,12 @@ async def _streamed(request: Request, body: requests.Exec, output: Output) -> Re
     return await exec_stream.response(request, told, as_text=output != "b64")
 
 
-@router.post("/v1/machines/{id}/exec/stream", responses={200: EVENT_STREAM}, openapi_extra=openapi.body(requests.Exec))
+@router.post(
+    "/v1/machines/{id}/exec/stream",
+    response_class=Response,
+    responses={200: EVENT_STREAM},
+    openapi_extra=openapi.body(requests.Exec),
+)
 async def exec_streamed(request: Request, id: str, output: Annotated[Output, Query()] = "text") -> Response:
     """Run a command and tell its output as it comes: events `stdout`, `stderr`, at last `exit` or `error`.
 

@@ -56,7 +56,7 @@ async def of_machine(request: Request, id: str, follow: Annotated[bool, Query()]
     return _live(await control.machines.events(caller, machine), told)
 
 
-@router.get("/v1/events", responses={200: execs.EVENT_STREAM})
+@router.get("/v1/events", response_class=Response, responses={200: execs.EVENT_STREAM})
 async def of_all(request: Request, kind: Annotated[Sequence[str], Query()] = ()) -> Response:
     """What happens to all machines from now on, as server-sent events. Native.
 

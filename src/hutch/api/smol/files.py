@@ -86,7 +86,7 @@ async def put(request: Request, id: str, path: str, mode: Annotated[str | None, 
     return Response(status_code=204)
 
 
-@router.get(_PATH, responses={200: _BYTES})
+@router.get(_PATH, response_class=Response, responses={200: _BYTES})
 async def get(request: Request, id: str, path: str) -> Response:
     """Read a file. The header `x-hutch-file-mode` (native) is its mode in octal."""
     target = rawpath.guest_path(request.scope["raw_path"], _BEFORE)

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from hutch.api import metrics, service
+from hutch.api import metrics, openapi, service
 from hutch.api.smol import present, responses
 
 PATHS = frozenset({"/health", "/livez", "/readyz", "/metrics"})
@@ -19,20 +19,20 @@ async def health(request: Request) -> Response:
     return present.Json(present.health_report(control.health.report(), await control.health.is_ready()))
 
 
-@router.get("/livez")
+@router.get("/livez", response_class=PlainTextResponse)
 async def livez(request: Request) -> Response:
     """Whether the process answers."""
     return PlainTextResponse("ok")
 
 
-@router.get("/readyz", responses={503: {}})
+@router.get("/readyz", response_class=PlainTextResponse, responses=openapi.errors(503))
 async def readyz(request: Request) -> Response:
     """Whether requests can be served."""
     ready = await service.of(request).control.health.is_ready()
     return PlainTextResponse("ok" if ready else "not ready", 200 if ready else 503)
 
 
-@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=PlainTextResponse)
 async def prometheus(request: Request) -> Response:
     """For Prometheus."""
     its = service.of(request)

@@ -45,6 +45,7 @@ async def list_all(request: Request) -> Response:
 
 @router.post(
     "/v1/images/pull",
+    response_class=Response,
     responses={200: {"content": {"text/event-stream": {}}}},
     openapi_extra=openapi.body(requests.PullImage),
 )

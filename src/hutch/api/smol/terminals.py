@@ -64,7 +64,12 @@ def command(wanted: Opening) -> Command:
     )
 
 
-@router.get(_PATH, responses={426: {"description": "Not a WebSocket"}})
+@router.get(
+    _PATH,
+    response_class=PlainTextResponse,
+    status_code=426,
+    responses={101: {"description": "A terminal"}, 426: {"description": "Not a WebSocket"}},
+)
 async def not_upgraded(
     request: Request,
     id: str,

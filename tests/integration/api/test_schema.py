@@ -1,0 +1,134 @@
+"""What a dialect's OpenAPI document promises is kept, whatever is sent: requests are made out of the document itself.
+
+Only what would do something to this box, or never end, is tamed: commands, addresses, sizes, streams.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+import live
+
+BUDGET = 40.0
+"""Seconds for all operations of a document."""
+
+EXAMPLES = 40
+HONEST = {501, 504}
+"""Of a server, and no fault: what cannot be done here, and what did not happen in the time that was given for it."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A document, the things its paths may name, and what must not be asked as it comes."""
+
+    name: str
+    things: Callable[[httpx.Client], Mapping[tuple[str, str], str]]
+    bodies: Mapping[str, Any] = field(default_factory=dict)  # by field, in place of anything of the same type
+    query: Mapping[str, Any] = field(default_factory=dict)
+    endless: frozenset[str] = frozenset()
+
+
+def _of_smol(http: httpx.Client) -> dict[tuple[str, str], str]:
+    """By the beginning of the path and the parameter."""
+
+    def made(path: str, **body: Any) -> str:
+        answer = http.post(path, json=body)
+        assert answer.is_success, answer.text
+        return str(answer.json().get("processId") or answer.json()["id"])
+
+    source, small = {"type": "image", "reference": "debian"}, {"memoryMb": 64}
+    machine = made("/v1/machines", source=source, resources=small)
+    http.post(f"/v1/machines/{machine}/start")
+    return {
+        ("/v1/machines", "id"): machine,
+        ("/v1/machines", "session"): made(f"/v1/machines/{machine}/sessions"),
+        ("/v1/machines", "job"): made(f"/v1/machines/{machine}/jobs", command="echo x"),
+        ("/v1/machines", "process"): made(f"/v1/machines/{machine}/exec", command="sleep 100", background=True),
+        ("/v1/checkpoints", "id"): made(f"/v1/machines/{machine}/checkpoints"),
+        ("/v1/volumes", "id"): made("/v1/volumes", name="schema", sizeGb=1),
+        ("/v1/pools", "id"): made("/v1/pools", image="debian", min=0, max=1),
+        ("/v1/webhooks", "id"): made("/v1/webhooks", url="https://hooks.invalid/"),
+        ("/v1/apikeys", "id"): made("/v1/apikeys", scopes=["usage:read"]),
+        ("/v1/tenants", "id"): made("/v1/tenants", name="schema"),
+    }
+
+
+SMOL = Dialect(
+    "smol",
+    _of_smol,
+    bodies={"command": ["true"], "code": "", "warmUp": ["true"], "url": "https://hooks.invalid/", "min": 0, "count": 2},
+    query={"follow": False, "timeout": 0.01, "wait": 0.01},
+    endless=frozenset({"/v1/events"}),
+)
+
+
+def tame(body: Any, bodies: Mapping[str, Any]) -> Any:
+    """The same body, without what would do something to this box. Of the wrong type it stays as it is."""
+    if isinstance(body, list):
+        return [tame(it, bodies) for it in body]
+    if not isinstance(body, dict):
+        return body
+    is_harmful = {name for name, value in body.items() if name in bodies and isinstance(value, str | list | int)}
+    return {name: bodies[name] if name in is_harmful else tame(value, bodies) for name, value in body.items()}
+
+
+@pytest.mark.parametrize("dialect", [pytest.param(SMOL, id="smol")])
+def test_every_operation_answers_as_its_document_says(service: live.Live, http: httpx.Client, dialect: Dialect) -> None:
+    things = dialect.things(http)
+    schema = schemathesis.openapi.from_url(f"{service.url}/{dialect.name}/openapi.json")
+    operations = [result.ok() for result in schema.get_all_operations()]
+    asked = 0
+
+    def check(operation: Any, until: float) -> None:
+        known = {it.name for it in operation.query}
+
+        @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+                  suppress_health_check=list(HealthCheck))  # fmt: skip
+        @given(case=operation.as_strategy())
+        def answers(case: Any) -> None:
+            nonlocal asked
+            if time.monotonic() > until:
+                return
+            asked += 1
+            case.body = tame(case.body, dialect.bodies)
+            for name, value in dialect.query.items():
+                if name in known:
+                    case.query = {**(case.query or {}), name: value}
+            for (root, name), value in things.items():
+                if operation.path.startswith(root) and name in (case.path_parameters or {}) and asked % 4:
+                    case.path_parameters[name] = value
+            answer = case.call(
+                base_url=f"{service.url}/{dialect.name}",
+                headers={"authorization": f"Bearer {service.key}"},
+                timeout=20,
+            )
+            usual = [status_code_conformance, content_type_conformance, response_schema_conformance]
+            case.validate_response(
+                answer, checks=usual if answer.status_code in HONEST else [*usual, not_a_server_error]
+            )
+
+        answers()
+
+    began = time.monotonic()
+    broken = []
+    for number, operation in enumerate(operations, 1):
+        if operation.path not in dialect.endless:
+            try:
+                check(operation, began + BUDGET * number / len(operations))
+            except (Exception, BaseExceptionGroup) as error:
+                broken.append("\n".join((operation.label, *(str(it) for it in getattr(error, "exceptions", [error])))))
+    assert not broken, "\n\n".join(broken)
+    assert asked > len(operations)
+    assert httpx.get(f"{service.url}/health", trust_env=False).status_code == 200
