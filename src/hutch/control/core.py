@@ -6,13 +6,12 @@ the home's lock → store → what it has recorded → host → reconciled → p
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
 
 from hutch import settings
-from hutch.control import follower, quotas
+from hutch.control import follower
 from hutch.control.accounts import Accounts
 from hutch.control.background import Background
 from hutch.control.clock import Clock
@@ -22,7 +21,7 @@ from hutch.control.idempotency import Idempotency
 from hutch.control.keeper import Keeper
 from hutch.control.keys import Keys
 from hutch.control.metering import Meter
-from hutch.control.quotas import Quotas, Use
+from hutch.control.quotas import Quotas
 from hutch.control.records import Records
 from hutch.control.sanctions import Sanctions
 from hutch.control.shelf import Shelf
@@ -70,11 +69,11 @@ class Core:
         self.keys = Keys(store, clock, self.accounts)
         self.meter = Meter(store, clock)
         self.background = Background()
-        self.shelf = Shelf(store, host, clock, limits.machines.verify_interval)
+        self.quotas = Quotas(self.accounts)
+        self.shelf = Shelf(store, host, clock, self.quotas, limits.machines.verify_interval)
         self.feed = Feed(clock, self._tenant_of)
-        records = Records(store, clock, self.meter, self.feed.publish)
-        self.rack = Rack(store, host, records, clock)
-        self.quotas = Quotas(self.accounts, self._count)
+        records = Records(store, clock, self.meter, self.quotas, self.feed.publish)
+        self.rack = Rack(store, host, records, self.quotas, clock)
         self.fleet = Fleet(records, self.quotas, host, clock, self.background, limits.machines)
         self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.machines.sweep_interval)
         self.idempotency = Idempotency(store, clock, self.background, self._is_made)
@@ -151,10 +150,6 @@ class Core:
     def _tenant_of(self, machine: MachineId) -> TenantId | None:
         entry = self.fleet.records.get(machine)
         return None if entry is None else entry.machine.tenant
-
-    def _count(self, tenant: TenantId) -> Iterable[tuple[str, Use]]:
-        machines = (entry.machine for entry in self.fleet.records.of(tenant))
-        return quotas.count(machines, self.rack.of(tenant), self.shelf.of(tenant))
 
     def _is_made(self, id: str) -> bool:
         entry = self.fleet.records.get(MachineId(id))

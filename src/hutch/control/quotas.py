@@ -1,19 +1,20 @@
 """What a tenant may have at once. Limits are held against the records, and against what is just being made.
 
+What is recorded is tallied as it changes, so a check costs the same for ten machines and ten thousand.
 Who makes or starts something claims it first: from then until it is recorded it counts, once. There is no waiting
 between counting and claiming, so calls at once get exactly as much as fits. A paused machine counts as running, because
 it keeps its memory; one that is being deleted counts as gone.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from hutch.control.accounts import Accounts
 from hutch.model import errors
 from hutch.model.ids import TenantId
 from hutch.model.keys import Limits
-from hutch.model.machine import Machine, Snapshot
+from hutch.model.machine import Machine
 from hutch.model.states import State
 from hutch.model.volumes import Volume
 
@@ -71,22 +72,48 @@ def check(limits: Limits, used: Use, more: Use) -> None:
             )
 
 
-class Quotas:
-    """The limits of all tenants, and what is claimed."""
+class Tally:
+    """What one tenant has recorded: each thing's use by its id, and the sum of all."""
 
-    def __init__(self, accounts: Accounts, count: Callable[[TenantId], Iterable[tuple[str, Use]]]) -> None:
+    def __init__(self) -> None:
+        self.total = NOTHING
+        self._uses: dict[str, Use] = {}
+
+    def get(self, id: str) -> Use:
+        return self._uses.get(id, NOTHING)
+
+    def note(self, id: str, use: Use) -> None:
+        was = self._uses.pop(id, NOTHING)
+        if use != NOTHING:
+            self._uses[id] = use
+        if use != was:
+            self.total = Use(*(whole - old + new for whole, old, new in zip(self.total, was, use, strict=True)))
+
+
+class Quotas:
+    """The limits of all tenants, what they have, and what is claimed."""
+
+    def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
-        self._count = count  # what a tenant has recorded, by id
+        self._tallies: dict[TenantId, Tally] = {}
         self._claims: dict[TenantId, list[Mapping[str, Use]]] = {}
+
+    def note(self, tenant: TenantId, id: str, use: Use) -> None:
+        """What is recorded of a thing counts for this much now."""
+        self._tallies.setdefault(tenant, Tally()).note(id, use)
+
+    def note_machine(self, machine: Machine) -> None:
+        """The same of a machine, as its record is."""
+        self.note(machine.tenant, machine.id, of_machine(machine))
 
     @contextlib.contextmanager
     def claim(self, tenant: TenantId, wanted: Mapping[K, Use]) -> Iterator[None]:
         """Let things of these ids count for this much while in here, recorded or not. `QuotaExceeded`: all or none."""
         limits = self._accounts.limits(tenant)
         if any(getattr(limits, name) is not None for name in Use._fields):
-            before = self._by_id(tenant)
-            more = _sum(_difference(before.get(id, NOTHING), use) for id, use in wanted.items())
-            check(limits, _sum(before.values()), more)
+            before = self._claimed(tenant, wanted)
+            more = _sum(_difference(before[id], use) for id, use in wanted.items())
+            check(limits, self.used(tenant), more)
         claims = self._claims.setdefault(tenant, [])
         claim: Mapping[str, Use] = dict(wanted.items())
         claims.append(claim)
@@ -99,26 +126,26 @@ class Quotas:
 
     def used(self, tenant: TenantId) -> Use:
         """What it has now, and what is being made for it."""
-        return _sum(self._by_id(tenant).values())
+        tally = self._tallies.get(tenant, Tally())
+        more = (_difference(tally.get(id), use) for id, use in self._claimed(tenant, ()).items())
+        return _sum([tally.total, *more])
 
-    def _by_id(self, tenant: TenantId) -> dict[str, Use]:
-        counted = dict(self._count(tenant))
+    def _claimed(self, tenant: TenantId, ids: Iterable[str]) -> dict[str, Use]:
+        """What these count for, and all that is claimed: the larger of record and claims."""
+        tally = self._tallies.get(tenant, Tally())
+        counted = {id: tally.get(id) for id in ids}
         for claim in self._claims.get(tenant, ()):
             for id, use in claim.items():
-                counted[id] = Use(*map(max, counted.get(id, NOTHING), use))
+                counted[id] = Use(*map(max, counted.get(id) or tally.get(id), use))
         return counted
 
 
-def count(
-    machines: Iterable[Machine], volumes: Iterable[Volume], snapshots: Iterable[Snapshot]
-) -> Iterator[tuple[str, Use]]:
-    """What each counts for, by its id."""
-    for machine in machines:
-        yield machine.id, of_machine(machine)
-    for volume in volumes:
-        yield volume.id, Use(volumes=1, disk_gib=volume.size_gib)
-    for snapshot in snapshots:
-        yield snapshot.id, Use(snapshots=1)
+def of_volume(volume: Volume) -> Use:
+    """What it counts for."""
+    return Use(volumes=1, disk_gib=volume.size_gib)
+
+
+SNAPSHOT = Use(snapshots=1)
 
 
 def _sum(uses: Iterable[Use]) -> Use:

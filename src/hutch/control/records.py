@@ -16,6 +16,7 @@ import structlog
 from hutch.control.catalog import Catalog, Place
 from hutch.control.clock import Clock
 from hutch.control.metering import Meter
+from hutch.control.quotas import Quotas
 from hutch.host.interface import Progress
 from hutch.model import errors, ids, kinds, states
 from hutch.model.ids import MachineId, TenantId
@@ -87,7 +88,10 @@ class Entry:
 class Records:
     """The living machines of all tenants. `publish` is told of every event that is written."""
 
-    def __init__(self, store: Store, clock: Clock, meter: Meter, publish: Callable[[TenantId, Event], None]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, meter: Meter, quotas: Quotas, publish: Callable[[TenantId, Event], None]
+    ) -> None:
+        self._quotas = quotas
         self._catalog = Catalog()
         self._meter = meter
         self._publish = publish
@@ -190,6 +194,7 @@ class Records:
         if entry.machine.state is State.RUNNING and machine.state in (State.PAUSING, State.SUSPENDING):
             entry.interruptions += 1
         entry.machine = machine
+        self._quotas.note_machine(machine)
         self._note_timers(entry)
         if machine.state is State.DESTROYED:
             self._remove(entry)
@@ -244,6 +249,7 @@ class Records:
         if stored.state is state:
             return True
         entry.machine = dataclasses.replace(stored, last_activity_at=entry.machine.last_activity_at)
+        self._quotas.note_machine(stored)
         return False
 
     async def note(self, entry: Entry, message: str, level: Level = Level.INFO, kind: Kind = Kind.NOTED) -> None:
@@ -277,6 +283,7 @@ class Records:
         names.pop(machine.name, None)  # a claim: its place is that of the moment it was made
         names[machine.name] = entry
         self._catalog.add(machine)
+        self._quotas.note_machine(machine)
         self._note_timers(entry)
 
     def _note_timers(self, entry: Entry) -> None:

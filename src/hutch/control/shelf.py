@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from hutch.control import names, requests
+from hutch.control import names, quotas, requests
 from hutch.control.clock import Clock
+from hutch.control.quotas import Quotas
 from hutch.host.interface import Host
 from hutch.model import errors
 from hutch.model.ids import MachineId, SnapshotId, TenantId
@@ -30,7 +31,8 @@ REST = 9
 class Shelf:
     """The snapshots of all tenants."""
 
-    def __init__(self, store: Store, host: Host, clock: Clock, verify_interval: float) -> None:
+    def __init__(self, store: Store, host: Host, clock: Clock, quotas: Quotas, verify_interval: float) -> None:
+        self._quotas = quotas
         self._store = store
         self._host = host
         self._clock = clock
@@ -42,7 +44,12 @@ class Shelf:
 
     def load(self, snapshots: Iterable[Snapshot]) -> None:
         """Take up what the store has; oldest first."""
-        self._snapshots = {snapshot.id: snapshot for snapshot in snapshots}
+        for snapshot in snapshots:
+            self._insert(snapshot)
+
+    def _insert(self, snapshot: Snapshot) -> None:
+        self._snapshots[snapshot.id] = snapshot
+        self._quotas.note(snapshot.tenant, snapshot.id, quotas.SNAPSHOT)
 
     async def reconcile(self) -> None:
         """Make records and host agree."""
@@ -110,13 +117,14 @@ class Shelf:
     async def add(self, snapshot: Snapshot) -> None:
         """A new one, under a claimed name."""
         await self._store.add_snapshot(snapshot)
-        self._snapshots[snapshot.id] = snapshot
+        self._insert(snapshot)
 
     async def remove(self, snapshot: Snapshot) -> None:
         """From the host, then from the record."""
         await self._host.remove_snapshot(snapshot.id)
         await self._store.remove_snapshot(snapshot.id)
         self._snapshots.pop(snapshot.id, None)
+        self._quotas.note(snapshot.tenant, snapshot.id, quotas.NOTHING)
 
     async def verify(self, snapshot: Snapshot) -> Snapshot:
         """Have the host read all of it, and record what is not as it was saved."""

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from hutch.control import idempotency, metering, requests
+from hutch.control import idempotency, metering, quotas, requests
 from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.control.keys import Principal
-from hutch.control.quotas import Quotas, Use
+from hutch.control.quotas import Quotas
 from hutch.control.records import Records
 from hutch.host.interface import Host
 from hutch.model import errors, ids
@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 class Rack:
     """The records of all volumes, in memory, written through to the store."""
 
-    def __init__(self, store: Store, host: Host, records: Records, clock: Clock) -> None:
+    def __init__(self, store: Store, host: Host, records: Records, quotas: Quotas, clock: Clock) -> None:
+        self._quotas = quotas
         self._store = store
         self._host = host
         self._records = records
@@ -40,7 +41,12 @@ class Rack:
 
     def load(self, volumes: Iterable[Volume]) -> None:
         """Take up what the store has; oldest first."""
-        self._volumes = {volume.id: volume for volume in volumes}
+        for volume in volumes:
+            self._insert(volume)
+
+    def _insert(self, volume: Volume) -> None:
+        self._volumes[volume.id] = volume
+        self._quotas.note(volume.tenant, volume.id, quotas.of_volume(volume))
 
     async def reconcile(self, is_new: bool) -> None:
         """Make records and host agree. `Conflict` if a new database meets a host with volumes: it is the wrong one."""
@@ -115,7 +121,7 @@ class Rack:
             with contextlib.suppress(errors.HutchError):
                 await self._host.volumes.remove(volume.id)
             raise
-        self._volumes[volume.id] = volume
+        self._insert(volume)
 
     async def remove(self, volume: Volume) -> None:
         """From the host, then from the record. `Conflict` while a machine mounts it."""
@@ -128,6 +134,7 @@ class Rack:
             await self._host.volumes.remove(volume.id)
             await self._store.remove_volume(volume.id, metering.end_volume(volume, self._clock.now()))
             self._volumes.pop(volume.id, None)
+            self._quotas.note(volume.tenant, volume.id, quotas.NOTHING)
         finally:
             self._going.discard(volume.id)
 
@@ -150,7 +157,7 @@ class Volumes:
 
     async def _create(self, tenant: TenantId, name: str, size_gib: int) -> Volume:
         volume = Volume(ids.new_volume_id(), tenant, name, size_gib, self._clock.now())
-        wanted = {volume.id: Use(volumes=1, disk_gib=size_gib)}
+        wanted = {volume.id: quotas.of_volume(volume)}
         with self._rack.claim_name(tenant, name), self._quotas.claim(tenant, wanted):
             await idempotency.expect([volume.id])
             await self._rack.add(volume)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from hutch import settings
-from hutch.control import metering
+from hutch.control import metering, quotas
 from hutch.control.clock import ManualClock
 from hutch.control.machines import ForkRequest
+from hutch.control.quotas import Use
 from hutch.host.interface import Life
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors
@@ -178,6 +179,13 @@ async def check_usage(rig: Rig) -> None:
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(spent))
 
 
+def check_quotas(rig: Rig) -> None:
+    """What counts against the quotas is what is recorded."""
+    its = [quotas.of_machine(machine) for machine in rig.plane.machines.list(rig.me)]
+    its += [quotas.SNAPSHOT for _ in rig.plane.snapshots.list(rig.me)]
+    assert rig.plane.core.quotas.used(rig.me.tenant) == Use(*map(sum, zip(Use(), *its, strict=True)))
+
+
 async def check_it_still_works(rig: Rig) -> None:
     """Every machine can be started, used and deleted, and its name is free again."""
     for machine in rig.plane.machines.list(rig.me):
@@ -206,6 +214,7 @@ async def test_a_service_killed_at_any_call_finds_everything_in_order(
     await rig.settle()
     check(rig, promises)
     await check_usage(rig)
+    check_quotas(rig)
     await check_it_still_works(rig)
 
 
@@ -228,6 +237,7 @@ async def test_a_database_or_host_that_fails_at_any_call_harms_only_that_call(
     await rig.settle()
     check(rig, promises)
     await check_usage(rig)
+    check_quotas(rig)
     await check_it_still_works(rig)
 
 
