@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hutch.host import commands, disks, files, mounts, trash
+from hutch.host.images import rootfs
 from hutch.host.interface import StoredVolume
 from hutch.host.layers import Layers
 from hutch.host.machines.journal import Journal, Phase
@@ -22,7 +23,10 @@ from hutch.model.volumes import Mount
 
 MIB = 2**20
 
-_FORMAT = ("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard")
+# As images are made: the file is new and sparse, so what mke2fs would have to clear is zero already.
+_EXTENDED = "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,assume_storage_prezeroed=1,nodiscard"
+_FORMAT = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", rootfs.FEATURES, "-b", str(rootfs.BLOCK), "-I", str(rootfs.INODE)]
+_FORMAT += ["-m", "0", "-E", _EXTENDED]
 _FORMAT_TIMEOUT = 120.0
 _REPLAY_TIMEOUT = 120.0
 _REPLAY_LIMITS = commands.Limits(memory=2 * 2**30, cpu_seconds=60)
