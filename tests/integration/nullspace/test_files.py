@@ -48,7 +48,9 @@ def test_base64_is_exact_and_utf8_must_be_utf8(machine: Machine) -> None:
     write(machine, "/workspace/b", encoded, encoding="base64")
     assert ask(machine, "read", path="/workspace/b", encoding="base64")["content"] == encoded
     refused(machine.post("files/read", {"path": "/workspace/b"}), 400, "file_error")
-    refused(machine.post("files/write", {"path": "/x", "content": "!", "encoding": "base64"}), 400, "invalid_request")
+    for flawed in ("!", "é", "YQ"):
+        body = {"path": "/x", "content": flawed, "encoding": "base64"}
+        refused(machine.post("files/write", body), 400, "invalid_request")
 
 
 def test_directories_are_made_listed_and_removed_whole(machine: Machine) -> None:
@@ -73,7 +75,9 @@ def test_files_are_renamed_and_their_permissions_set(machine: Machine) -> None:
         assert ask(machine, "permissions", path="/workspace/new", permissions=text) is None
         assert ask(machine, "info", path="/workspace/new")["mode"] == mode
     refused(machine.post("files/rename", {"old_path": "/workspace/old", "new_path": "/x"}), 404, "not_found")
-    refused(machine.post("files/permissions", {"path": "/workspace/new", "permissions": "rwx"}), 400, "invalid_request")
+    for flawed in ("rwx", "o755", "99", "77777"):
+        body = {"path": "/workspace/new", "permissions": flawed}
+        refused(machine.post("files/permissions", body), 400, "invalid_request")
 
 
 def test_lines_and_names_are_found(machine: Machine) -> None:

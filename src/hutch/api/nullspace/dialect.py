@@ -38,7 +38,7 @@ from hutch.api.service import Service
 
 _DOCUMENTS = frozenset({"/openapi.json", "/docs"})
 PUBLIC = health.PATHS | _DOCUMENTS
-STATUSES = (400, 401, 403, 404, 409, 413, 422, 429, 500, 501, 502, 503, 504)
+STATUSES = (400, 401, 403, 404, 405, 409, 413, 422, 429, 500, 501, 502, 503, 504)
 """Of errors, on any path."""
 
 _DESCRIPTION = """Linux microVMs that run when they are made: the API of Nullspace, as far as one box can speak it."""

@@ -61,7 +61,7 @@ async def list_all(
     return Json(listing.page([shown(machines, caller, it) for it in found.items], mask, found.next_token))
 
 
-@router.get(_ID, responses={200: {"model": responses.Machine}})
+@router.get(_ID, responses={200: {"model": responses.Machine | responses.Masked}})
 async def get(request: Request, id: str, fields: str | None = None) -> Response:
     """One machine; with `fields`, only these. Looking never wakes it."""
     mask = None if fields is None else listing.fields(fields)

@@ -4,7 +4,6 @@ It says no only where a field that is known cannot act here: ignoring it would b
 """
 
 import base64
-import binascii
 import dataclasses
 import math
 import re
@@ -200,7 +199,7 @@ def content(body: requests.WriteFile) -> bytes:
         return body.content.encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(body.content, validate=True)
-    except binascii.Error as flaw:
+    except ValueError as flaw:
         raise errors.InvalidRequest(f"content: {flaw}") from None
 
 

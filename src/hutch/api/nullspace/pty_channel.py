@@ -9,7 +9,6 @@ Who connects again is told the last MiB of what was written.
 """
 
 import base64
-import binascii
 import codecs
 from typing import Annotated, Any
 
@@ -143,7 +142,7 @@ class Ptys:
         wanted = fit(message, Input)
         try:
             data = base64.b64decode(wanted.data_base64 or "", validate=True)
-        except binascii.Error as flaw:
+        except ValueError as flaw:
             raise errors.Told(400, errors.INVALID, f"data_base64: {flaw}") from None
         data = data or (wanted.data or "").encode("utf-8", "surrogatepass")
         await self._terminals.write(self._caller, self._meant(wanted), data)

@@ -157,7 +157,7 @@ class Rename(Body):
 class SetPermissions(Path):
     """A file's new permissions, in octal."""
 
-    permissions: Annotated[str, Field(pattern=r"^0?o?[0-7]{3,4}$")]
+    permissions: Annotated[str, Field(pattern=r"^(0o)?[0-7]{3,4}$")]
 
 
 class Search(Path):

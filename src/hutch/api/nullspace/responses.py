@@ -66,6 +66,10 @@ class Machine(Answer):
     warm_pool_checkout: Checkout | None = None
 
 
+Masked = dict[str, Any]
+"""What a field mask leaves of anything."""
+
+
 class MachinePage(Answer):
     """A page of machines, or of what a field mask leaves of them."""
 

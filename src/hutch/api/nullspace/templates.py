@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from hutch.api import service
 from hutch.api.answers import Json
-from hutch.api.nullspace import inventory, parse, present
+from hutch.api.nullspace import inventory, parse, present, responses
 from hutch.api.nullspace.errors import Told
 
 router = APIRouter(tags=["templates"])
@@ -32,14 +32,14 @@ def _masked(it: dict[str, Any], fields: str | None) -> dict[str, Any]:
     return it if mask is None else {name: it[name] for name in mask if name in it}
 
 
-@router.get("/v1/templates", responses={200: {"model": list[inventory.Template]}})
+@router.get("/v1/templates", responses={200: {"model": list[inventory.Template | responses.Masked]}})
 async def list_all(request: Request, fields: str | None = None) -> Response:
     """The built-in one first."""
     return Json([_masked(it, fields) for it in await _all(request)])
 
 
-@router.get("/v1/templates/{id}", responses={200: {"model": inventory.Template}})
-@router.get("/v1/templates/refs/{id:path}", responses={200: {"model": inventory.Template}})
+@router.get("/v1/templates/{id}", responses={200: {"model": inventory.Template | responses.Masked}})
+@router.get("/v1/templates/refs/{id:path}", responses={200: {"model": inventory.Template | responses.Masked}})
 async def get(request: Request, id: str, fields: str | None = None) -> Response:
     """One, by id or name."""
     for it in await _all(request):

@@ -1,5 +1,7 @@
 """What is documented and cannot be done here: 501, told by name. `docs/apis/nullspace.md` lists the same."""
 
+import re
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -107,8 +109,20 @@ def _refuse(method: str, path: str, why: str, is_of_machine: bool) -> None:
         raise errors.Unsupported(why)
 
     undone.__doc__ = f"Always 501: {why}."
+    places = [
+        {"name": place, "in": "path", "required": True, "schema": {"type": "string"}}
+        for place in re.findall(r"\{(\w+)\}", path)
+    ]
     name, is_shown = f"{method} {path}", "{rest:path}" not in path and (method, path) not in _PLACES
-    router.add_api_route(path, undone, methods=[method], responses={501: {}}, name=name, include_in_schema=is_shown)
+    router.add_api_route(
+        path,
+        undone,
+        methods=[method],
+        status_code=501,
+        name=name,
+        include_in_schema=is_shown,
+        openapi_extra={"parameters": places},
+    )
 
 
 for _why, _operations in OF_MACHINES.items():

@@ -45,20 +45,20 @@ async def create(request: Request) -> Response:
     return Json(_shown(request, await volumes.create(service.principal(request), body.name, size)))
 
 
-@router.get("/v1/volumes", responses={200: {"model": list[inventory.Volume]}})
+@router.get("/v1/volumes", responses={200: {"model": list[inventory.Volume | responses.Masked]}})
 async def list_all(request: Request, fields: str | None = None) -> Response:
     """All, oldest first."""
     found = service.of(request).control.volumes.list(service.principal(request))
     return Json([_masked(_shown(request, it), fields) for it in found])
 
 
-@router.get("/v1/volumes/by-name/{name}", responses={200: {"model": inventory.Volume}})
+@router.get("/v1/volumes/by-name/{name}", responses={200: {"model": inventory.Volume | responses.Masked}})
 async def get_by_name(request: Request, name: str, fields: str | None = None) -> Response:
     """One, by its name."""
     return Json(_masked(_shown(request, _find(request, name)), fields))
 
 
-@router.get(_ID, responses={200: {"model": inventory.Volume}})
+@router.get(_ID, responses={200: {"model": inventory.Volume | responses.Masked}})
 async def get(request: Request, id: str, fields: str | None = None) -> Response:
     """One."""
     return Json(_masked(_shown(request, _find(request, refs.volume(id))), fields))
