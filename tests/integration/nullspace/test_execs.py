@@ -55,6 +55,13 @@ def test_a_program_that_is_not_there_is_an_exit_code(machine: Machine) -> None:
     assert "not found" in done["stderr"]
 
 
+def test_much_output_is_whole_up_to_a_limit_and_told_to_be_cut(machine: Machine) -> None:
+    whole = machine.exec("head -c 3000000 /dev/zero | tr '\\0' x")
+    assert (len(whole["stdout"]), "stdout_truncated" in whole) == (3_000_000, False)
+    cut = machine.exec("head -c 17000000 /dev/zero | tr '\\0' x")
+    assert (len(cut["stdout"]), cut["stdout_truncated"], "stderr_truncated" in cut) == (16 * 2**20, True, False)
+
+
 def test_what_is_not_utf8_is_replaced(machine: Machine) -> None:
     assert machine.exec(r"printf 'a\377b'")["stdout"] == "a�b"
 

@@ -4,6 +4,7 @@ The server pings it; see `hutch.api.server`.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -22,6 +23,10 @@ Handler = Callable[[dict[str, Any]], Awaitable[None]]
 log = structlog.stdlib.get_logger("hutch.api.nullspace")
 
 
+class Gone(Exception):
+    """The client has gone: nobody is told any more."""
+
+
 class Conversation:
     """What is said on one socket. Messages are sent one at a time; what takes long runs in tasks that end with it."""
 
@@ -31,12 +36,12 @@ class Conversation:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def tell(self, type: str, **fields: Any) -> None:  # noqa: A002 (what the message calls it)
-        """Send a message. Nothing if the client has gone."""
+        """Send a message. Raises `Gone`."""
         async with self._sending:
             try:
                 await self.socket.send_text(to_json({"type": type, **fields}).decode())
             except (WebSocketDisconnect, RuntimeError):
-                raise asyncio.CancelledError from None
+                raise Gone from None
 
     async def tell_error(self, error: HutchError | errors.Told, id: str | None = None) -> None:
         """Send what went wrong."""
@@ -52,20 +57,23 @@ class Conversation:
         return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None], id: str | None) -> None:
-        try:
-            await work
-        except (HutchError, errors.Told) as error:
-            await self.tell_error(error, id)
-        except Exception:
-            log.exception("a conversation failed")
-            await self.tell_error(HutchError(), id)
+        with contextlib.suppress(Gone):
+            try:
+                await work
+            except Gone:
+                raise
+            except (HutchError, errors.Told) as error:
+                await self.tell_error(error, id)
+            except Exception:
+                log.exception("a conversation failed")
+                await self.tell_error(HutchError(), id)
 
     async def serve(self, handlers: Mapping[str, Handler]) -> None:
         """Give every message to the handler of its type, until the client goes. In order; handlers do not wait long."""
         try:
             while True:
                 await self._hand(await self.socket.receive_text(), handlers)
-        except (WebSocketDisconnect, KeyError):  # a KeyError: it sent bytes, which nothing here reads
+        except (Gone, WebSocketDisconnect, KeyError):  # a KeyError: it sent bytes, which nothing here reads
             pass
         finally:
             tasks = list(self._tasks)

@@ -15,6 +15,9 @@ from hutch.model.ids import MachineId
 router = APIRouter(tags=["processes"])
 
 _PROCESS = "/v1/machines/{id}/processes/{pid}"
+OUTPUT_LIMIT = 16 * 1024 * 1024
+"""Bytes of each stream that are answered; beyond that, use a WebSocket or write to a file."""
+
 _KILL = 9
 _FREE = re.compile(r"/v1/machines/[^/]+/(exec|ws|processes/[\s\S]+)")
 
@@ -41,7 +44,7 @@ async def exec_command(request: Request, id: str) -> Response:
         if body.background:
             info = await control.processes.start(caller, machine, parse.command(body, keep=True))
             return Json({"exit_code": 0, "stdout": "", "stderr": "", "pid": info.pid})
-        running = control.processes.run(caller, machine, parse.command(body))
+        running = control.processes.run(caller, machine, parse.command(body), keep=OUTPUT_LIMIT)
         done = await streams.unless_hung_up(request.receive, running)
     if done.exit.timed_out:
         raise errors.Told(504, "exec_timeout", f"the command was ended: it took longer than {timeout(body)} s")

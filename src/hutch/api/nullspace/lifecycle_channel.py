@@ -7,7 +7,9 @@ Of one machine the events since `after_event_id`, or the last `replay_limit`, ar
 only what happens from now on.
 """
 
+import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -46,6 +48,7 @@ class Subscription:
         self._machine = machine
         self._control = service.of(talk.socket).control
         self._caller = service.principal(talk.socket)
+        self._telling: asyncio.Task[None] | None = None
 
     async def subscribe(self, message: dict[str, Any]) -> None:
         """Begin to tell."""
@@ -54,9 +57,11 @@ class Subscription:
             raise errors.Unsupported("snapshot_id: events are told by machine_id")
         machine = self._machine or (None if wanted.machine_id is None else refs.machine(wanted.machine_id))
         live = self._control.feed.listen(self._caller, machine)
-        self._talk.run(self._tell_all(wanted, machine, live))
+        if self._telling is not None:
+            self._telling.cancel()
+        self._telling = self._talk.run(self._tell_all(wanted, machine, live))
 
-    async def _tell_all(self, wanted: Subscribe, machine: MachineId | None, live: Any) -> None:
+    async def _tell_all(self, wanted: Subscribe, machine: MachineId | None, live: AsyncGenerator[Event, None]) -> None:
         async with contextlib.aclosing(live):
             asked = wanted.model_dump(include={"machine_id", "snapshot_id", "operation", "audience"}, exclude_none=True)
             if machine is not None:

@@ -163,12 +163,14 @@ def text(data: bytes) -> str:
 
 def exec_result(done: processes.Completed) -> dict[str, Any]:
     """A command that has ended, or one in the background that has begun."""
-    return {
+    shown = {
         "exit_code": done.exit.shell_code,
         "stdout": text(done.stdout),
         "stderr": text(done.stderr),
         "pid": done.pid or None,
     }
+    cut = {"stdout_truncated": done.stdout_truncated, "stderr_truncated": done.stderr_truncated}
+    return shown | {name: value for name, value in cut.items() if value}
 
 
 def process(it: guest.ProcessInfo) -> dict[str, Any]:

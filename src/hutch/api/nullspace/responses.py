@@ -111,6 +111,8 @@ class ExecResult(Answer):
     stdout: str
     stderr: str
     pid: int | None = None
+    stdout_truncated: bool = Field(False, description="Only there if it is; Hutch's own, as the next.")
+    stderr_truncated: bool = False
 
 
 class Process(Answer):
