@@ -29,8 +29,8 @@ from hutch.model.states import State
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 8
-"""Children of one fork that are made at the same time."""
+LEAST_AT_ONCE = 2
+"""Children of one fork are made at the same time as far as the box has CPUs, but never fewer than this."""
 
 
 class Forks:
@@ -111,7 +111,8 @@ class Forks:
         return children
 
     async def _run(self, children: Sequence[Entry], snapshot: SnapshotId) -> None:
-        brood = Brood(len(children), AT_ONCE)
+        cpus = (await self._fleet.host.capacity()).cpus  # more at once only wait for each other
+        brood = Brood(len(children), max(LEAST_AT_ONCE, cpus))
         births = [self._begin(child, snapshot, brood) for child in children]
         failed: errors.HutchError | None = None
         try:
