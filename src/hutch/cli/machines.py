@@ -222,6 +222,6 @@ def logs(
         elif follow:
             with closing(hutch.machines.follow_logs(id, tail)) as pieces:  # type: ignore[type-var]
                 for piece in pieces:
-                    typer.echo(piece, nl=False)
+                    print(piece, end="", flush=True)
         else:
             typer.echo(hutch.machines.logs(id, tail), nl=False)

@@ -36,7 +36,7 @@ def raw(file: int) -> Iterator[None]:
         return
     before = termios.tcgetattr(file)
     try:
-        tty.setraw(file)
+        tty.setraw(file, termios.TCSADRAIN)  # what was typed ahead is kept
         yield
     finally:
         termios.tcsetattr(file, termios.TCSADRAIN, before)
