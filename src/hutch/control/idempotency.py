@@ -83,9 +83,10 @@ class Idempotency:
         Duplicates at the same time wait for the first. A failure is not kept. If the caller goes away the work goes
         on. Across a restart: the key is recorded before the work begins and the result after; what a crash left
         without a result is done if what it was to make is there, and forgotten if not.
-        `IdempotencyMismatch` for another operation or body; `InvalidRequest` for a key that is empty or longer than
-        255. `key` None: just do it.
+        Needs `machine:create`. `IdempotencyMismatch` for another operation or body; `InvalidRequest` for a key that is
+        empty or longer than 255. `key` None: just do it.
         """
+        principal.require("machine:create")  # what was made before is told only to those who could make it
         if key is None:
             return await work()
         if not 1 <= len(key) <= KEY_LENGTH:

@@ -1,6 +1,7 @@
 """Requests that are done once, however often they are sent."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -33,6 +34,13 @@ async def test_the_same_key_and_body_give_the_same_machine(rig: Rig) -> None:
     first = await once(rig, creation(rig))
     assert [await once(rig, creation(rig)) for _ in range(3)] == [first] * 3
     assert count(rig) == 1
+
+
+async def test_a_key_that_could_not_make_it_is_not_told_what_was_made(rig: Rig) -> None:
+    await once(rig, creation(rig))
+    looking = dataclasses.replace(rig.me, scopes=frozenset({"machine:read"}))
+    with pytest.raises(errors.Forbidden):
+        await rig.plane.idempotency.once(looking, "k", "create", b"{}", creation(rig))
 
 
 async def test_without_a_key_it_is_just_done(rig: Rig) -> None:
