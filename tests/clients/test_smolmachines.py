@@ -228,8 +228,18 @@ def test_an_image_that_cannot_be_had_is_422_and_leaves_nothing(cloud: ConnectOpt
 def test_what_the_service_cannot_do_yet_is_refused_by_name(cloud: ConnectOptions) -> None:
     with pytest.raises(SmolError, match="ports: this service cannot publish ports yet"):
         Machine.create(config(ports=[PortSpec(host=0, guest=80)]), cloud)
-    with pytest.raises(SmolError, match=r"network\.mode: this service cannot enforce allowCidrs yet"):
-        Machine.create(config(resources=ResourceSpec(allow_cidrs=["10.0.0.0/8"])), cloud)
+
+
+def test_an_allow_list_is_kept_and_a_host_that_cannot_enforce_it_starts_no_such_machine(cloud: ConnectOptions) -> None:
+    wanted = config(resources=ResourceSpec(cpus=1, memory_mb=256, allow_cidrs=["10.0.0.0/8"]))
+    try:
+        made = Machine.create(wanted, cloud)
+    except SmolError as error:
+        assert (error.status, "allow lists" in str(error)) == (501, True)
+        assert wanted.name not in [it.name for it in Machine.list(cloud)]
+    else:
+        assert made.info()["network"] == {"mode": "allowCidrs", "cidrs": ["10.0.0.0/8"], "hosts": []}
+        made.delete()
 
 
 def test_logs_are_text(machine: Machine) -> None:
@@ -241,3 +251,24 @@ def test_the_client_believes_that_a_user_is_honoured(machine: Machine) -> None:
         assert machine.exec(["true"], ExecOptions(user="root")).success
     except NotSupportedError as error:  # what the client raises when the answer does not echo the user
         pytest.fail(str(error))
+
+
+def test_jobs_run_on_and_are_read_and_cancelled(machine: Machine, cloud: ConnectOptions) -> None:
+    job = machine.start_job(["sh", "-c", "echo out; echo err >&2; exit 3"])
+    done = job.wait(poll_s=0.1, timeout_s=20)
+    assert (done.state, done.exit_code) == ("exited", 3)
+    assert (job.read_all(), job.read_all("stderr")) == (b"out\n", b"err\n")
+    endless = machine.start_job(["sleep", "1000"])
+    assert endless.cancel().exit_code == 143
+    assert len(machine.jobs()) == 2
+
+
+def test_usage_is_told_also_by_a_delete(cloud: ConnectOptions) -> None:
+    made = Machine.create(config(), cloud)
+    report = made.usage()
+    assert report.machine_id == made.id
+    assert {"totalUptimeSeconds", "cpuHours", "memoryGbHours", "diskGbHours", "egressGb"} <= set(report.usage)
+    assert report.cost["amountDueMicros"] == 0
+    last = made.delete(include_usage=True)
+    assert last is not None
+    assert last.usage["totalUptimeSeconds"] >= report.usage["totalUptimeSeconds"]

@@ -1,9 +1,11 @@
 """The SDK, as a program uses it. The sync client is made of the async one, so one of each kind of call is enough."""
 
+import asyncio
+
 import pytest
 
 import live
-from hutch.client import AsyncHutch, Command, Hutch, NewMachine, errors, models
+from hutch.client import AsyncHutch, Command, Hutch, Mount, NewMachine, errors, models
 
 
 def test_a_day_with_the_sync_client(service: live.Live) -> None:
@@ -42,6 +44,39 @@ async def test_a_day_with_the_async_client(service: live.Live) -> None:
         assert "sdk" in {it.description for it in await hutch.keys.list()}
         await hutch.keys.revoke(id)
         await hutch.machines.delete("async")
+
+
+async def test_what_lasts_with_the_async_client(service: live.Live) -> None:
+    async with AsyncHutch(service.url, service.key) as hutch:
+        volume = await hutch.volumes.create("sdk-data", 1)
+        wanted = NewMachine("debian", name="lasting", mounts=[Mount("sdk-data", "/data")], metadata={"a": [1]})
+        made = [await hutch.machines.create(wanted, once="sdk") for _ in range(2)]
+        assert made[0].id == made[1].id
+        assert (made[0].mounts, made[0].metadata) == ([Mount(volume.id, "/data")], {"a": [1]})
+        assert (await hutch.volumes.get("sdk-data")).machines == [made[0].id]
+        session = await hutch.sessions.create("lasting", env={"A": "b"})
+        told = [event async for event in hutch.sessions.stream("lasting", session.id, Command("echo $A"))]
+        assert told[1:] == [models.Output("stdout", b"b\n"), models.Exited(0)]
+        job = await hutch.jobs.start("lasting", Command("echo out; sleep 1000"))
+        while not (await hutch.jobs.get("lasting", job.id)).stdout_bytes:
+            await asyncio.sleep(0.02)
+        assert (await hutch.jobs.cancel("lasting", job.id)).exit_code == 143
+        assert (await hutch.jobs.output("lasting", job.id)).data == b"out\n"
+        async with hutch.terminals.open("lasting", ["sh", "-c", "read x; echo got $x; exit 3"], (90, 20)) as terminal:
+            await terminal.write(b"this\n")
+            shown = b""
+            while isinstance(told_next := await terminal.read(), bytes):
+                shown += told_next
+            assert b"got this" in shown
+            assert told_next == models.Exited(3)
+        assert (await hutch.machines.set_timers("lasting", models.Timers(auto_stop_seconds=9))).auto_stop_seconds == 9
+        assert made[0].id in [it.id async for it in hutch.machines.pages(size=1)]
+        assert (await hutch.usage.of_machine("lasting")).execs >= 1
+        async for event in hutch.events.follow("lasting"):
+            if event.kind == "machine.started":
+                break
+        await hutch.machines.delete("lasting")
+        await hutch.volumes.delete("sdk-data")
 
 
 def test_an_error_is_typed_and_has_the_servers_text_and_request_id(service: live.Live) -> None:
