@@ -102,14 +102,19 @@ async def list_all(request: Request, machine_id: str | None = None, metadata: st
     caller, control = service.principal(request), service.of(request).control
     wanted = None if machine_id is None else refs.machine(machine_id)
     asked = {} if metadata is None else listing.metadata(metadata)
-    kept = [present.snapshot(it, _metadata(request, it.machine)) for it in control.snapshots.list(caller, wanted)]
+    kept = [
+        (it.created_at, present.snapshot(it, _metadata(request, it.machine)))
+        for it in control.snapshots.list(caller, wanted)
+    ]
     asleep = [
-        present.hibernation(it)
+        (it.suspended_at or it.updated_at, present.hibernation(it))
         for it in control.machines.list(caller)
         if present.status(it) == "paused" and wanted in (None, it.id)
     ]
-    found = [it for it in (*kept, *asleep) if listing.has(it["metadata"], asked)]
-    return Json(sorted(found, key=lambda it: it["created_at"], reverse=True))
+    newest_first = sorted(
+        (*asleep, *kept), key=lambda one: one[0], reverse=True
+    )  # shown, times are cut to milliseconds
+    return Json([it for _, it in newest_first if listing.has(it["metadata"], asked)])
 
 
 @router.get("/v1/snapshots/{id}", responses={200: {"model": responses.Snapshot}})
