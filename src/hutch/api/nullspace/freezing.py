@@ -111,10 +111,9 @@ async def list_all(request: Request, machine_id: str | None = None, metadata: st
         for it in control.machines.list(caller)
         if present.status(it) == "paused" and wanted in (None, it.id)
     ]
-    newest_first = sorted(
-        (*asleep, *kept), key=lambda one: one[0], reverse=True
-    )  # shown, times are cut to milliseconds
-    return Json([it for _, it in newest_first if listing.has(it["metadata"], asked)])
+    # Not by the times that are shown: they are cut to milliseconds.
+    newest_first = [it for _, it in sorted((*asleep, *kept), key=lambda one: one[0], reverse=True)]
+    return Json([it for it in newest_first if listing.has(it["metadata"], asked)])
 
 
 @router.get("/v1/snapshots/{id}", responses={200: {"model": responses.Snapshot}})
