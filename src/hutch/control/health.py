@@ -20,6 +20,7 @@ class Report:
     uptime: float
     host: HostInfo
     machines: Mapping[State, int]
+    pools: int
 
 
 class Health:
@@ -33,7 +34,8 @@ class Health:
         """From memory, at once."""
         core = self._core
         counts = Counter(entry.machine.state for entry in core.fleet.records.all())
-        return Report(core.cluster, self._version, time.monotonic() - core.opened_at, core.host.info(), counts)
+        uptime, pools = time.monotonic() - core.opened_at, len(core.fleet.spares.all())
+        return Report(core.cluster, self._version, uptime, core.host.info(), counts, pools)
 
     async def capacity(self) -> Capacity:
         """What the box has, and what of it is free."""

@@ -202,7 +202,7 @@ INFO = guest.ProcessInfo("p", 7, ("sleep", "9"), 0.0, 1, 2)
             responses.Key,
             present.key(keys.ApiKey(KeyId("k"), TenantId("t"), "smk", frozenset({"admin"}), "mine", WHEN)),
         ),
-        (responses.Health, present.health_report(health.Report("c", "0.1.0", 1.5, HOST, {}), True)),
+        (responses.Health, present.health_report(health.Report("c", "0.1.0", 1.5, HOST, {}, 1), True)),
         (responses.Process, present.process(INFO)),
         (responses.Process, present.process(dataclasses.replace(INFO, exit=guest.Exit(signal=9)))),
         (responses.ProcessOutput, present.process_output(guest.Output(b"ab", 3, b"", 0, guest.Exit(code=1)))),

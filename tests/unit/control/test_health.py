@@ -2,6 +2,8 @@
 
 import pytest
 
+from hutch.control.pools import PoolRequest
+from hutch.control.requests import MachineRequest
 from hutch.model import errors
 from hutch.model.states import State
 from unit.control.rig import Rig
@@ -13,6 +15,9 @@ async def test_a_report_counts_machines_by_state(rig: Rig) -> None:
     await rig.create()
     report = rig.plane.health.report()
     assert report.machines == {State.RUNNING: 1, State.STOPPED: 2}
+    assert report.pools == 0
+    await rig.plane.pools.create(rig.me, PoolRequest(MachineRequest("debian"), min=0, max=1))
+    assert rig.plane.health.report().pools == 1
     assert (report.version, report.host.accelerator) == ("test", "simulated")
     assert report.uptime >= 0
 

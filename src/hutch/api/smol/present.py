@@ -260,7 +260,7 @@ def health_report(it: health.Report, ready: bool) -> dict[str, Any]:
         "nodesReady": int(ready),
         "groupsTotal": 0,
         "appsTotal": 0,
-        "poolsTotal": 0,
+        "poolsTotal": it.pools,
         "uptimeSecs": int(it.uptime),
         "accelerator": it.host.accelerator,
         "acceleratorReason": it.host.accelerator_reason,
