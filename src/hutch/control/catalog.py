@@ -87,12 +87,25 @@ def make_filter(query: Query, snapshot: SnapshotId | None) -> Callable[[Machine]
     def wanted(machine: Machine) -> bool:
         return (
             (not states or machine.state in states)
-            and (not metadata or metadata <= machine.metadata.items())
+            and (not metadata or (metadata <= machine.metadata.items() and _are_json(query, machine)))
             and (not labels or labels <= machine.labels.items())
             and (template is None or _is_made_of(machine, template, snapshot))
         )
 
     return wanted
+
+
+def _are_json(query: Query, machine: Machine) -> bool:
+    """Whether what is equal in Python is equal in JSON: there `true` is no 1."""
+    return all(_is_json(value, machine.metadata[key]) for key, value in query.metadata.items())
+
+
+def _is_json(one: object, other: object) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return all(_is_json(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return all(map(_is_json, one, other))
+    return isinstance(one, bool) is isinstance(other, bool)
 
 
 def _is_made_of(machine: Machine, template: str, snapshot: SnapshotId | None) -> bool:

@@ -82,6 +82,8 @@ async def test_filters_must_all_hold(rig: Rig) -> None:
         ({"metadata": {"user": "1"}}, "ba"),
         ({"metadata": {"user": "1", "deep": {"x": [1]}}}, "a"),
         ({"metadata": {"user": 1}}, ""),
+        ({"metadata": {"deep": {"x": [1.0]}}}, "a"),
+        ({"metadata": {"deep": {"x": [True]}}}, ""),
         ({"metadata": {"user": "1"}, "labels": {"k": "v"}}, "a"),
         ({"states": [State.RUNNING]}, "c"),
         ({"states": [State.RUNNING, State.STOPPED]}, "cba"),
