@@ -3,6 +3,7 @@
 Images and templates take long to make, so they are kept between runs, in .hutch/test.
 """
 
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from hutch.host.local import LocalHost
 from hutch.host.paths import Paths
 from machines import Launcher, launching
 from registry import Member, OciImage, Registry, directory, layer, symlink
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a run begun with nohup ignores it, and so would all that it starts
 
 ROOT = Path(__file__).resolve().parents[1]
 
