@@ -124,6 +124,9 @@ def tame(body: Any, bodies: Mapping[str, Any]) -> Any:
     return {name: bodies[name] if name in is_harmful else tame(value, bodies) for name, value in body.items()}
 
 
+@pytest.mark.filterwarnings(
+    "ignore::hypothesis.errors.HypothesisDeprecationWarning"
+)  # of random, which others here use
 @pytest.mark.parametrize("dialect", [pytest.param(SMOL, id="smol"), pytest.param(NULLSPACE, id="nullspace")])
 def test_every_operation_answers_as_its_document_says(service: live.Live, http: httpx.Client, dialect: Dialect) -> None:
     things = dialect.things(http)

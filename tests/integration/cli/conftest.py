@@ -6,7 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ class Cli:
     """`hutch`, finding its service by HUTCH_HOME alone unless `environment` says otherwise."""
 
     environment: Mapping[str, str]
+    spawned: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __call__(
         self, *words: str, code: int = 0, stdin: bytes | None = None, **environment: str
@@ -41,7 +42,7 @@ class Cli:
 
     def spawn(self, *words: str) -> subprocess.Popen[bytes]:
         """Run it beside the test, with the signals of a foreground command whatever started the tests."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*HUTCH, *words],
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -49,6 +50,16 @@ class Cli:
             stderr=subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+        self.spawned.append(process)
+        return process
+
+    def end(self) -> None:
+        """Nothing that was spawned is left."""
+        for process in self.spawned:
+            process.kill()
+            with contextlib.suppress(ValueError):  # whose output was read and closed by the test
+                process.communicate()
+            process.wait(LIMIT)
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +69,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Live]:
 
 
 @pytest.fixture
-def hutch(service: live.Live) -> Cli:
-    return Cli(service.environment)
+def hutch(service: live.Live) -> Iterator[Cli]:
+    cli = Cli(service.environment)
+    yield cli
+    cli.end()
 
 
 @pytest.fixture
