@@ -293,8 +293,6 @@ class Owner:
         if context.states.is_there(state):
             raise errors.Conflict(f"there is already a snapshot {state}")
         mounts.check_copyable(self.journal.id, self.journal.spec)
-        if transient:
-            context.states.hold(state)
         if self.journal.phase is Phase.SUSPENDED:
             made = await freeze.of_suspended(context, self.journal, state, self._record, transient)
         else:
@@ -304,6 +302,8 @@ class Owner:
             with self._held.frozen():
                 machine = self._held.machine
                 made = await freeze.snapshot(context, self.journal, machine, state, self._record, transient)
+        if transient:
+            context.states.hold(state)  # in the same breath as it became one: nothing is collected in between
         self._flatten_if_deep()
         return made
 
