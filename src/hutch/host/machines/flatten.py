@@ -1,6 +1,7 @@
 """Shortening a chain of disk layers: what the layers below hold is copied into the machine's own, while it runs."""
 
 import asyncio
+import contextlib
 
 from hutch.host import files
 from hutch.host.machines import hardware
@@ -32,7 +33,12 @@ async def flatten(context: Context, machine: vm.Vm, journal: Journal) -> None:
     files.require_space(context.paths.layers, sum(map(context.layers.size, below)) + reserve, "joining disk layers")
     try:
         await machine.monitor.execute(
-            "block-stream", job_id=_JOB, device=top, base_node=hardware.TEMPLATE, speed=SPEED, auto_dismiss=False
+            "block-stream",
+            job_id=_JOB,
+            device=top,
+            base_node=hardware.TEMPLATE,
+            speed=SPEED,
+            auto_dismiss=False,
         )
         job = await _job(machine)
         while job is not None and job["status"] != _ENDED:
@@ -48,7 +54,11 @@ async def flatten(context: Context, machine: vm.Vm, journal: Journal) -> None:
 
 
 async def cancel(machine: vm.Vm) -> None:
-    """Give up what is under way, also of a former service; nothing if there is none."""
+    """Give up what is under way, also of a former service; nothing if there is none.
+
+    A job that has come to its end must be dismissed all the same: its disk takes no new layer as long as it is known,
+    and QEMU 7.2 dies when it is asked for its nodes.
+    """
     if machine.watch.ended.is_set():
         return
     is_cancelled = False
@@ -56,7 +66,8 @@ async def cancel(machine: vm.Vm) -> None:
         if job["status"] == _ENDED:
             await machine.monitor.execute("job-dismiss", id=_JOB)
         elif not is_cancelled:
-            await machine.monitor.execute("block-job-cancel", device=_JOB)
+            with contextlib.suppress(errors.MachineFailed):  # it came to its end meanwhile
+                await machine.monitor.execute("block-job-cancel", device=_JOB)
             is_cancelled = True
         else:
             await asyncio.sleep(LOOK)

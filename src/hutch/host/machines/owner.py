@@ -387,7 +387,8 @@ class Owner:
         await flatten.flatten(self._context, machine, self.journal)
         self._record(replace(self.journal, layers=(top,)))
         self._context.collect()
-        await machine.monitor.drop_layers(*map(hardware.node, reversed(below)))
+        # Whatever interrupts it now: what is left open is never closed by anybody else.
+        await process.to_the_end(machine.monitor.drop_layers(*map(hardware.node, reversed(below))))
 
     def _drop_run(self, run: str | None) -> None:
         """Remove what a former process left."""

@@ -8,9 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from hutch.host.machines import policy
 from hutch.host.machines.policy import Verb
 from hutch.model import errors
+
+log = structlog.get_logger(__name__)
 
 Work = Callable[[], Awaitable[Any]]
 
@@ -19,6 +23,7 @@ Work = Callable[[], Awaitable[Any]]
 class _Request:
     verb: Verb
     work: Work
+    is_asked: bool = True  # else nobody waits for its result
     done: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -34,7 +39,7 @@ class Requests:
 
     def put(self, verb: Verb, work: Work) -> None:
         """Have it done when its turn comes; nobody waits for it."""
-        self._queue.put_nowait(_Request(verb, work))
+        self._queue.put_nowait(_Request(verb, work, is_asked=False))
 
     async def ask(self, verb: Verb, work: Work) -> Any:
         """Have it done, and wait for its result. A caller that is cancelled ends a start, and nothing else.
@@ -103,6 +108,8 @@ def _answer(request: _Request, task: "asyncio.Future[Any]") -> None:
         request.done.set_exception(errors.Conflict("the machine was stopped or deleted meanwhile"))
         request.done.exception()
     elif error := task.exception():
+        if not request.is_asked:
+            log.warning("work in the background failed", verb=request.verb.value, error=repr(error))
         request.done.set_exception(error)
         request.done.exception()  # the caller may have gone away: then nobody else reads it
     else:
