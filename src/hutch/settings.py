@@ -33,6 +33,9 @@ class Service:
     log_level: str = "info"
     """debug, info, warning or error."""
 
+    region: str = "local"
+    """What this host is called where an API asks for a region."""
+
 
 @dataclass(frozen=True)
 class Machines:
@@ -153,6 +156,46 @@ class Webhooks:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What machines are connected with, and what they may reach."""
+
+    mode: str = "auto"
+    """slots (a namespace for each machine; needs root and nftables), user (QEMU's user network), or auto."""
+
+    range: str = "10.213.0.0/16"
+    """Addresses by which this host reaches its machines, two for each. Must be routed nowhere else."""
+
+    ready: int = 8
+    """Slots made ahead, so that a start finds one."""
+
+    allow_private: str = ""
+    """Comma-separated private or link-local networks that machines may reach after all; empty: none."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """How published ports of machines are reached."""
+
+    listen: str = "127.0.0.1:7071"
+    """HOST:PORT of the proxy."""
+
+    domain: str = "hutch.localhost"
+    """Machines are reached at MACHINE-PORT.DOMAIN and PORT-MACHINE.DOMAIN. Browsers lead names below localhost here."""
+
+    url: str = ""
+    """How clients see the proxy when something stands before it: https://DOMAIN; empty: as it listens."""
+
+    idle_timeout: float = 300.0
+    """Seconds a proxied connection may be silent in both directions."""
+
+    connect_timeout: float = 10.0
+    """Seconds until a guest that does not take a connection is given up."""
+
+    response_timeout: float = 60.0
+    """Seconds an upstream has to begin its answer."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of them."""
 
@@ -162,6 +205,8 @@ class Settings:
     host: Host = field(default_factory=Host)
     images: Images = field(default_factory=Images)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    network: Network = field(default_factory=Network)
+    proxy: Proxy = field(default_factory=Proxy)
 
 
 _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from hutch.model import guest
 from hutch.model.ids import MachineId, SnapshotId, VolumeId
-from hutch.model.machine import ImageRef, MachineSpec
+from hutch.model.machine import ImageRef, MachineSpec, NetworkPolicy
+from hutch.model.network import Endpoint, NetworkFacts, Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +247,29 @@ class Volumes(Protocol):
         """All that are there."""
 
 
+class Networks(Protocol):
+    """Machines' networks. A machine's policy is part of its spec; what enforces it is outside the guest."""
+
+    async def endpoint(self, machine: MachineId, port: int) -> Endpoint:
+        """Where this service connects to reach a TCP port of a running guest. `NotRunning`.
+
+        Whether anything listens there only a connection tells. It holds until the machine stops, is suspended or
+        paused. Nobody else on this host can use it where the host has network slots.
+        """
+
+    async def set_policy(self, machine: MachineId, policy: NetworkPolicy) -> None:
+        """From now on, running or not, and kept with the machine. Connections it forbids are broken.
+
+        `Unsupported` where this host cannot enforce it; then nothing has changed.
+        """
+
+    def facts(self, machine: MachineId) -> NetworkFacts | None:
+        """How it is connected now; None while it has no process."""
+
+    async def traffic(self, machine: MachineId) -> Traffic:
+        """What it has received and sent since its process was started; zeros while it has none."""
+
+
 class Host(Protocol):
     """One host's machines."""
 
@@ -260,6 +284,9 @@ class Host(Protocol):
 
     @property
     def volumes(self) -> Volumes: ...
+
+    @property
+    def networks(self) -> Networks: ...
 
     async def open(self) -> list[HostMachine]:
         """Take possession: finish or undo what was begun, adopt what runs, and tell of every machine there is."""

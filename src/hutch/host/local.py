@@ -21,6 +21,7 @@ from hutch.host.machines.identity import MAIN
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
 from hutch.host.machines.spares import Spares
+from hutch.host.networks import LocalNetworks
 from hutch.host.paths import Paths
 from hutch.host.qemu import accelerator, tsc, vm
 from hutch.host.saved import memory
@@ -67,6 +68,7 @@ class LocalHost:
         self.images = self._local_images
         self.processes = GuestProcesses(self._owner, self._local_images)
         self.files = GuestFiles(self._owner)
+        self.networks = LocalNetworks()
 
     async def open(self) -> list[HostMachine]:
         """Fetch the kernel if need be, choose the accelerator, adopt what runs. Raises `Unsupported`, `DiskFull`."""

@@ -80,6 +80,10 @@ class Damaged(HutchError):
     """The saved state is not what was saved."""
 
 
+class NotPublished(Forbidden):
+    """The port is not published on this machine."""
+
+
 class NotRunning(Conflict):
     """The machine is not running."""
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from hutch.model.ids import MachineId, PoolId, SnapshotId, TenantId
+from hutch.model.network import PublishedPort
 from hutch.model.states import State
 from hutch.model.volumes import Mount
 
@@ -29,11 +30,19 @@ class NetworkMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicy:
-    """The egress policy of a machine; `cidrs` and `hosts` matter only for `allow`."""
+    """The egress policy of a machine; `cidrs` and `hosts` matter only for `allow`.
+
+    Whatever it says, the host itself, other machines, private and link-local networks and cloud metadata are refused
+    unless the operator allows them (`settings.Network.allow_private`).
+    """
 
     mode: NetworkMode = NetworkMode.OPEN
     cidrs: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()  # names such as example.org, or *.example.org for all below it
+    denied: tuple[str, ...] = ()  # networks that are refused even where the mode allows them
+    kbit_per_second: int | None = None  # most it may send
+    packets_per_second: int | None = None  # most it may send
+    burst: int | None = None  # packets it may send at once above that
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,8 @@ class Machine:
     parent: MachineId | None = None  # of which it is a fork, or of whose snapshot it was made
     snapshot: SnapshotId | None = None  # of which it was made
     suspended_at: datetime | None = None  # when it was last suspended; None while it is not
+    ports: tuple[PublishedPort, ...] = ()
+    token_generation: int = 0  # raised to make all its traffic tokens and links invalid
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
+from hutch.model.network import PublishedPort
 from hutch.model.sessions import Session
 from hutch.model.states import State
 from hutch.model.usage import Charge, ExecCount, Interval, Rate
@@ -47,6 +48,7 @@ attempts = Plain(Attempt)
 
 _spec = TypeAdapter(MachineSpec)
 _timers = TypeAdapter(Timers)
+_ports = TypeAdapter(tuple[PublishedPort, ...])
 
 
 def from_machine(machine: Machine) -> dict[str, Any]:
@@ -70,6 +72,8 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "snapshot": machine.snapshot,
         "suspended_at": machine.suspended_at,
         "metadata": dict(machine.metadata),
+        "ports": _ports.dump_python(machine.ports, mode="json"),
+        "token_generation": machine.token_generation,
     }
 
 
@@ -83,6 +87,7 @@ def to_machine(row: Row) -> Machine:
             "spec": _spec.validate_python(columns["spec"]),
             "timers": _timers.validate_python(columns["timers"]),
             "persistence": Persistence(columns["persistence"]),
+            "ports": _ports.validate_python(columns["ports"]),
         }
     )
 

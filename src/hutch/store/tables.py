@@ -86,6 +86,8 @@ machines = sa.Table(
     sa.Column("snapshot", sa.String(64)),
     sa.Column("suspended_at", Moment),
     sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("ports", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"),
 )
 
 _living = machines.c.state != State.DESTROYED.value

@@ -26,6 +26,7 @@ from hutch.host.simulated import freezing, processes, volumes
 from hutch.host.simulated.files import SimulatedFiles
 from hutch.host.simulated.images import SimulatedImages
 from hutch.host.simulated.machine import Machine
+from hutch.host.simulated.networks import SimulatedNetworks
 from hutch.host.simulated.processes import SimulatedProcesses
 from hutch.host.simulated.volumes import SimulatedVolumes
 from hutch.host.simulated.world import World
@@ -46,6 +47,7 @@ class SimulatedHost:
         self.processes = SimulatedProcesses(self._reach)
         self.files = SimulatedFiles(world, self._reach)
         self.volumes = SimulatedVolumes(world)
+        self.networks = SimulatedNetworks(world, self._machine)
 
     async def open(self) -> list[HostMachine]:
         self.world.listener = self._died
