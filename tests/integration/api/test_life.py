@@ -34,7 +34,7 @@ def test_waiting_in_vain_is_504_and_says_what_it_is_instead(machine: Machine) ->
     answer = machine.http.get(f"{machine.path}/wait?state=suspended&timeout=0.2")
     assert answer.status_code == 504
     assert "stopped" in answer.text
-    assert time.monotonic() - began < 5
+    assert 0.2 <= time.monotonic() - began < 60
 
 
 def test_waiting_for_a_machine_that_is_deleted_is_404(http: httpx.Client) -> None:

@@ -168,7 +168,7 @@ async def begin(rig: Rig, source: MachineId, count: int) -> tuple["asyncio.Futur
     """A fork whose children are being started."""
     rig.world.faults.gate = asyncio.Event()
     forking = soon(fork(rig, source, count=count))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(rig.world.machines) < count + 1:
             await asyncio.sleep(0)
     return forking, [machine.id for machine in rig.plane.machines.list(rig.me) if machine.id != source]
@@ -239,7 +239,7 @@ async def test_a_database_that_fails_at_the_end_leaves_no_child(rig: Rig, monkey
     with monkeypatch.context() as broken:
         broken.setattr(rig.store, "save_machines", refuse)
         forking = soon(fork(rig, source, count=3))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(rig.world.machines) < 4:
                 await asyncio.sleep(0)
         await turn(50)

@@ -135,14 +135,6 @@ async def test_counts_that_could_not_be_written_are_written_later_and_once(
     assert (await of(rig, machine)).execs == 3
 
 
-async def test_counting_an_exec_costs_microseconds(rig: Rig) -> None:
-    machine, meter = rig.get(await rig.create()), rig.plane.core.meter
-    began = asyncio.get_running_loop().time()
-    for _ in range(1000):
-        meter.count_exec(machine, 0.1)
-    assert asyncio.get_running_loop().time() - began < 0.2
-
-
 async def test_only_the_admin_of_the_box_sees_another_tenants_usage(rig: Rig) -> None:
     tenant = await rig.plane.tenants.create(rig.me, "them")
     _, token = await rig.plane.keys.create(rig.me, scopes=["usage:read"], tenant=tenant.id)
