@@ -1,0 +1,1 @@
+"""Machines' networks: slots, what machines may reach, and the resolver they ask."""
