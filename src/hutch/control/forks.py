@@ -95,6 +95,7 @@ class Forks:
             persistence=source.persistence,
             priority=source.priority,
             timers=dataclasses.replace(source.timers, since=None),
+            wakes_on_traffic=source.wakes_on_traffic,
             parent=source.id,
         )
 

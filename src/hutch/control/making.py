@@ -93,6 +93,7 @@ class Making:
             persistence=request.persistence,
             priority=request.priority,
             timers=request.timers,
+            wakes_on_traffic=request.wakes_on_traffic,
             parent=None if snapshot is None else snapshot.machine,
             snapshot=None if snapshot is None else snapshot.id,
         )

@@ -71,6 +71,7 @@ class MachineRequest:
     timers: Timers = field(default_factory=Timers)
     mounts: tuple[MountRequest, ...] = ()
     snapshot: str | None = None  # id or name: `image` is "" then, and resources left out are the snapshot's
+    wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class Machine:
     suspended_at: datetime | None = None  # when it was last suspended; None while it is not
     ports: tuple[PublishedPort, ...] = ()
     token_generation: int = 0  # raised to make all its traffic tokens and links invalid
+    wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
 
 
 @dataclass(frozen=True, slots=True)

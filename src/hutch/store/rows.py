@@ -76,6 +76,7 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "token_generation": machine.token_generation,
     }
 
+        "wakes_on_traffic": machine.wakes_on_traffic,
 
 def to_machine(row: Row) -> Machine:
     """From all columns of `machines`."""

@@ -88,6 +88,7 @@ machines = sa.Table(
     sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("ports", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 _living = machines.c.state != State.DESTROYED.value

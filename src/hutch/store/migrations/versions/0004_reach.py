@@ -12,3 +12,18 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("machines", sa.Column("ports", sa.JSON, nullable=False, server_default="[]"))
     op.add_column("machines", sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("machines", sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()))
+    _events()
+
+
+def _events() -> None:
+    op.add_column("events", sa.Column("tenant", sa.String(64), nullable=False, server_default=""))
+    op.add_column("events", sa.Column("snapshot", sa.String(64)))
+    op.execute("UPDATE events SET tenant = (SELECT tenant FROM machines WHERE machines.id = events.machine)")
+    op.execute(
+        "UPDATE events SET snapshot = (SELECT id FROM snapshots WHERE snapshots.machine = events.machine"
+        " AND events.message = 'snapshot ' || snapshots.name || ' was made of it')"
+        " WHERE kind = 'machine.snapshotted'"
+    )
+    op.create_index("ix_events_tenant_position", "events", ["tenant", "position"])
+    op.create_index("ix_events_snapshot", "events", ["snapshot"])
