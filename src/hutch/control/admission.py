@@ -2,7 +2,7 @@
 
 Promises are counted against the whole box, and the machine's own need against what is free at the moment: so machines
 that are asked for at once are admitted exactly as far as they fit, and other programs of the box are not pushed out.
-A paused machine keeps its promise, a suspended one has none. What is only kept ready (`spares.py`) makes room.
+A paused machine keeps its promise, a suspended one has none. What is only kept ready (`members.py`) makes room.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +13,7 @@ from hutch.model.ids import MachineId
 from hutch.model.machine import Resources
 
 
-async def nothing_spare(_: int) -> int:
+async def nothing_to_give(_: int) -> int:
     """The `give_way` of somebody who has nothing to give."""
     return 0
 
@@ -22,7 +22,7 @@ class Admission:
     """The memory promised to machines that run or are being started."""
 
     def __init__(self, host: Host) -> None:
-        self.give_way: Callable[[int], Awaitable[int]] = nothing_spare  # gives back MiB, up to so many; told how many
+        self.give_way: Callable[[int], Awaitable[int]] = nothing_to_give  # gives back MiB, up to so many; told how many
         self._host = host
         self._promised: dict[MachineId, int] = {}
         self._total = 0
@@ -46,9 +46,9 @@ class Admission:
         """Promise each of them this much, or none anything: `NoCapacity`, naming how many would fit."""
         await self._admit(machines, memory_mib, self.give_way)
 
-    async def admit_spare(self, machine: MachineId, memory_mib: int) -> None:
+    async def admit_member(self, machine: MachineId, memory_mib: int) -> None:
         """The same for one that is only kept ready: nothing else that is makes room for it."""
-        await self._admit([machine], memory_mib, nothing_spare)
+        await self._admit([machine], memory_mib, nothing_to_give)
 
     async def _admit(
         self, machines: Sequence[MachineId], memory_mib: int, give_way: Callable[[int], Awaitable[int]]
@@ -65,10 +65,10 @@ class Admission:
         for machine in wanting:
             self.hold(machine, memory_mib)
 
-    def transfer(self, spare: MachineId, machine: MachineId) -> None:
+    def transfer(self, member: MachineId, machine: MachineId) -> None:
         """What one was promised is promised to another, which takes its place."""
-        memory_mib = self._promised.get(spare, 0)
-        self.release(spare)
+        memory_mib = self._promised.get(member, 0)
+        self.release(member)
         self.hold(machine, memory_mib)
 
     def release(self, machine: MachineId) -> None:

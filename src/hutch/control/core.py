@@ -51,7 +51,7 @@ class Attendant(Protocol):
         """Let go; nothing happens any more."""
 
 
-SPARES_GRACE = 10.0
+MEMBERS_GRACE = 10.0
 """Seconds that the members of warm pools may take to end; what is left then, the next service destroys."""
 
 DEATHS_RETRY = 1.0
@@ -112,7 +112,7 @@ class Core:
                 stack.push_async_callback(attendant.close)
             stack.push_async_callback(self.background.close, follower.END_GRACE + 1)
             stack.callback(self.feed.close)
-            stack.push_async_callback(self.fleet.spares.close, SPARES_GRACE)
+            stack.push_async_callback(self.fleet.members.close, MEMBERS_GRACE)
             stack.push_async_callback(self.fleet.close)
             with self.meter.resuming():
                 await self.fleet.reconcile(found, recorded.is_new)
@@ -123,7 +123,7 @@ class Core:
             stack.push_async_callback(self.shelf.close)
             stack.push_async_callback(self.keeper.close)
             for pool in recorded.pools:
-                self.fleet.spares.add(pool)
+                self.fleet.members.add(pool)
             stack.push_async_callback(_cancel, asyncio.create_task(self._watch_deaths()))
             stack.push_async_callback(_cancel, asyncio.create_task(self.keeper.run()))
             stack.push_async_callback(_cancel, asyncio.create_task(self.upkeep.run()))

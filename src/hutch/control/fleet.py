@@ -17,12 +17,12 @@ from hutch.control.clock import Clock
 from hutch.control.eviction import Eviction
 from hutch.control.keys import Principal
 from hutch.control.lifecycle import Lifecycle
+from hutch.control.members import Members
 from hutch.control.operation import Death, Operation
 from hutch.control.owner import Owner
 from hutch.control.policy import Verb
 from hutch.control.quotas import Quotas
 from hutch.control.records import Entry, Records
-from hutch.control.spares import Spares
 from hutch.control.steps import Steps
 from hutch.host.interface import Host, HostMachine
 from hutch.model import errors
@@ -52,11 +52,11 @@ class Fleet:
         self.quotas = quotas
         self.host = host
         self.admission = Admission(host)
-        self.spares = Spares(host, self.admission, clock, background)
+        self.members = Members(host, self.admission, clock, background)
         self.eviction = Eviction(records, host, self._destroy_idle, limits.storage_quota_gib)
         make_room = self.eviction.make_room
         self._lifecycle = Lifecycle(
-            Steps(records, quotas, host, self.admission, clock, self.spares, make_room, limits.stop_grace)
+            Steps(records, quotas, host, self.admission, clock, self.members, make_room, limits.stop_grace)
         )
         self._owners: dict[MachineId, Owner] = {}
         self._stop_grace = limits.stop_grace
@@ -183,7 +183,7 @@ class Fleet:
         async for died in self.host.deaths():
             entry = self.records.get(died.machine)
             if entry is None:
-                self.spares.note_death(died.machine, died.reason)
+                self.members.note_death(died.machine, died.reason)
             else:
                 with contextlib.suppress(errors.HutchError):
                     self.submit(entry, Death(died))

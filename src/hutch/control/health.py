@@ -34,7 +34,7 @@ class Health:
         """From memory, at once."""
         core = self._core
         counts = Counter(entry.machine.state for entry in core.fleet.records.all())
-        uptime, pools = time.monotonic() - core.opened_at, len(core.fleet.spares.all())
+        uptime, pools = time.monotonic() - core.opened_at, len(core.fleet.members.all())
         return Report(core.cluster, self._version, uptime, core.host.info(), counts, pools)
 
     async def capacity(self) -> Capacity:

@@ -70,7 +70,7 @@ class Keeper:
             if due is not None and entry.machine.id not in self._failed:
                 self._act(entry, due)
         self._fleet.settle_leftovers()
-        self._fleet.spares.tick()
+        self._fleet.members.tick()
         self._shelf.tick()
         if self._enforcing is None and now >= self._enforced_at + QUOTA_INTERVAL:
             self._enforced_at = now

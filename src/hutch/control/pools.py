@@ -3,7 +3,7 @@
 A start of a machine that never ran takes a ready member of a pool of its tenant whose image, resources and network
 are exactly its own; if there is none, it is an ordinary start. Members cost memory and are the first to go when it is
 needed. They are made one at a time, in the background, and none outlives the service: a new one makes new ones
-(`spares.py`).
+(`members.py`).
 """
 
 import builtins
@@ -18,8 +18,8 @@ from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.control.making import Making
+from hutch.control.members import Warm
 from hutch.control.requests import MachineRequest
-from hutch.control.spares import Warm
 from hutch.model import errors, ids
 from hutch.model.ids import PoolId, TenantId
 from hutch.model.machine import Machine, NetworkPolicy, Pool
@@ -64,7 +64,7 @@ class Pools:
         limits: settings.Machines,
     ) -> None:
         self._fleet = fleet
-        self._spares = fleet.spares
+        self._members = fleet.members
         self._making = making
         self._background = background
         self._store = store
@@ -91,7 +91,7 @@ class Pools:
             await self._store.add_pool(pool)
         finally:
             self._claimed.discard((tenant, name))
-        return _status(self._spares.add(pool))
+        return _status(self._members.add(pool))
 
     def _is_taken(self, tenant: TenantId, name: str) -> bool:
         return (tenant, name) in self._claimed or any(warm.pool.name == name for warm in self._of(tenant))
@@ -125,14 +125,14 @@ class Pools:
 
     async def _delete(self, warm: Warm) -> None:
         # The record goes last: a database without pools and machines would not know a home with members as its own.
-        await self._spares.end(warm)
+        await self._members.end(warm)
         await self._store.remove_pool(warm.pool.id)
 
     def _of(self, tenant: TenantId) -> builtins.list[Warm]:
-        return [warm for warm in self._spares.all() if warm.pool.tenant == tenant]
+        return [warm for warm in self._members.all() if warm.pool.tenant == tenant]
 
     def _get(self, principal: Principal, id: PoolId) -> Warm:
-        warm = self._spares.get(id)
+        warm = self._members.get(id)
         if warm is None or warm.pool.tenant != principal.tenant:
             raise errors.NotFound("pool not found")
         return warm

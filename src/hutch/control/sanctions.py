@@ -38,7 +38,7 @@ class Sanctions:
         self._fleet = fleet
         self._clock = clock
         self._failed: dict[MachineId, datetime] = {}
-        fleet.spares.is_barred = self._is_suspended
+        fleet.members.is_barred = self._is_suspended
 
     def _is_suspended(self, tenant: TenantId) -> bool:
         account = self._accounts.get(tenant)

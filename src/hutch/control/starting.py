@@ -9,9 +9,9 @@ import contextlib
 import time
 
 from hutch.control import quotas
+from hutch.control.members import Taken
 from hutch.control.operation import Ended, Operation
 from hutch.control.records import Entry
-from hutch.control.spares import Spare
 from hutch.control.steps import Steps
 from hutch.host.interface import Life, OnProgress, Progress
 from hutch.model import errors
@@ -57,39 +57,39 @@ class Starting:
 
     async def _start(self, entry: Entry, operation: Operation) -> None:
         with contextlib.ExitStack() as claims:
-            spare = await self._admit(entry, claims)
+            member = await self._admit(entry, claims)
             try:
-                await self._bring_up(entry, operation, spare)
+                await self._bring_up(entry, operation, member)
             finally:
-                if spare is not None:
-                    self._steps.spares.let_go(spare)
+                if member is not None:
+                    self._steps.members.let_go(member)
                 entry.progress = None
                 self._steps.count(entry, self._steps.real(entry))
 
-    async def _admit(self, entry: Entry, claims: contextlib.ExitStack) -> Spare | None:
-        """A place among what its tenant may run, and memory: its own, or that of a spare."""
+    async def _admit(self, entry: Entry, claims: contextlib.ExitStack) -> Taken | None:
+        """A place among what its tenant may run, and memory: its own, or that of a member."""
         machine, admission = entry.machine, self._steps.admission
         wanted = {machine.id: quotas.of_machine(machine, is_up=True)}
         try:
             claims.enter_context(self._steps.quotas.claim(machine.tenant, wanted))
-            spare = self._steps.spares.take(machine) if is_unused(entry) else None
-            if spare is None:
+            member = self._steps.members.take(machine) if is_unused(entry) else None
+            if member is None:
                 await admission.admit(machine.id, machine.spec.resources.memory_mib)
             else:
-                admission.transfer(spare.machine, machine.id)
-            return spare
+                admission.transfer(member.machine, machine.id)
+            return member
         except errors.NoCapacity as error:
             await self._records.note(entry, f"not started: {error.message}", Level.WARNING, Kind.START_FAILED)
             raise
 
-    async def _bring_up(self, entry: Entry, operation: Operation, spare: Spare | None) -> None:
+    async def _bring_up(self, entry: Entry, operation: Operation, member: Taken | None) -> None:
         def tell(progress: Progress) -> None:
             entry.progress = progress
 
         records, began = self._records, time.monotonic()
         await records.transition(entry, State.STARTING, f"starting: {operation.cause}", reason=None)
         try:
-            is_claimed = await operation.act(self._run(entry, spare, tell))
+            is_claimed = await operation.act(self._run(entry, member, tell))
         except Ended:
             await self._put_back(entry, f"the start was ended by {operation.ended_by}")
             raise
@@ -98,20 +98,20 @@ class Starting:
             await self._not_started(entry, told)
             raise told from error
         now, took = self._steps.clock.now(), time.monotonic() - began
-        how = f", out of pool {spare.pool}" if spare is not None and is_claimed else ""
+        how = f", out of pool {member.pool}" if member is not None and is_claimed else ""
         kind = Kind.STARTED if entry.machine.suspended_at is None else Kind.WOKEN
         message = f"running after {took:.2f} s{how}"
         await records.transition(entry, State.RUNNING, message, kind=kind, ready_at=now, last_activity_at=now)
 
-    async def _run(self, entry: Entry, spare: Spare | None, tell: OnProgress) -> bool:
-        """Whether it took the spare; if it could not have that, it is started as any other."""
+    async def _run(self, entry: Entry, member: Taken | None, tell: OnProgress) -> bool:
+        """Whether it took the member; if it could not have that, it is started as any other."""
         machine = entry.machine.id
-        if spare is not None:
+        if member is not None:
             try:
-                await self._host.claim(machine, spare.machine)
+                await self._host.claim(machine, member.machine)
             except Exception as error:
                 told = self._steps.told(entry, error)
-                await self._records.note(entry, f"not out of pool {spare.pool}: {told.message}", Level.WARNING)
+                await self._records.note(entry, f"not out of pool {member.pool}: {told.message}", Level.WARNING)
             else:
                 return True
         await self._host.start(machine, tell)
@@ -134,6 +134,6 @@ class Starting:
 
 
 def is_unused(entry: Entry) -> bool:
-    """Whether it never ran: then its disk is empty, and it can be a spare's."""
+    """Whether it never ran: then its disk is empty, and it can be a member's."""
     machine = entry.machine
     return machine.state is State.STOPPED and machine.ready_at is None and machine.snapshot is None

@@ -8,9 +8,9 @@ import structlog
 
 from hutch.control.admission import Admission
 from hutch.control.clock import Clock
+from hutch.control.members import Members
 from hutch.control.quotas import Quotas
 from hutch.control.records import Entry, Records
-from hutch.control.spares import Spares
 from hutch.host.interface import Host, HostMachine, Life
 from hutch.model import errors
 from hutch.model.kinds import Kind
@@ -34,7 +34,7 @@ class Steps:
     host: Host
     admission: Admission
     clock: Clock
-    spares: Spares
+    members: Members
     make_disk_room: Callable[[], Awaitable[bool]]  # destroys a sticky machine; False: there is none to be destroyed
     stop_grace: float
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from hutch.control import spares
 from hutch.control.machines import MachineRequest
+from hutch.control.members import MAX_RETRY, Warm
 from hutch.control.pools import PoolRequest
-from hutch.control.spares import Warm
 from hutch.host.interface import Life
 from hutch.model import errors, ids
 from hutch.model.ids import PoolId, TenantId
@@ -26,7 +25,7 @@ async def come(rig: Rig, pool: PoolId, ready: int) -> None:
     """Wait until so many members are ready."""
     async with asyncio.timeout(LIMIT):
         while rig.plane.pools.find(rig.me, pool).ready != ready:
-            rig.plane.core.fleet.spares.tick()
+            rig.plane.core.fleet.members.tick()
             await asyncio.sleep(0)
     await rig.settle()
 
@@ -397,4 +396,4 @@ def test_failures_are_spaced_out_more_and_more(rig: Rig) -> None:
         assert warm.retry_at is not None
         waits.append((warm.retry_at - now).total_seconds())
     assert waits[:4] == [1, 2, 4, 8]
-    assert waits[-1] == spares.MAX_RETRY.total_seconds()
+    assert waits[-1] == MAX_RETRY.total_seconds()

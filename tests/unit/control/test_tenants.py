@@ -169,7 +169,7 @@ async def test_pools_of_a_suspended_tenant_are_kept_empty_until_it_is_reactivate
     async def come(ready: int) -> None:
         async with asyncio.timeout(LIMIT):
             while rig.plane.pools.list(they)[0].ready != ready:
-                rig.plane.core.fleet.spares.tick()
+                rig.plane.core.fleet.members.tick()
                 await asyncio.sleep(0)
         await rig.settle()
 

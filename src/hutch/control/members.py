@@ -41,7 +41,7 @@ _WARM_UP = "warm-up"
 
 
 @dataclass(frozen=True, slots=True)
-class Spare:
+class Taken:
     """A member that was taken."""
 
     machine: MachineId
@@ -92,7 +92,7 @@ class Warm:
         self.failures += 1
 
 
-class Spares:
+class Members:
     """The members of all pools."""
 
     def __init__(self, host: Host, admission: Admission, clock: Clock, background: Background) -> None:
@@ -130,7 +130,7 @@ class Spares:
         self._pools.pop(warm.pool.id, None)
         self.tick()
 
-    def take(self, machine: Machine) -> Spare | None:
+    def take(self, machine: Machine) -> Taken | None:
         """A ready member that can become this machine; it is the caller's.
 
         The next one is not begun before the next `tick`: it would take the CPU from the one that is wanted now.
@@ -140,12 +140,12 @@ class Spares:
             warm.claims.append(self._clock.now())
             if warm.ready:
                 warm.claimed += 1
-                return Spare(warm.ready.popleft(), warm.pool.name)
+                return Taken(warm.ready.popleft(), warm.pool.name)
         return None
 
-    def let_go(self, spare: Spare) -> None:
+    def let_go(self, taken: Taken) -> None:
         """It was claimed, or could not be: nothing may be left of it either way."""
-        self._background.go_on("removing a claimed spare", self._destroy(spare.machine))
+        self._background.go_on("removing a claimed member", self._destroy(taken.machine))
 
     def note_death(self, machine: MachineId, reason: str) -> None:
         """It may have been a member."""
@@ -153,7 +153,7 @@ class Spares:
             if machine in warm.ready:
                 warm.ready.remove(machine)
                 warm.put_off(self._clock.now(), f"a member died: {reason}")
-                self._background.go_on("removing a dead spare", self._destroy(machine))
+                self._background.go_on("removing a dead member", self._destroy(machine))
 
     def tick(self) -> None:
         """Begin to make the member that is missing most, and drop those that are too many."""
@@ -162,7 +162,7 @@ class Spares:
         now = self._clock.now()
         for warm in self._pools.values():
             while len(warm.ready) > self._target(warm, now):
-                self._background.go_on("removing a spare too many", self._destroy(warm.ready.pop()))
+                self._background.go_on("removing a member too many", self._destroy(warm.ready.pop()))
         if self._making is None:
             open_ones = [warm for warm in self._pools.values() if not self.is_barred(warm.pool.tenant)]
             neediest = max(open_ones, key=lambda warm: warm.wants(now), default=None)
@@ -208,14 +208,14 @@ class Spares:
             known = isinstance(error, errors.HutchError)
             reason = str(error) if known else str(errors.HutchError())
             warm.put_off(self._clock.now(), reason)
-            log.warning("no spare was made", pool=warm.pool.name, reason=reason, exc_info=None if known else error)
+            log.warning("no member was made", pool=warm.pool.name, reason=reason, exc_info=None if known else error)
         else:
             warm.ready.append(member)
             warm.reason, warm.retry_at, warm.failures = None, None, 0
 
     async def _make_member(self, warm: Warm, member: MachineId) -> None:
-        spec = dataclasses.replace(warm.pool.spec, hostname=f"spare-{member}")
-        await self._admission.admit_spare(member, spec.resources.memory_mib)
+        spec = dataclasses.replace(warm.pool.spec, hostname=f"member-{member}")
+        await self._admission.admit_member(member, spec.resources.memory_mib)
         await self._host.create(member, spec)
         await self._host.start(member)
         if warm.pool.warm_up is not None:
@@ -252,6 +252,6 @@ class Spares:
         try:
             await self._host.destroy(member)
         except errors.HutchError as error:
-            log.warning("a spare could not be destroyed", machine=member, error=error.message)
+            log.warning("a member could not be destroyed", machine=member, error=error.message)
         finally:
             self._admission.release(member)
