@@ -74,9 +74,9 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "metadata": dict(machine.metadata),
         "ports": _ports.dump_python(machine.ports, mode="json"),
         "token_generation": machine.token_generation,
+        "wakes_on_traffic": machine.wakes_on_traffic,
     }
 
-        "wakes_on_traffic": machine.wakes_on_traffic,
 
 def to_machine(row: Row) -> Machine:
     """From all columns of `machines`."""
