@@ -20,6 +20,7 @@ from hutch.store import rows
 from hutch.store.connection import find
 from hutch.store.interface import Horizon, Recorded
 from hutch.store.queries.attempts import AttemptQueries
+from hutch.store.queries.domains import DomainQueries
 from hutch.store.queries.machines import MachineQueries
 from hutch.store.queries.tenants import TenantQueries
 from hutch.store.queries.usage import UsageQueries
@@ -28,6 +29,7 @@ from hutch.store.queries.work import WorkQueries
 from hutch.store.tables import (
     attempts,
     deliveries,
+    domains,
     events,
     facts,
     keys,
@@ -41,7 +43,7 @@ from hutch.store.tables import (
 )
 
 
-class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, UsageQueries, AttemptQueries):
+class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, DomainQueries, UsageQueries, AttemptQueries):
     """A `Store` in a real database."""
 
     async def ping(self) -> None:
@@ -65,6 +67,7 @@ class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, Usage
                 volumes=[rows.volumes.read(row) for row in await find(connection, _oldest_first(volumes))],
                 sessions=[rows.sessions.read(row) for row in await find(connection, _oldest_first(sessions))],
                 webhooks=[rows.webhooks.read(row) for row in await find(connection, _oldest_first(webhooks))],
+                domains=[rows.domains.read(row) for row in await find(connection, _oldest_first(domains))],
                 attempts=[rows.attempts.read(row) for row in await find(connection, unfinished)],
                 is_new=not has_had_machines and not known_pools,
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from hutch.model.domains import Domain
 from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId, VolumeId
 from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
@@ -60,6 +61,7 @@ class Recorded:
     volumes: Sequence[Volume]
     sessions: Sequence[Session]
     webhooks: Sequence[Webhook]
+    domains: Sequence[Domain]
     attempts: Sequence[Attempt]
     is_new: bool
 
@@ -122,7 +124,7 @@ class MachineRecords(Protocol):
     async def save_machine(self, machine: Machine, was: State, event: Event, turn: Turn | None = None) -> None:
         """Replace the record of a machine. `Conflict` unless its state in the store is `was`.
 
-        `turn`: what changes of its usage with it. The sessions and jobs of one that is destroyed go too.
+        `turn`: what changes of its usage with it. The sessions, jobs and domains of one that is destroyed go too.
         """
 
     async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]], turns: Sequence[Turn] = ()) -> None:
@@ -209,6 +211,19 @@ class UsageRecords(Protocol):
 
 
 class AttemptRecords(Protocol):
+class DomainRecords(Protocol):
+    """Names of tenants' own: they go with the machine they lead to. `Conflict` where another tenant has it verified."""
+
+    async def add_domain(self, domain: Domain) -> None:
+        """`Conflict` for a name that the tenant has already."""
+
+    async def save_domain(self, domain: Domain) -> None:
+        """Replace the record of a tenant's name; nothing if it is gone."""
+
+    async def remove_domain(self, domain: Domain) -> None:
+        """No error if it is not there."""
+
+
     """Requests that are to be done once."""
 
     async def add_attempt(self, attempt: Attempt) -> None:
@@ -224,7 +239,16 @@ class AttemptRecords(Protocol):
         """No error if it is not there."""
 
 
-class Store(TenantRecords, MachineRecords, WorkRecords, WebhookRecords, UsageRecords, AttemptRecords, Protocol):
+class Store(
+    TenantRecords,
+    MachineRecords,
+    WorkRecords,
+    WebhookRecords,
+    DomainRecords,
+    UsageRecords,
+    AttemptRecords,
+    Protocol,
+):
     """The record of what should be."""
 
     async def open(self) -> None:

@@ -55,6 +55,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
             volumes=sorted(self._volumes.values(), key=lambda volume: volume.created_at),
             sessions=sorted(self._sessions.values(), key=lambda session: session.created_at),
             webhooks=sorted(self._webhooks.values(), key=lambda webhook: webhook.created_at),
+            domains=sorted(self._domains.values(), key=lambda domain: domain.created_at),
             attempts=[attempt for attempt in self._attempts.values() if attempt.result is None],
             is_new=not self._machines and not self._pools,
         )

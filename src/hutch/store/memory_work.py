@@ -1,9 +1,10 @@
-"""Of the store as dictionaries: sessions, jobs, webhooks, and requests that are done once."""
+"""Of the store as dictionaries: sessions, jobs, webhooks, domains, and requests that are done once."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from hutch.model import errors
+from hutch.model.domains import Domain
 from hutch.model.ids import MachineId, SessionId, TenantId
 from hutch.model.jobs import Job, JobState
 from hutch.model.sessions import Session
@@ -12,13 +13,14 @@ from hutch.store.interface import Attempt, Horizon
 
 
 class MemoryWork:
-    """As `interface.WorkRecords`, `WebhookRecords` and `AttemptRecords`."""
+    """As `interface.WorkRecords`, `WebhookRecords`, `DomainRecords` and `AttemptRecords`."""
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[MachineId, SessionId], Session] = {}
         self._jobs: dict[str, Job] = {}
         self._webhooks: dict[str, Webhook] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._domains: dict[tuple[TenantId, str], Domain] = {}
         self._attempts: dict[tuple[TenantId, str], Attempt] = {}
 
     async def add_session(self, session: Session) -> None:
@@ -53,6 +55,7 @@ class MemoryWork:
     def _forget_work(self, machine: MachineId) -> None:
         self._sessions = {key: session for key, session in self._sessions.items() if session.machine != machine}
         self._jobs = {id: job for id, job in self._jobs.items() if job.machine != machine}
+        self._domains = {key: it for key, it in self._domains.items() if it.machine != machine}
 
     async def add_webhook(self, webhook: Webhook) -> None:
         self._webhooks[webhook.id] = webhook
@@ -79,6 +82,26 @@ class MemoryWork:
 
     async def list_deliveries(self, webhook: str, limit: int) -> Sequence[Delivery]:
         return [it for it in reversed(self._deliveries.values()) if it.webhook == webhook][:limit]
+
+    async def add_domain(self, domain: Domain) -> None:
+        if (domain.tenant, domain.name) in self._domains:
+            raise errors.Conflict(f"there is already a domain {domain.name}")
+        self._check_free(domain)
+        self._domains[domain.tenant, domain.name] = domain
+
+    async def save_domain(self, domain: Domain) -> None:
+        if (domain.tenant, domain.name) in self._domains:
+            self._check_free(domain)
+            self._domains[domain.tenant, domain.name] = domain
+
+    async def remove_domain(self, domain: Domain) -> None:
+        self._domains.pop((domain.tenant, domain.name), None)
+
+    def _check_free(self, domain: Domain) -> None:
+        """A verified name is one tenant's."""
+        others = (it for it in self._domains.values() if it.name == domain.name and it.tenant != domain.tenant)
+        if domain.verified_at is not None and any(it.verified_at is not None for it in others):
+            raise errors.Conflict(f"domain {domain.name} is another tenant's")
 
     async def add_attempt(self, attempt: Attempt) -> None:
         if (attempt.tenant, attempt.key) in self._attempts:

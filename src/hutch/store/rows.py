@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from hutch.model.jobs import Job
+from hutch.model.domains import Domain
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
 from hutch.model.network import PublishedPort
@@ -44,6 +45,7 @@ jobs = Plain(Job)
 webhooks = Plain(Webhook)
 deliveries = Plain(Delivery)
 execs = Plain(ExecCount)
+domains = Plain(Domain)
 attempts = Plain(Attempt)
 
 _spec = TypeAdapter(MachineSpec)

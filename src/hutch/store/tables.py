@@ -261,3 +261,23 @@ attempts = sa.Table(
     sa.Column("expected", sa.Text),
     sa.Column("result", sa.Text),
 )
+
+domains = sa.Table(
+    "domains",
+    metadata,
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("machine", sa.ForeignKey(machines.c.id), nullable=False, index=True),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("token", sa.String(64), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("verified_at", Moment),
+)
+
+verified_domains = sa.Index(
+    "uq_domains_verified_name",
+    domains.c.name,
+    unique=True,
+    sqlite_where=domains.c.verified_at.is_not(None),
+    postgresql_where=domains.c.verified_at.is_not(None),
+)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from hutch.model import ids
+from hutch.model.domains import Domain
 from hutch.model.ids import KeyId, MachineId, TenantId
 from hutch.model.jobs import Job, JobState
 from hutch.model.keys import ApiKey, Tenant
@@ -75,3 +76,7 @@ def a_webhook(id: str = "w") -> Webhook:
 def a_delivery(id: str = "d", webhook: str = "w", **changes: datetime | None) -> Delivery:
     fields = {"created_at": NOW, "next_attempt_at": NOW} | changes
     return Delivery(id, webhook, "e", "machine.started", {"deep": [1, "ä"]}, **fields)  # type: ignore[arg-type]
+
+
+def a_domain(machine: MachineId, name: str = "shop.example", tenant: Tenant = OURS) -> Domain:
+    return Domain(name, tenant.id, machine, 8080, "token", NOW)

@@ -12,7 +12,7 @@ from hutch.model.usage import Turn
 from hutch.store import rows
 from hutch.store.connection import Connected, refused_as
 from hutch.store.queries.usage import take_turn
-from hutch.store.tables import events, jobs, machines, sessions
+from hutch.store.tables import domains, events, jobs, machines, sessions
 
 
 class MachineQueries(Connected):
@@ -40,7 +40,7 @@ class MachineQueries(Connected):
                     raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
                 await connection.execute(sa.insert(events).values(rows.from_event(event)))
                 if machine.state is State.DESTROYED:
-                    for table in (sessions, jobs):
+                    for table in (sessions, jobs, domains):
                         await connection.execute(sa.delete(table).where(table.c.machine == machine.id))
             for turn in turns:
                 await take_turn(connection, turn)

@@ -14,6 +14,7 @@ def upgrade() -> None:
     op.add_column("machines", sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"))
     op.add_column("machines", sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()))
     _events()
+    _domains()
 
 
 def _events() -> None:
@@ -27,3 +28,30 @@ def _events() -> None:
     )
     op.create_index("ix_events_tenant_position", "events", ["tenant", "position"])
     op.create_index("ix_events_snapshot", "events", ["snapshot"])
+
+
+def _domains() -> None:
+    moment = sa.DateTime(timezone=True)
+    op.create_table(
+        "domains",
+        sa.Column("tenant", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("machine", sa.String(64), nullable=False),
+        sa.Column("port", sa.Integer, nullable=False),
+        sa.Column("token", sa.String(64), nullable=False),
+        sa.Column("created_at", moment, nullable=False),
+        sa.Column("verified_at", moment),
+        sa.PrimaryKeyConstraint("tenant", "name", name="pk_domains"),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_domains_tenant"),
+        sa.ForeignKeyConstraint(["machine"], ["machines.id"], name="fk_domains_machine"),
+    )
+    op.create_index("ix_domains_machine", "domains", ["machine"])
+    is_verified = sa.column("verified_at").is_not(None)
+    op.create_index(
+        "uq_domains_verified_name",
+        "domains",
+        ["name"],
+        unique=True,
+        sqlite_where=is_verified,
+        postgresql_where=is_verified,
+    )
