@@ -262,6 +262,7 @@ class Event:
     created_at: datetime
     kind: str  # for programs: machine.started, …
     machine: str
+    snapshot: str | None = None
 
 
 @dataclass(frozen=True)

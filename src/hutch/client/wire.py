@@ -279,9 +279,8 @@ def page(data: Json) -> models.Page:
 
 def event(data: Json) -> models.Event:
     """An event."""
-    return models.Event(
-        data["id"], data["level"], data["message"], time(data["createdAt"]), data["kind"], data["machineId"] or ""
-    )
+    about = (data["machineId"] or "", data["checkpointId"])
+    return models.Event(data["id"], data["level"], data["message"], time(data["createdAt"]), data["kind"], *about)
 
 
 def image(data: Json) -> models.Image:

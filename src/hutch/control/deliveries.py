@@ -226,5 +226,7 @@ def _make(webhook: Webhook, event: Event) -> Delivery:
         "message": event.message,
         "createdAt": event.created_at.isoformat(),
     }
+    if event.snapshot is not None:
+        payload["snapshot"] = event.snapshot
     id, at = ids.random_id(), event.created_at
     return Delivery(id, webhook.id, event.id, event.kind, payload, at, next_attempt_at=at)

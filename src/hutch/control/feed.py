@@ -1,4 +1,4 @@
-"""Events as they happen: to those who listen now. `Machines.events` tells of what was.
+"""Events as they happen: to those who listen now. What was is told by `history.py`.
 
 An event is told when it is in the store. Each listener has a queue of its own, so none holds up another or the
 machines; without listeners an event costs nothing here.

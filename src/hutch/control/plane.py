@@ -10,6 +10,7 @@ from hutch.control.files import Files
 from hutch.control.forks import Forks
 from hutch.control.health import Health
 from hutch.control.idempotency import Idempotency
+from hutch.control.history import History
 from hutch.control.images import Images
 from hutch.control.job_watch import JobWatch
 from hutch.control.jobs import Jobs
@@ -49,6 +50,7 @@ class ControlPlane:
     feed: Feed
     webhooks: Webhooks
     files: Files
+    history: History
     images: Images
     snapshots: Snapshots
     pools: Pools
@@ -108,6 +110,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         webhooks=webhooks,
         snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
         pools=Pools(core.fleet, making, core.background, store, clock, limits),
+        history=History(core.fleet.records, core.shelf, store),
         files=Files(core.fleet, limits),
         images=Images(parts.host.images),
         health=Health(core, parts.version),

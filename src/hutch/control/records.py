@@ -19,7 +19,7 @@ from hutch.control.metering import Meter
 from hutch.control.quotas import Quotas
 from hutch.host.interface import Progress
 from hutch.model import errors, ids, kinds, states
-from hutch.model.ids import MachineId, TenantId
+from hutch.model.ids import MachineId, SnapshotId, TenantId
 from hutch.model.kinds import Kind
 from hutch.model.machine import Event, Level, Machine, Timers
 from hutch.model.states import State
@@ -252,9 +252,16 @@ class Records:
         self._quotas.note_machine(stored)
         return False
 
-    async def note(self, entry: Entry, message: str, level: Level = Level.INFO, kind: Kind = Kind.NOTED) -> None:
+    async def note(
+        self,
+        entry: Entry,
+        message: str,
+        level: Level = Level.INFO,
+        kind: Kind = Kind.NOTED,
+        snapshot: SnapshotId | None = None,
+    ) -> None:
         """An event without a transition. Only told, so a failure to write it changes nothing else."""
-        event = self._event(entry.machine.id, message, level, kind)
+        event = dataclasses.replace(self._event(entry.machine.id, message, level, kind), snapshot=snapshot)
         try:
             await self._store.add_event(event)
         except errors.HutchError as error:

@@ -60,7 +60,8 @@ class Snapshots:
             except BaseException:
                 self._background.go_on("removing an unrecorded snapshot", self._shelf.remove(snapshot))
                 raise
-        await self._fleet.records.note(entry, f"snapshot {name} was made of it", kind=Kind.SNAPSHOTTED)
+        message = f"snapshot {name} was made of it"
+        await self._fleet.records.note(entry, message, kind=Kind.SNAPSHOTTED, snapshot=snapshot.id)
         return snapshot
 
     def list(self, principal: Principal, machine: MachineId | None = None) -> builtins.list[Snapshot]:

@@ -169,3 +169,4 @@ class Event:
     message: str
     created_at: datetime
     kind: str = "machine.noted"  # for programs: machine.created, .started, .suspended, .failed, …
+    snapshot: SnapshotId | None = None  # which it was about; it may be gone

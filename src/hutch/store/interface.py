@@ -6,8 +6,8 @@ of it is written or nothing. Errors are those of `hutch.model.errors`.
 `database.py` is the real one, `memory.py` the fake that passes the same contract suite.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -76,6 +76,21 @@ class Horizon:
 
 
 class TenantRecords(Protocol):
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events of a tenant's machines, the deleted ones included; None: all. Both moments are within."""
+
+    tenant: TenantId
+    machine: MachineId | None = None
+    snapshot: SnapshotId | None = None
+    kinds: Collection[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    newest_first: bool = True
+    offset: int = 0
+    limit: int = 100
+
+
     """Tenants, their keys, and what they have besides machines."""
 
     async def add_tenant(self, tenant: Tenant) -> None:
@@ -139,6 +154,9 @@ class MachineRecords(Protocol):
     async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
         """The last `limit` of them, oldest first, in the order they were added."""
 
+
+    async def find_events(self, query: EventQuery) -> Sequence[Event]:
+        """A page of those of a tenant, in the order they were added or the other way round."""
 
 class WorkRecords(Protocol):
     """Sessions and jobs: they go with their machine."""

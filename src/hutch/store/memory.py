@@ -12,7 +12,7 @@ from hutch.model.machine import Event, Machine, Pool, Snapshot
 from hutch.model.states import State
 from hutch.model.usage import Turn
 from hutch.model.volumes import Volume
-from hutch.store.interface import Horizon, Recorded, StoredKey
+from hutch.store.interface import EventQuery, Horizon, Recorded, StoredKey
 from hutch.store.memory_usage import MemoryUsage
 from hutch.store.memory_work import MemoryWork
 
@@ -28,7 +28,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
         self._keys: dict[KeyId, StoredKey] = {}
         self._machines: dict[MachineId, Machine] = {}
         self._names: set[tuple[TenantId, str]] = set()  # of the living
-        self._events: dict[MachineId, list[Event]] = {}
+        self._events: list[Event] = []
         self._snapshots: dict[SnapshotId, Snapshot] = {}
         self._pools: dict[PoolId, Pool] = {}
         self._volumes: dict[VolumeId, Volume] = {}
@@ -89,7 +89,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
         self._names = names
         for machine, event in made:
             self._machines[machine.id] = machine
-            self._events[machine.id] = [event]
+            self._events.append(event)
 
     async def save_machine(self, machine: Machine, was: State, event: Event, turn: Turn | None = None) -> None:
         await self.save_machines([(machine, was, event)], [] if turn is None else [turn])
@@ -104,12 +104,12 @@ class MemoryStore(MemoryWork, MemoryUsage):
                 self._names.discard((machine.tenant, machine.name))
                 self._forget_work(machine.id)
             self._machines[machine.id] = machine
-            self._events[machine.id].append(event)
+            self._events.append(event)
         for turn in turns:
             self._take_turn(turn)
 
     async def add_event(self, event: Event) -> None:
-        self._events[event.machine].append(event)
+        self._events.append(event)
 
     async def touch(self, machines: Mapping[MachineId, datetime], keys: Mapping[KeyId, datetime]) -> None:
         for machine, at in machines.items():
@@ -124,7 +124,21 @@ class MemoryStore(MemoryWork, MemoryUsage):
         return self._machines.get(machine)
 
     async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
-        return self._events.get(machine, [])[-limit:]
+        return [event for event in self._events if event.machine == machine][-limit:]
+
+    async def find_events(self, query: EventQuery) -> Sequence[Event]:
+        found = [event for event in self._events if self._is_wanted(event, query)]
+        return (found[::-1] if query.newest_first else found)[query.offset : query.offset + query.limit]
+
+    def _is_wanted(self, event: Event, query: EventQuery) -> bool:
+        return (
+            self._machines[event.machine].tenant == query.tenant
+            and query.machine in (None, event.machine)
+            and query.snapshot in (None, event.snapshot)
+            and (query.kinds is None or event.kind in query.kinds)
+            and (query.since is None or event.created_at >= query.since)
+            and (query.until is None or event.created_at <= query.until)
+        )
 
     async def add_snapshot(self, snapshot: Snapshot) -> None:
         _check_name("snapshot", snapshot, self._snapshots.values())
@@ -155,8 +169,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
 
     async def prune(self, horizon: Horizon) -> None:
         if horizon.events is not None:
-            for machine, events in self._events.items():
-                self._events[machine] = [event for event in events if event.created_at >= horizon.events]
+            self._events = [event for event in self._events if event.created_at >= horizon.events]
         self._prune_work(horizon)
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
+import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from hutch.model.jobs import Job
 from hutch.model.domains import Domain
+from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
 from hutch.model.network import PublishedPort
@@ -16,6 +17,7 @@ from hutch.model.usage import Charge, ExecCount, Interval, Rate
 from hutch.model.volumes import Volume
 from hutch.model.webhooks import Delivery, Webhook
 from hutch.store.interface import Attempt, StoredKey
+from hutch.store.tables import machines
 
 Row = Mapping[str, Any]
 
@@ -96,7 +98,7 @@ def to_machine(row: Row) -> Machine:
 
 
 def from_event(event: Event) -> dict[str, Any]:
-    """All columns of `events` but the position, which the database gives."""
+    """All columns of `events` but the position, which the database gives; the tenant is its machine's."""
     return {
         "id": event.id,
         "machine": event.machine,
@@ -105,11 +107,14 @@ def from_event(event: Event) -> dict[str, Any]:
         "created_at": event.created_at,
         "kind": event.kind,
     }
+        "tenant": sa.select(machines.c.tenant).where(machines.c.id == event.machine).scalar_subquery(),
+        "snapshot": event.snapshot,
 
 
 def to_event(row: Row) -> Event:
     """From all columns of `events`."""
-    return Event(row["id"], row["machine"], Level(row["level"]), row["message"], row["created_at"], row["kind"])
+    its = (row["id"], row["machine"], Level(row["level"]), row["message"], row["created_at"], row["kind"])
+    return Event(*its, row["snapshot"])
 
 
 def from_key(stored: StoredKey) -> dict[str, Any]:

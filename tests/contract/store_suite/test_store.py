@@ -14,7 +14,7 @@ from hutch.model.machine import (
     Pool,
 )
 from hutch.model.states import State
-from hutch.store.interface import Store, StoredKey
+from hutch.store.interface import EventQuery, Store, StoredKey
 
 
 async def test_a_machine_comes_back_as_it_was(store: Store) -> None:
@@ -94,6 +94,34 @@ async def test_the_last_events_are_told_oldest_first(store: Store) -> None:
     for number in range(1, 5):
         await store.add_event(an_event(machine, str(number)))
     assert [event.message for event in await store.list_events(machine.id, 3)] == ["2", "3", "4"]
+
+
+async def test_events_are_found_by_tenant_machine_snapshot_kind_and_time(store: Store) -> None:
+    ours, other, theirs = a_machine(), a_machine("db"), a_machine(tenant=THEIRS)
+    for machine in (ours, theirs, other):
+        await store.add_machine(machine, an_event(machine, machine.name + machine.tenant))
+    kept, late = SnapshotId("s"), NOW + timedelta(hours=1)
+    copied = dataclasses.replace(an_event(ours, "copied"), kind="machine.snapshotted", snapshot=kept, created_at=late)
+    await store.add_event(copied)
+    gone = dataclasses.replace(other, state=State.DESTROYED)
+    await store.save_machine(gone, State.CREATING, an_event(other, "gone"))
+    mine = EventQuery(OURS.id)
+    wanted: list[tuple[EventQuery, list[str]]] = [
+        (mine, ["gone", "copied", "dbours", "webours"]),
+        (dataclasses.replace(mine, newest_first=False), ["webours", "dbours", "copied", "gone"]),
+        (dataclasses.replace(mine, offset=1, limit=2), ["copied", "dbours"]),
+        (dataclasses.replace(mine, machine=other.id), ["gone", "dbours"]),
+        (dataclasses.replace(mine, machine=theirs.id), []),
+        (dataclasses.replace(mine, snapshot=kept), ["copied"]),
+        (dataclasses.replace(mine, kinds={"machine.snapshotted"}), ["copied"]),
+        (dataclasses.replace(mine, kinds=()), []),
+        (dataclasses.replace(mine, since=late), ["copied"]),
+        (dataclasses.replace(mine, until=NOW), ["gone", "dbours", "webours"]),
+        (EventQuery(THEIRS.id), ["webtheirs"]),
+    ]
+    for query, messages in wanted:
+        assert [event.message for event in await store.find_events(query)] == messages, query
+    assert list(await store.find_events(dataclasses.replace(mine, snapshot=kept))) == [copied]
 
 
 async def test_nothing_is_known_of_an_unknown_machine(store: Store) -> None:

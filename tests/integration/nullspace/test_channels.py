@@ -219,6 +219,10 @@ def test_what_was_is_told_again_if_asked_for(service: live.Live, key: str, machi
         talk.say("subscribe", after_event_id=past[-2]["id"], replay_limit=100)
         talk.hear()
         assert talk.hear()["event"] == past[-1]
+    with talking(service, key, "/v1/lifecycle/ws") as talk:
+        talk.say("subscribe", operation="hibernate", replay_limit=1)
+        talk.hear()
+        assert talk.hear()["event"] == past[-1]
 
 
 @pytest.mark.parametrize(

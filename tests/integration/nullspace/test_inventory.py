@@ -222,7 +222,9 @@ def test_lifecycle_is_listed(machine: Machine) -> None:
     assert late["events"] == []
     everywhere = machine.http.get("/v1/lifecycle/events", params={"machine_id": machine.id}).json()
     assert everywhere == shown
-    refused(machine.http.get("/v1/lifecycle/events"), 501, "not_implemented")
+    refused(machine.http.get("/v1/lifecycle/events?target_machine_id=x"), 501, "not_implemented")
+    refused(machine.http.get("/v1/lifecycle/events?machine_id=mch_nope"), 404, "machine_not_found")
+    refused(machine.http.get("/v1/lifecycle/events?snapshot_id=snap_nope"), 404, "snapshot_not_found")
     for bad in ({"limit": 0}, {"operation": "dance"}, {"from": "then"}, {"from": "2026-01-01T00:00:00"}):
         refused(machine.http.get(f"{machine.path}/lifecycle", params=bad), 400, "invalid_request")
 
@@ -233,6 +235,24 @@ def test_the_lifecycle_of_a_snapshot_is_its_making(machine: Machine) -> None:
     assert (made["operation"], made["snapshot_id"], made["machine_id"]) == ("snapshot_created", kept, machine.id)
     refused(machine.http.get("/v1/snapshots/snap_nope/lifecycle"), 404, "snapshot_not_found")
     machine.http.delete(f"/v1/snapshots/{kept}")
+    assert machine.http.get(f"/v1/snapshots/{kept}/lifecycle").json()["events"] == [made]
+
+
+def test_lifecycle_of_all_is_listed_and_of_deleted_machines(http: httpx.Client) -> None:
+    first, second = (Machine(http, told(create(http), 201)["id"]) for _ in range(2))
+    http.delete(first.path)
+    http.delete(second.path)
+    gone = http.get(f"{first.path}/lifecycle").json()["events"]
+    assert (gone[0]["operation"], gone[0]["status"]) == ("destroy", "succeeded")
+    page = {"operation": "destroy", "status": "succeeded", "limit": 1}
+    newest = http.get("/v1/lifecycle/events", params=page).json()
+    before = http.get("/v1/lifecycle/events", params={**page, "offset": 1}).json()
+    assert [it["events"][0]["machine_id"] for it in (newest, before)] == [second.id, first.id]
+    assert newest["has_more"]
+    assert before["events"][0] == gone[0]
+    times = {"from": gone[-1]["occurred_at"], "order": "asc", "limit": 500}
+    since = http.get("/v1/lifecycle/events", params=times).json()["events"]
+    assert {first.id, second.id} <= {it["machine_id"] for it in since}
 
 
 class TestOnce:

@@ -11,10 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from hutch.model import errors
+from hutch.model.ids import TenantId
 from hutch.model.keys import Limits
 from hutch.model.machine import Persistence, Timers
 from hutch.store import migrations, tables
 from hutch.store.database import Database
+from hutch.store.interface import EventQuery
 
 SPEC = """{
     "image": {"reference": "alpine", "digest": "d"},
@@ -165,3 +167,26 @@ async def test_the_usage_of_machines_that_were_there_before_begins_with_what_is_
         ("paused", "paused", 3),
         ("stopped", "disk", 1),
     }
+
+
+async def test_events_that_were_there_before_have_their_tenant_and_their_snapshot(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/hutch.db")
+    with engine.begin() as connection:
+        migrations.upgrade(connection, "0003")
+        for line in (
+            "INSERT INTO tenants (id, name, created_at) VALUES ('t', 't', '2026-01-01')",
+            "INSERT INTO machines (id, tenant, name, state, spec, labels, timers, created_at, updated_at)"
+            f" VALUES ('m', 't', 'm', 'stopped', '{SPEC}', '{{}}', '{{}}', '2026-01-01', '2026-01-01')",
+            "INSERT INTO snapshots (id, tenant, name, machine, spec, created_at, size, damage)"
+            f" VALUES ('s', 't', 'kept', 'm', '{SPEC}', '2026-01-01', 1, '[]')",
+            "INSERT INTO events (id, machine, level, message, created_at, kind) VALUES"
+            " ('e', 'm', 'info', 'snapshot kept was made of it', '2026-01-01', 'machine.snapshotted'),"
+            " ('f', 'm', 'info', 'snapshot lost was made of it', '2026-01-01', 'machine.snapshotted')",
+        ):
+            connection.exec_driver_sql(line)
+    engine.dispose()
+    store = Database(url(tmp_path))
+    await store.open()
+    found = await store.find_events(EventQuery(TenantId("t"), newest_first=False))
+    await store.close()
+    assert [(it.id, it.snapshot) for it in found] == [("e", "s"), ("f", None)]

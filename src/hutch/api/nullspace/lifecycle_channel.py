@@ -3,8 +3,7 @@
     subscribe {machine_id, operation, status, after_event_id, replay_limit, live_only, metadata}
         ─►  subscribed {subscription, reconnect_mode}, event {event}…, error {message, code}
 
-Of one machine the events since `after_event_id`, or the last `replay_limit`, are told first unless `live_only`; of all
-only what happens from now on.
+The events since `after_event_id` (of the last 1000), or the last `replay_limit`, are told first unless `live_only`.
 """
 
 import asyncio
@@ -19,6 +18,8 @@ from starlette.websockets import WebSocket
 from hutch.api import service
 from hutch.api.nullspace import conversation, lifecycle, listing, refs, requests
 from hutch.api.nullspace.conversation import Conversation, fit
+from hutch.api.nullspace.errors import naming
+from hutch.control import history
 from hutch.model import errors
 from hutch.model.ids import MachineId
 from hutch.model.machine import Event
@@ -36,7 +37,7 @@ class Subscribe(requests.Body):
     audience: Literal["customer"] | None = None
     live_only: bool | None = None
     after_event_id: str | None = None
-    replay_limit: Annotated[int, Field(ge=0, le=lifecycle.KEPT)] | None = None
+    replay_limit: Annotated[int, Field(ge=0, le=history.MOST)] | None = None
     metadata: dict[str, Any] | None = None
 
 
@@ -53,8 +54,6 @@ class Subscription:
     async def subscribe(self, message: dict[str, Any]) -> None:
         """Begin to tell."""
         wanted = fit(message, Subscribe)
-        if wanted.snapshot_id is not None:
-            raise errors.Unsupported("snapshot_id: events are told by machine_id")
         machine = self._machine or (None if wanted.machine_id is None else refs.machine(wanted.machine_id))
         live = self._control.feed.listen(self._caller, machine)
         if self._telling is not None:
@@ -76,20 +75,24 @@ class Subscription:
                     await self._tell(wanted, event)
 
     async def _past(self, wanted: Subscribe, machine: MachineId | None) -> list[Event]:
-        if wanted.live_only or machine is None:
+        if wanted.live_only or (wanted.after_event_id is None and not wanted.replay_limit):
             return []
-        events = list(await lifecycle.of_machine(self._talk.socket, machine))
+        snapshot = None if wanted.snapshot_id is None else refs.snapshot(wanted.snapshot_id)
+        query = history.EventQuery(self._caller.tenant, machine, snapshot, lifecycle.kinds(), limit=history.MOST)
+        with naming("snapshot_not_found"):
+            events = list(await self._control.history.events(self._caller, query))[::-1]
         if wanted.after_event_id is not None:
             after = refs.of_uuid(wanted.after_event_id)
             at = next((at for at, it in enumerate(events) if it.id == after), -1)
             events = events[at + 1 :]
-        if wanted.replay_limit is None:
-            return events if wanted.after_event_id is not None else []
-        return events[-wanted.replay_limit :] if wanted.replay_limit else []
+        meant = [it for it in events if it.kind in lifecycle.kinds(wanted.operation, wanted.status)]
+        return meant if wanted.replay_limit is None else meant[max(0, len(meant) - wanted.replay_limit) :]
 
     async def _tell(self, wanted: Subscribe, event: Event) -> None:
         shown = lifecycle.shown(event)
-        if shown is None or not lifecycle.Wanted(wanted.operation, wanted.status).means(shown):
+        if shown is None or event.kind not in lifecycle.kinds(wanted.operation, wanted.status):
+            return
+        if wanted.snapshot_id is not None and event.snapshot != refs.snapshot(wanted.snapshot_id):
             return
         if not wanted.metadata or listing.has(self._metadata(event.machine), wanted.metadata):
             await self._talk.tell("event", event=shown)

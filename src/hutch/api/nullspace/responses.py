@@ -244,6 +244,7 @@ class LifecycleEvent(Answer):
     metadata: dict[str, Any]
     machine_id: str
     snapshot_id: str | None = None
+    source_machine_id: str | None = None
     reason: str
     error_code: str | None = None
     error_message: str | None = None

@@ -233,6 +233,7 @@ def event(it: Event) -> dict[str, Any]:
         "createdAt": _time(it.created_at),
         "kind": it.kind,
         "machineId": _prefixed(ID_PREFIX, it.machine or None),
+        "checkpointId": _prefixed(CHECKPOINT_PREFIX, it.snapshot),
     }
 
 

@@ -198,6 +198,7 @@ class Event(Answer):
     created_at: str
     kind: str = Field(description="For programs: machine.started, … Native.")
     machine_id: str | None = Field(description="Native.")
+    checkpoint_id: str | None = Field(description="Native: the checkpoint that was made.")
 
 
 class KeyCreated(Answer):

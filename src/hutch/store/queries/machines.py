@@ -11,6 +11,7 @@ from hutch.model.states import State
 from hutch.model.usage import Turn
 from hutch.store import rows
 from hutch.store.connection import Connected, refused_as
+from hutch.store.interface import EventQuery
 from hutch.store.queries.usage import take_turn
 from hutch.store.tables import domains, events, jobs, machines, sessions
 
@@ -55,3 +56,16 @@ class MachineQueries(Connected):
     async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
         last = sa.select(events).where(events.c.machine == machine).order_by(events.c.position.desc()).limit(limit)
         return [rows.to_event(row) for row in reversed(await self._find(last))]
+
+    async def find_events(self, query: EventQuery) -> Sequence[Event]:
+        wanted = [
+            events.c.tenant == query.tenant,
+            *([] if query.machine is None else [events.c.machine == query.machine]),
+            *([] if query.snapshot is None else [events.c.snapshot == query.snapshot]),
+            *([] if query.kinds is None else [events.c.kind.in_(list(query.kinds))]),
+            *([] if query.since is None else [events.c.created_at >= query.since]),
+            *([] if query.until is None else [events.c.created_at <= query.until]),
+        ]
+        order = events.c.position.desc() if query.newest_first else events.c.position
+        page = sa.select(events).where(*wanted).order_by(order).offset(query.offset).limit(query.limit)
+        return [rows.to_event(row) for row in await self._find(page)]

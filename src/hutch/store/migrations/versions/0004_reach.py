@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 
 def _events() -> None:
-    op.add_column("events", sa.Column("tenant", sa.String(64), nullable=False, server_default=""))
+    op.add_column("events", sa.Column("tenant", sa.String(64)))
     op.add_column("events", sa.Column("snapshot", sa.String(64)))
     op.execute("UPDATE events SET tenant = (SELECT tenant FROM machines WHERE machines.id = events.machine)")
     op.execute(
