@@ -25,6 +25,7 @@ from hutch.control.quotas import Quotas
 from hutch.control.records import Records
 from hutch.control.sanctions import Sanctions
 from hutch.control.shelf import Shelf
+from hutch.control.traffic_tokens import TrafficTokens
 from hutch.control.upkeep import Upkeep
 from hutch.control.volumes import Rack
 from hutch.host.interface import Host
@@ -79,6 +80,7 @@ class Core:
         self.idempotency = Idempotency(store, clock, self.background, self._is_made)
         self.sanctions = Sanctions(self.accounts, self.fleet, clock)
         self.upkeep = Upkeep(self.meter, self.sanctions, store, clock, limits.tenants)
+        self.tokens = TrafficTokens()
         self.cluster = ""
         self.opened_at = 0.0
         self._attendants: list[Attendant] = []
@@ -97,6 +99,7 @@ class Core:
             await self.store.open()
             recorded = await self.store.load()
             self.cluster = recorded.cluster
+            self.tokens.load(recorded.secret)
             await self.accounts.load(recorded.tenants)
             self.keys.load(recorded.keys)
             self.fleet.records.load(recorded.machines)

@@ -2,20 +2,39 @@
 
 A visitor is let in by any of: a public port; a traffic token of the machine; a signed link to this port that has not
 expired; a key of the machine's tenant with `machine:exec`. Traffic is activity: it wakes a suspended or paused machine
-(a stopped one where `wakes_stopped` says so), many requests at once wake it once, and the machine does not go idle
-while a connection is open.
+(unless `wakes_on_traffic` is off) and starts a stopped one where `starts_on_traffic` says so; many requests at once
+wake it once, and the machine does not go idle while a connection is open. What a visitor is told of a machine that
+cannot be woken is only that: why is for its owner.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Protocol
 
+from hutch import settings
+from hutch.control import addresses, requests
+from hutch.control.accounts import Accounts
+from hutch.control.clock import Clock
+from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
+from hutch.control.operation import Setting
+from hutch.control.records import Entry
+from hutch.control.traffic_tokens import TrafficTokens
 from hutch.model import errors
 from hutch.model.ids import MachineId
+from hutch.model.kinds import Kind
 from hutch.model.machine import Machine
 from hutch.model.network import Endpoint, PublishedPort
+from hutch.model.states import State
+
+TOKEN_PARAMETER = "hutch_token"  # noqa: S105  a name, not a token
+"""The query parameter in which a link carries its token."""
+
+WAKE_LIMIT = 120.0
+"""Seconds a visitor waits until a machine is there; the wake itself goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,46 +62,179 @@ class Link:
     expires_at: datetime | None
 
 
+class Mapped(Protocol):
+    """Host names of tenants' own."""
+
+    def find(self, host: str) -> Target | None:
+        """What this name (lower case, no port) is mapped to."""
+
+
+class Unmapped:
+    """There are none."""
+
+    def find(self, host: str) -> Target | None:
+        return None
+
+
 class Exposure:
     """Published ports of the machines of all tenants."""
 
+    def __init__(
+        self,
+        fleet: Fleet,
+        accounts: Accounts,
+        tokens: TrafficTokens,
+        domains: Mapped,
+        clock: Clock,
+        proxy: settings.Proxy,
+    ) -> None:
+        self._fleet = fleet
+        self._records = fleet.records
+        self._accounts = accounts
+        self._tokens = tokens
+        self._domains = domains
+        self._clock = clock
+        self._proxy = proxy
+
     async def publish(self, principal: Principal, machine: MachineId, ports: Sequence[PublishedPort]) -> Machine:
         """From now on exactly these are published. Needs `machine:exec`. `InvalidRequest` (range, twice, too many)."""
-        raise errors.Unsupported("ports cannot be published yet")
+        entry = self._entry(principal, machine)
+        requests.check_ports(ports)
+        wanted = tuple(sorted(ports, key=lambda it: it.port))
+        told = ", ".join(f"{it.port}{' (public)' if it.is_public else ''}" for it in wanted) or "none"
+        return await self._fleet.carry_out(entry, Setting(Kind.PUBLISHED, f"published ports: {told}", ports=wanted))
 
     def url(self, machine: Machine, port: int) -> str:
         """Where the proxy shows a port: scheme://MACHINE-PORT.DOMAIN[:PORT]. Pure; whether it is published or not."""
-        raise errors.Unsupported("ports cannot be published yet")
+        return addresses.make_url(self._proxy, machine.id, port)
 
     def token(self, principal: Principal, machine: MachineId) -> str:
         """The machine's traffic token: for all its published ports, until it is revoked. Needs `machine:exec`.
 
         Derived from the service's secret, the machine and its token generation: nothing is stored.
         """
-        raise errors.Unsupported("ports cannot be published yet")
+        return self._tokens.make(self._entry(principal, machine).machine)
 
     def sign(self, principal: Principal, machine: MachineId, port: int, seconds: float | None) -> Link:
         """A link to one published port, good for so long (None: until revoked). `NotFound` if it is not published."""
-        raise errors.Unsupported("ports cannot be published yet")
+        it = self._entry(principal, machine).machine
+        if seconds is not None and not 1 <= seconds <= requests.MAX_SECONDS:
+            raise errors.InvalidRequest(
+                f"a link is good for 1 to {requests.MAX_SECONDS} s, not {seconds:g} s; or leave it out: until revoked"
+            )
+        if find_port(it, port) is None:
+            raise errors.NotFound(f"port {port} is not published on this machine: publish it first")
+        expires_at = None if seconds is None else self._clock.now() + timedelta(seconds=seconds)
+        token = self._tokens.make_link(it, port, expires_at)
+        return Link(f"{self.url(it, port)}/?{TOKEN_PARAMETER}={token}", token, expires_at)
 
     async def revoke(self, principal: Principal, machine: MachineId) -> Machine:
         """All tokens and links of the machine are invalid from now on. Needs `machine:exec`."""
-        raise errors.Unsupported("ports cannot be published yet")
+        entry = self._entry(principal, machine)
+        raised = entry.machine.token_generation + 1
+        message = "its traffic tokens and links were revoked"
+        return await self._fleet.carry_out(entry, Setting(Kind.REVOKED, message, token_generation=raised))
 
     def find(self, host: str, path: str) -> tuple[Target, str] | None:
         """Which machine and port the proxy is asked for, and the path there; None if it is none of ours.
 
         By path `/proxy/MACHINE/PORT/…`, by host `MACHINE-PORT.DOMAIN` or `PORT-MACHINE.DOMAIN` (MACHINE: id, also with
-        a dialect's prefix, or a name that only one living machine has), or by a domain that is mapped.
+        a dialect's prefix, or a name that only one living machine has and that port of it is published), or by a
+        domain that is mapped. A machine's host comes before the path: all paths of it are its own.
         """
-        raise errors.Unsupported("ports cannot be published yet")
+        name = addresses.bare_host(host)
+        meant = addresses.parse_host(name, self._proxy.domain)
+        if meant:
+            found = {it for it in map(self._resolve, meant) if it is not None}
+            return (found.pop(), path) if len(found) == 1 else None
+        mapped = self._domains.find(name)
+        if mapped is not None:
+            return mapped, path
+        named = addresses.parse_path(path)
+        target = None if named is None else self._resolve(named[0])
+        return None if named is None or target is None else (target, named[1])
+
+    def _resolve(self, address: addresses.Address) -> Target | None:
+        """An id is taken as it is; whoever asks by a name learns nothing of what is not published."""
+        id = addresses.find_id(address.machine)
+        if id is not None:
+            return Target(id, address.port)
+        entries = self._records.named_anywhere(address.machine)
+        if len(entries) != 1 or find_port(entries[0].machine, address.port) is None:
+            return None
+        return Target(entries[0].machine.id, address.port)
 
     @contextlib.asynccontextmanager
     async def visit(self, target: Target, visitor: Visitor) -> AsyncIterator[Endpoint]:
         """Let a visitor in: within, the machine runs and this is where its port is reached.
 
         `NotFound` for an unknown machine; `NotPublished`; `Unauthenticated` without a way in; `NotRunning` if it is
-        stopped and stays so, or cannot be woken now; `TimedOut`.
+        stopped and stays so, or cannot be woken now (`Asleep`: traffic does not wake it); `TimedOut`.
         """
-        raise errors.Unsupported("ports cannot be published yet")
-        yield
+        entry = self._admit(target, visitor)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(WAKE_LIMIT):
+                    endpoint = await self._reach(entry, target.port, stack)
+            except TimeoutError:
+                raise errors.TimedOut(f"machine {target.machine} was not woken within {WAKE_LIMIT:g} s") from None
+            yield endpoint
+
+    def _admit(self, target: Target, visitor: Visitor) -> Entry:
+        """The machine, if this visitor may go to this port of it."""
+        entry = self._records.get(target.machine)
+        if entry is None:
+            raise errors.NotFound("machine not found")
+        machine = entry.machine
+        port = find_port(machine, target.port)
+        if port is None:
+            raise errors.NotPublished(f"port {target.port} is not published on this machine")
+        if not port.is_public and not self._has_a_way_in(machine, port, visitor):
+            raise errors.Unauthenticated(f"port {target.port} is private: a traffic token or an API key is missing")
+        account = self._accounts.get(machine.tenant)
+        if account is None or account.tenant.is_suspended:
+            raise errors.NotRunning(f"machine {machine.id} is not to be used now")
+        return entry
+
+    def _has_a_way_in(self, machine: Machine, port: PublishedPort, visitor: Visitor) -> bool:
+        if visitor.token is not None and self._tokens.is_good(visitor.token, machine, port.port, self._clock.now()):
+            return True
+        if visitor.principal is None or visitor.principal.tenant != machine.tenant:
+            return False
+        visitor.principal.require("machine:exec")
+        return True
+
+    async def _reach(self, entry: Entry, port: int, stack: contextlib.AsyncExitStack) -> Endpoint:
+        """Have it awake until the stack is left; one that is frozen meanwhile is woken again."""
+        while True:
+            before = entry.interruptions
+            await stack.enter_async_context(self._awake(entry))
+            try:
+                return await self._fleet.host.networks.endpoint(entry.machine.id, port)
+            except errors.NotRunning:
+                if not entry.was_interrupted(before):
+                    raise
+
+    @contextlib.asynccontextmanager
+    async def _awake(self, entry: Entry) -> AsyncIterator[None]:
+        machine = entry.machine
+        if machine.state is not State.RUNNING and entry.keeps_processes and not machine.wakes_on_traffic:
+            raise errors.Asleep(f"machine {machine.id} is {machine.state}, and traffic does not wake it")
+        is_started = machine.state is State.STOPPED and machine.starts_on_traffic
+        use = self._fleet.awake(entry) if is_started else self._fleet.used(entry)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(use)
+            except (errors.NotFound, errors.NotRunning):
+                raise
+            except errors.HutchError as error:
+                raise errors.NotRunning(f"machine {machine.id} cannot be woken now: its events tell why") from error
+            yield
+
+    def _entry(self, principal: Principal, machine: MachineId) -> Entry:
+        return self._fleet.entry(principal, machine, "machine:exec")
+
+
+def find_port(machine: Machine, port: int) -> PublishedPort | None:
+    """How a port of it is published, if it is."""
+    return next((it for it in machine.ports if it.port == port), None)

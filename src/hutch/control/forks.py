@@ -25,6 +25,7 @@ from hutch.model import errors, ids
 from hutch.model.ids import SnapshotId
 from hutch.model.kinds import Kind
 from hutch.model.machine import Machine
+from hutch.model.network import PublishedPort
 from hutch.model.states import State
 
 log = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ class Forks:
             wanted = request.names or self._make_names(source, request.name_prefix, count)
             for name in wanted:
                 claims.enter_context(self._records.claim(tenant, name))
-            planned = [self._plan(source.machine, name) for name in wanted]
+            planned = [self._plan(source.machine, name, request.ports) for name in wanted]
             wants = {child.id: quotas.of_machine(child, is_up=True) for child in planned}
             claims.enter_context(self._fleet.quotas.claim(tenant, wants))
             memory = source.machine.spec.resources.memory_mib
@@ -79,7 +80,7 @@ class Forks:
         )
         return [next(made) for _ in range(count)]
 
-    def _plan(self, source: Machine, name: str) -> Machine:
+    def _plan(self, source: Machine, name: str, ports: Sequence[PublishedPort] | None) -> Machine:
         """A child is what its source is, under a name and an id of its own."""
         now = self._clock.now()
         return Machine(
@@ -95,7 +96,9 @@ class Forks:
             persistence=source.persistence,
             priority=source.priority,
             timers=dataclasses.replace(source.timers, since=None),
+            ports=source.ports if ports is None else tuple(sorted(ports, key=lambda it: it.port)),
             wakes_on_traffic=source.wakes_on_traffic,
+            starts_on_traffic=source.starts_on_traffic,
             parent=source.id,
         )
 

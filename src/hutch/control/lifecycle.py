@@ -12,10 +12,12 @@ Only a machine's owner calls these, one at a time. The database is written befor
 dies in between, `reconcile` says how to go on.
 """
 
+import dataclasses
+
 from hutch.control import policy, reconcile
 from hutch.control.brood import Brood
 from hutch.control.freezing import Freezing
-from hutch.control.operation import Copying, Creation, Death, Ended, Operation, Resize, Rollback, Timing
+from hutch.control.operation import Copying, Creation, Death, Ended, Networking, Operation, Resize, Rollback, Setting
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.starting import Starting
@@ -67,8 +69,10 @@ class Lifecycle:
                 await self._freezing.roll_back(entry, operation)
             case Verb.RESIZE, Resize():
                 await self._freezing.resize(entry, operation)
-            case Verb.TIME, Timing():
-                await self._records.update(entry, "its timers were set", Kind.TIMED, timers=operation.timers)
+            case Verb.NETWORK, Networking():
+                await self._set_network(entry, operation)
+            case Verb.SET, Setting():
+                await self._records.update(entry, operation.message, operation.kind, **operation.changes)
             case Verb.STOP, _:
                 await self._stop(entry, operation)
             case Verb.DELETE, _:
@@ -152,6 +156,24 @@ class Lifecycle:
             await self._steps.remove(entry, "deleting: it is ephemeral and has stopped")
         elif entry.machine.state is not State.STOPPED:
             await records.transition(entry, State.STOPPED, "stopped", reason=None)
+
+    async def _set_network(self, entry: Entry, operation: Networking) -> None:
+        """On an error both host and record are as they were."""
+        machine, wanted, its = entry.machine.id, operation.policy, entry.machine.spec
+        try:
+            await operation.act(self._host.networks.set_policy(machine, wanted))
+        except Ended:
+            raise
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._records.note(entry, f"its network is as it was: {told.message}", Level.WARNING, Kind.REFUSED)
+            raise told from error
+        message = f"its network policy is {wanted.mode} now"
+        try:
+            await self._records.update(entry, message, Kind.NETWORK_SET, spec=dataclasses.replace(its, network=wanted))
+        except errors.HutchError:
+            await self._host.networks.set_policy(machine, its.network)
+            raise
 
     async def _died(self, entry: Entry, operation: Death) -> None:
         real = self._steps.real(entry)

@@ -10,7 +10,7 @@ import builtins
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from hutch.control import catalog, requests, timers
+from hutch.control import catalog, egress, requests, timers
 from hutch.control.catalog import Page as Page
 from hutch.control.catalog import Query as Query
 from hutch.control.clock import Clock
@@ -18,7 +18,7 @@ from hutch.control.fleet import Fleet
 from hutch.control.forks import Forks
 from hutch.control.keys import Principal
 from hutch.control.making import Making
-from hutch.control.operation import Resize, Rollback, Timing
+from hutch.control.operation import Networking, Resize, Rollback, Setting
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.requests import ForkRequest as ForkRequest
@@ -29,7 +29,8 @@ from hutch.control.timers import Remaining as Remaining
 from hutch.host.interface import Progress as Progress
 from hutch.model import errors, guest
 from hutch.model.ids import MachineId, SnapshotId
-from hutch.model.machine import Event, Machine, Timers
+from hutch.model.kinds import Kind
+from hutch.model.machine import Event, Machine, NetworkPolicy, Timers
 from hutch.model.states import State
 from hutch.store.interface import Store
 
@@ -180,7 +181,18 @@ class Machines:
         entry = self._fleet.entry(principal, id, "machine:exec")
         requests.check_timers(timers)
         since = None if timers.lifetime is None else self._clock.now()
-        return await self._fleet.carry_out(entry, Timing(dataclasses.replace(timers, since=since)))
+        timed = dataclasses.replace(timers, since=since)
+        return await self._fleet.carry_out(entry, Setting(Kind.TIMED, "its timers were set", timers=timed))
+
+    async def set_network(self, principal: Principal, id: MachineId, policy: NetworkPolicy) -> Machine:
+        """What it may reach from now on; connections that are forbidden now are broken. Needs `machine:exec`.
+
+        In any state; done behind what is under way, and kept with the machine. `InvalidRequest`; `Unsupported` where
+        its host cannot enforce it: then it is as it was.
+        """
+        entry = self._fleet.entry(principal, id, "machine:exec")
+        egress.check(policy)
+        return await self._fleet.carry_out(entry, Networking(policy))
 
     def remaining(self, principal: Principal, id: MachineId) -> Remaining:
         """How long until each of its timers fires, computed now. Needs `machine:read`."""

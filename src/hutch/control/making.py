@@ -93,7 +93,9 @@ class Making:
             persistence=request.persistence,
             priority=request.priority,
             timers=request.timers,
+            ports=tuple(sorted(request.ports, key=lambda it: it.port)),
             wakes_on_traffic=request.wakes_on_traffic,
+            starts_on_traffic=request.starts_on_traffic,
             parent=None if snapshot is None else snapshot.machine,
             snapshot=None if snapshot is None else snapshot.id,
         )

@@ -10,7 +10,7 @@ from hutch.host.interface import Died, SavedState
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
 from hutch.model.kinds import Kind
-from hutch.model.machine import Machine, Snapshot, Timers
+from hutch.model.machine import Machine, NetworkPolicy, Snapshot
 
 T = TypeVar("T")
 
@@ -96,12 +96,22 @@ class Resize(Operation):
         self.disk_gib = disk_gib
 
 
-class Timing(Operation):
-    """Give it these timers."""
+class Setting(Operation):
+    """Other fields of its record, which its host knows nothing of: timers, published ports."""
 
-    def __init__(self, timers: Timers) -> None:
-        super().__init__(Verb.TIME, "asked for")
-        self.timers = timers
+    def __init__(self, kind: Kind, message: str, **changes: object) -> None:
+        super().__init__(Verb.SET, "asked for")
+        self.kind = kind
+        self.message = message
+        self.changes = changes
+
+
+class Networking(Operation):
+    """Give it this network policy."""
+
+    def __init__(self, policy: NetworkPolicy) -> None:
+        super().__init__(Verb.NETWORK, "asked for")
+        self.policy = policy
 
 
 class Death(Operation):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hutch import settings
 from hutch.control.clock import Clock
 from hutch.control.core import Core, Lock
+from hutch.control.exposure import Exposure, Unmapped
 from hutch.control.feed import Feed
 from hutch.control.files import Files
 from hutch.control.forks import Forks
@@ -43,6 +44,7 @@ class ControlPlane:
     volumes: Volumes
     idempotency: Idempotency
     machines: Machines
+    exposure: Exposure
     processes: Processes
     sessions: Sessions
     jobs: Jobs
@@ -102,6 +104,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         volumes=Volumes(core.rack, core.quotas, core.background, clock),
         idempotency=core.idempotency,
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
+        exposure=Exposure(core.fleet, core.accounts, core.tokens, Unmapped(), clock, its.proxy),
         processes=processes,
         sessions=sessions,
         jobs=Jobs(core.fleet, processes, watch, core.background, store, clock),

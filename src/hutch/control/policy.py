@@ -24,7 +24,8 @@ class Verb(StrEnum):
     SNAPSHOT = "snapshot"  # copy it as it stands; also the first step of a fork
     ROLLBACK = "rollback"
     RESIZE = "resize"
-    TIME = "time"  # other timers
+    NETWORK = "network"  # another network policy
+    SET = "set"  # other timers, or other published ports
     STOP = "stop"
     DELETE = "delete"
     DIED = "died"  # the host says that it ended unasked
@@ -51,7 +52,7 @@ ENDS: dict[Verb, frozenset[Verb]] = {verb: frozenset() for verb in Verb} | {
 }
 """What a request makes pointless: the running one is interrupted, waiting ones are dropped."""
 
-UNDISTURBING = frozenset({_V.SNAPSHOT, _V.RESIZE, _V.TIME})
+UNDISTURBING = frozenset({_V.SNAPSHOT, _V.RESIZE, _V.NETWORK, _V.SET})
 """While these are done to a running machine it is used as ever."""
 
 _A, _S = Answer, State
@@ -76,7 +77,8 @@ IDLE: dict[Verb, dict[State, Answer]] = {
     _V.SNAPSHOT: _only_in(_A.NO_MEMORY, running=_A.QUEUE, paused=_A.QUEUE, suspended=_A.QUEUE),
     _V.ROLLBACK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.RESIZE: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
-    _V.TIME: _by_state(_A.QUEUE, destroyed=_A.GONE),
+    _V.NETWORK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.SET: _by_state(_A.QUEUE, destroyed=_A.GONE),
     _V.STOP: _by_state(_A.QUEUE, stopped=_A.NOTHING, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.DELETE: _by_state(_A.QUEUE, destroyed=_A.GONE),
     _V.DIED: _by_state(
@@ -105,7 +107,8 @@ BEHIND: dict[Verb, dict[Verb, Answer]] = {
     _V.SNAPSHOT: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.ROLLBACK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.RESIZE: _behind(_A.QUEUE, delete=_A.ILLEGAL),
-    _V.TIME: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.NETWORK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.SET: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.STOP: _behind(_A.QUEUE, stop=_A.JOIN, delete=_A.ILLEGAL),
     _V.DELETE: _behind(_A.QUEUE, delete=_A.JOIN),
     _V.DIED: _behind(_A.QUEUE, delete=_A.NOTHING),
@@ -144,7 +147,8 @@ _WORDS: dict[Verb, str] = {
     Verb.SNAPSHOT: "be copied",
     Verb.ROLLBACK: "be put back",
     Verb.RESIZE: "be resized",
-    Verb.TIME: "be given other timers",
+    Verb.NETWORK: "be given another network policy",
+    Verb.SET: "be changed",
     Verb.STOP: "be stopped",
     Verb.DELETE: "be deleted",
     Verb.DIED: "die",

@@ -115,6 +115,10 @@ class Records:
         """By name."""
         return self._tenants.get(tenant, {}).get(name)
 
+    def named_anywhere(self, name: str) -> list[Entry]:
+        """Everybody's of this name."""
+        return [entry for names in self._tenants.values() if (entry := names.get(name)) is not None]
+
     def of(self, tenant: TenantId) -> Iterator[Entry]:
         """A tenant's, newest first."""
         return (entry for entry in reversed(self._tenants.get(tenant, {}).values()) if entry is not None)

@@ -1,27 +1,26 @@
 """What a caller may ask a machine to be. Pure: every rule about the fields of a request is here, and nowhere else."""
 
 import dataclasses
-import ipaddress
 import json
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hutch import settings
-from hutch.control import admission
+from hutch.control import admission, egress
 from hutch.host.interface import Capacity
 from hutch.model.errors import Conflict, InvalidRequest
 from hutch.model.machine import (
     ImageRef,
     MachineSpec,
-    NetworkMode,
     NetworkPolicy,
     Persistence,
     Resources,
     Snapshot,
     Timers,
 )
+from hutch.model.network import PublishedPort
 
 NAME_LENGTH = 63
 ENV_BYTES = 128 * 1024  # of all names and values: as much as Linux passes to one process in a string
@@ -29,15 +28,14 @@ LABELS = 64
 LABEL_KEY_LENGTH = 128
 LABEL_VALUE_LENGTH = 1024
 METADATA_BYTES = 64 * 1024  # as JSON
-ALLOWED_LENGTH = 256  # entries of an allow list
 MAX_DISK_GIB = 16 * 1024
 MAX_SECONDS = 10 * 365 * 86400
 MAX_PRIORITY = 10
 MAX_COPIES = 64  # of one fork
 MAX_MOUNTS = 8  # of one machine
+MAX_PORTS = 16  # published of one machine
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _ENV_KEY = re.compile(r"[^=\0]+")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
@@ -71,7 +69,9 @@ class MachineRequest:
     timers: Timers = field(default_factory=Timers)
     mounts: tuple[MountRequest, ...] = ()
     snapshot: str | None = None  # id or name: `image` is "" then, and resources left out are the snapshot's
+    ports: tuple[PublishedPort, ...] = ()
     wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
+    starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class ForkRequest:
     names: tuple[str, ...] | None = None
     name_prefix: str | None = None
     freeze_source: bool = False  # suspend the source once the copies run
+    ports: tuple[PublishedPort, ...] | None = None  # of each copy; None: the source's
 
 
 def check(request: MachineRequest, limits: settings.Machines) -> None:
@@ -93,7 +94,8 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
     if request.name is not None:
         check_name(request.name)
     _check_resources(request, limits)
-    _check_network(request.network)
+    egress.check(request.network)
+    check_ports(request.ports)
     check_env(request.env)
     if request.workdir is not None:
         check_path("workdir", request.workdir)
@@ -118,11 +120,24 @@ def check_timers(timers: Timers) -> None:
             raise InvalidRequest(f"{name} is {seconds} s: at least 1 s, at most {MAX_SECONDS} s, or leave it out")
 
 
+def check_ports(ports: Sequence[PublishedPort]) -> None:
+    """Ports that are to be published."""
+    if len(ports) > MAX_PORTS:
+        raise InvalidRequest(f"ports: {len(ports)} given, at most {MAX_PORTS}")
+    numbers = [it.port for it in ports]
+    for number in numbers:
+        if not 1 <= number <= 65535:
+            raise InvalidRequest(f"ports: {number} is not a port: 1 to 65535")
+        if numbers.count(number) > 1:
+            raise InvalidRequest(f"ports: {number} is given twice")
+
+
 def check_fork(request: ForkRequest) -> int:
     """How many copies are asked for."""
     count = request.count if request.count is not None else len(request.names or (None,))
     if not 1 <= count <= MAX_COPIES:
         raise InvalidRequest(f"count is {count}: a fork makes 1 to {MAX_COPIES} copies")
+    check_ports(request.ports or ())
     if request.names is not None:
         if len(request.names) != count:
             raise InvalidRequest(f"names: {len(request.names)} given for {count} copies: one for each, or none")
@@ -253,23 +268,6 @@ def _check_resources(request: MachineRequest, limits: settings.Machines) -> None
         if asked is not None and (asked < least or (most is not None and asked > most)):
             bounds = f"at least {least}{unit}" + (f", at most {most}{unit}" if most is not None else "")
             raise InvalidRequest(f"{name} is {asked}{unit}: {bounds}")
-
-
-def _check_network(network: NetworkPolicy) -> None:
-    if network.mode is not NetworkMode.ALLOW:
-        return
-    if not network.cidrs and not network.hosts:
-        raise InvalidRequest("the allow network mode requires at least one CIDR or host")
-    if len(network.cidrs) + len(network.hosts) > ALLOWED_LENGTH:
-        raise InvalidRequest(f"the allow network mode takes at most {ALLOWED_LENGTH} CIDRs and hosts")
-    for cidr in network.cidrs:
-        try:
-            ipaddress.ip_network(cidr, strict=False)
-        except ValueError:
-            raise InvalidRequest(f"network: {_shown(cidr)} is not a CIDR such as 10.0.0.0/8") from None
-    for host in network.hosts:
-        if not _HOST.fullmatch(host) or len(host) > 253:
-            raise InvalidRequest(f"network: {_shown(host)} is not a host name such as example.org or *.example.org")
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:

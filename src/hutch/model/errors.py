@@ -88,6 +88,10 @@ class NotRunning(Conflict):
     """The machine is not running."""
 
 
+class Asleep(NotRunning):
+    """The machine is paused or suspended, and traffic does not wake it."""
+
+
 class AgentUnavailable(HutchError):
     """The guest's agent does not answer."""
 

@@ -29,6 +29,9 @@ class Kind(StrEnum):
     RECONCILED = "machine.reconciled"  # its record was brought in line with what its host says
     TIMER = "machine.timer"  # one of its timers fired; what that brings about follows
     TIMED = "machine.timed"  # its timers were set
+    NETWORK_SET = "machine.network_set"  # it was given another network policy
+    PUBLISHED = "machine.published"  # its published ports were set
+    REVOKED = "machine.revoked"  # its traffic tokens and links were made invalid
     EVICTED = "machine.evicted"  # it goes, to make room on the disk
     FORKED = "machine.forked"  # copies of it were made
     SNAPSHOTTED = "machine.snapshotted"  # a snapshot was made of it

@@ -120,6 +120,7 @@ class Machine:
     ports: tuple[PublishedPort, ...] = ()
     token_generation: int = 0  # raised to make all its traffic tokens and links invalid
     wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
+    starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Statements are plain SQL of both databases; what differs stands in `connection.p
 file for each part of the interface.
 """
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +57,8 @@ class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, Domai
             known_pools = [rows.to_pool(row) for row in await find(connection, _oldest_first(pools))]
             has_had_machines = (await connection.execute(sa.select(machines.c.id).limit(1))).first() is not None
             return Recorded(
-                cluster=await _cluster(connection),
+                cluster=await _fact(connection, "cluster", ids.random_id),
+                secret=await _fact(connection, "secret", secrets.token_urlsafe),
                 tenants=[rows.tenants.read(row) for row in await find(connection, _oldest_first(tenants))],
                 keys=[rows.to_key(row) for row in await find(connection, _oldest_first(keys))],
                 machines=[
@@ -95,14 +97,14 @@ def _oldest_first(table: sa.Table) -> sa.Select[Any]:
     return sa.select(table).order_by(table.c.created_at)
 
 
-async def _cluster(connection: AsyncConnection) -> str:
-    """The id of this cluster, made when it is first asked for."""
-    known = await connection.scalar(sa.select(facts.c.value).where(facts.c.name == "cluster"))
+async def _fact(connection: AsyncConnection, name: str, make: Callable[[], str]) -> str:
+    """What is true of this database, made when it is first asked for."""
+    known = await connection.scalar(sa.select(facts.c.value).where(facts.c.name == name))
     if known is not None:
         return str(known)
-    cluster = ids.random_id()
-    await connection.execute(sa.insert(facts).values(name="cluster", value=cluster))
-    return cluster
+    value = make()
+    await connection.execute(sa.insert(facts).values(name=name, value=value))
+    return value
 
 
 async def _touch(connection: AsyncConnection, column: sa.Column[Any], moments: Mapping[Any, datetime]) -> None:

@@ -49,10 +49,11 @@ class Recorded:
     """Everything that lives, oldest first; of the machines all but the destroyed ones.
 
     `is_new` is True when this database has never had a machine and has no pool: one that was made a moment ago, or the
-    wrong one. `attempts` are those without a result.
+    wrong one. `attempts` are those without a result. `cluster` and `secret` are made once, at random.
     """
 
     cluster: str
+    secret: str = field(repr=False)  # of this installation: traffic tokens are made with it
     tenants: Sequence[Tenant]
     keys: Sequence[StoredKey]
     machines: Sequence[Machine]

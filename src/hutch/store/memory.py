@@ -1,6 +1,7 @@
 """The store as dictionaries: for tests that are not about the database. Nothing survives it."""
 
 import dataclasses
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -24,6 +25,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
         MemoryWork.__init__(self)
         MemoryUsage.__init__(self)
         self._cluster = ids.random_id()
+        self._secret = secrets.token_urlsafe(32)
         self._tenants: dict[TenantId, Tenant] = {}
         self._keys: dict[KeyId, StoredKey] = {}
         self._machines: dict[MachineId, Machine] = {}
@@ -47,6 +49,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
         living.sort(key=lambda machine: machine.created_at)
         return Recorded(
             cluster=self._cluster,
+            secret=self._secret,
             tenants=list(self._tenants.values()),
             keys=list(self._keys.values()),
             machines=living,

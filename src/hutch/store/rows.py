@@ -79,6 +79,7 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "ports": _ports.dump_python(machine.ports, mode="json"),
         "token_generation": machine.token_generation,
         "wakes_on_traffic": machine.wakes_on_traffic,
+        "starts_on_traffic": machine.starts_on_traffic,
     }
 
 

@@ -89,6 +89,7 @@ machines = sa.Table(
     sa.Column("ports", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 _living = machines.c.state != State.DESTROYED.value
