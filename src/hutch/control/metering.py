@@ -6,6 +6,8 @@
     memory         –                  –                     x         x               –
     disk           –                  x                     x         x               –
 
+The ready members of a pool are charged to it for their memory, as paused machines are.
+
 Every change of charge is written in the transaction of the transition that brings it, so record and usage never
 disagree, whatever dies. What runs when the service dies has no seen end: its interval goes on if it is adopted
 running, and ends at its last heartbeat if it is not.
@@ -17,8 +19,8 @@ from datetime import datetime
 
 from hutch.control.clock import Clock
 from hutch.model import errors, ids
-from hutch.model.ids import MachineId, TenantId
-from hutch.model.machine import Machine
+from hutch.model.ids import MachineId, PoolId, TenantId
+from hutch.model.machine import Machine, Pool
 from hutch.model.states import State
 from hutch.model.usage import Charge, ExecCount, Interval, Rate, Turn, Usage
 from hutch.model.volumes import Volume
@@ -70,6 +72,13 @@ def end_volume(volume: Volume, at: datetime) -> Turn:
     return Turn(volume.id, frozenset({Charge.VOLUME}), at, ())
 
 
+def find_pool_turn(pool: Pool, ready: int, at: datetime) -> Turn:
+    """So many of its members are ready from now on."""
+    rate = Rate(memory_mib=ready * pool.spec.resources.memory_mib)
+    begun = Interval(pool.id, pool.tenant, Charge.POOL, at, at, is_open=True, rate=rate)
+    return Turn(pool.id, frozenset({Charge.POOL}), at, (begun,) if ready else ())
+
+
 def sum_up(
     intervals: Iterable[Interval], execs: Iterable[ExecCount], start: datetime, end: datetime, now: datetime
 ) -> Usage:
@@ -113,6 +122,7 @@ class Meter:
         self._run = ids.random_id()
         self._counts: dict[tuple[MachineId, datetime], tuple[TenantId, int, float]] = {}
         self._unwritten: set[tuple[MachineId, datetime]] = set()
+        self._turns: list[Turn] = []  # of pools, to be written with the next heartbeat
         self._is_resuming = False
 
     @contextlib.contextmanager
@@ -128,6 +138,14 @@ class Meter:
         """How its usage changes now, if it does; see `find_turn`."""
         return find_turn(before, after, self._clock.now(), is_seen=not self._is_resuming)
 
+    def note_pool(self, pool: Pool, ready: int) -> None:
+        """So many of its members are ready now."""
+        self._turns.append(find_pool_turn(pool, ready, self._clock.now()))
+
+    def resume_pool(self, pool: PoolId) -> None:
+        """Its members of before were seen last with the last heartbeat."""
+        self._turns.append(Turn(pool, frozenset({Charge.POOL}), None, ()))
+
     def count_exec(self, machine: Machine, seconds: float) -> None:
         """One exec has ended, after so long."""
         key = (machine.id, floor_minute(self._clock.now()))
@@ -136,13 +154,14 @@ class Meter:
         self._unwritten.add(key)
 
     async def beat(self) -> None:
-        """What runs has run until now. Counts that cannot be written are written with the next one."""
-        now, keys = self._clock.now(), self._unwritten
-        self._unwritten = set()
+        """What runs has run until now. What cannot be written is written with the next one."""
+        now, keys, turns = self._clock.now(), self._unwritten, self._turns
+        self._unwritten, self._turns = set(), []
         try:
-            await self._store.beat(now, [self._count(key) for key in keys])
+            await self._store.beat(now, [self._count(key) for key in keys], turns)
         except errors.HutchError:
             self._unwritten |= keys
+            self._turns = turns + self._turns
             raise
         minute = floor_minute(now)
         for key in keys - self._unwritten:

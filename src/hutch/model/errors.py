@@ -64,6 +64,10 @@ class DiskFull(NoCapacity):
     """The host has no space left on its disk."""
 
 
+class PoolUnavailable(NoCapacity):
+    """No machine of the pool is ready."""
+
+
 class ImageUnavailable(HutchError):
     """The image cannot be had; the registry's own words are in the message."""
 

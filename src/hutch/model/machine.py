@@ -95,6 +95,31 @@ class Persistence(StrEnum):
     PERSISTENT = "persistent"  # kept until somebody deletes it
 
 
+class CheckoutMode(StrEnum):
+    """What a new machine has to do with the members of a pool."""
+
+    PREFER = "prefer"  # it takes a ready one; if there is none in time, it is made as any other
+    REQUIRE = "require"  # it takes a ready one, or is not made
+    BYPASS = "bypass"  # it takes none
+
+
+class CheckoutSource(StrEnum):
+    """What a machine came of."""
+
+    MEMBER = "member"  # a ready member of a pool
+    COLD = "cold"  # none was ready: it was made as any other
+    BYPASSED = "bypassed"  # no pool was asked
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """How a pool was used when a machine was made."""
+
+    source: CheckoutSource
+    mode: CheckoutMode
+    pool: PoolId | None = None  # that may be gone
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """The control plane's record of a machine."""
@@ -119,6 +144,7 @@ class Machine:
     suspended_at: datetime | None = None  # when it was last suspended; None while it is not
     ports: tuple[PublishedPort, ...] = ()
     token_generation: int = 0  # raised to make all its traffic tokens and links invalid
+    checkout: Checkout | None = None  # None: no pool was considered
     wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
     starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
 
@@ -136,6 +162,15 @@ class Snapshot:
     size: int  # bytes that it alone takes
     damage: tuple[str, ...] = ()  # what the last verification found; empty if it was whole
     verified_at: datetime | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
+
+
+class PoolState(StrEnum):
+    """What is done with a pool."""
+
+    ENABLED = "enabled"  # it is filled, and its members are taken
+    DISABLED = "disabled"  # none is made and none taken; those that are ready stay
+    DRAINING = "draining"  # none is made and none taken; those that are ready are destroyed
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +185,11 @@ class Pool:
     max: int  # so many at most, as claims come faster
     warm_up: tuple[str, ...] | None  # run in each before it is paused
     created_at: datetime
+    state: PoolState = PoolState.ENABLED
+    mode: CheckoutMode = CheckoutMode.PREFER  # of a checkout that names none
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
+    updated_at: datetime | None = None  # when it was last changed
 
 
 class Level(StrEnum):

@@ -39,6 +39,7 @@ class Charge(StrEnum):
     PAUSED = "paused"  # memory
     DISK = "disk"  # of a machine
     VOLUME = "volume"
+    POOL = "pool"  # memory of the ready members of a pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Rate:
 class Interval:
     """A time in which something was charged at one rate. An open one goes on; `until` is then its last heartbeat."""
 
-    subject: str  # the id of a machine or volume
+    subject: str  # the id of a machine, a volume or a pool
     tenant: TenantId
     charge: Charge
     start: datetime

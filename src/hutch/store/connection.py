@@ -50,9 +50,13 @@ class Connected:
 
     async def _insert(self, table: sa.Table, row: dict[str, Any], refused: str) -> None:
         """`Conflict` with these words if a rule of the schema forbids it."""
+        await self._write(sa.insert(table).values(row), refused)
+
+    async def _write(self, statement: sa.Insert | sa.Update, refused: str) -> None:
+        """The same of any change."""
         async with self._transaction() as connection:
             with refused_as(refused):
-                await connection.execute(sa.insert(table).values(row))
+                await connection.execute(statement)
 
     async def _find(self, query: sa.Select[Any]) -> Sequence[rows.Row]:
         async with self._transaction() as connection:

@@ -118,6 +118,9 @@ class EventQuery:
     async def add_pool(self, pool: Pool) -> None:
         """`Conflict` for a name that another pool of the tenant has."""
 
+    async def save_pool(self, pool: Pool) -> None:
+        """Replace the record of a pool; nothing if it is gone. `Conflict` as above."""
+
     async def remove_pool(self, pool: PoolId) -> None:
         """No error if it is not there."""
 
@@ -215,8 +218,11 @@ class WebhookRecords(Protocol):
 class UsageRecords(Protocol):
     """What was used. Intervals begin and end with the change of a record, in the same transaction."""
 
-    async def beat(self, at: datetime, execs: Sequence[ExecCount]) -> None:
-        """Every open interval goes on at least until `at`. Each count replaces that of the same minute and run."""
+    async def beat(self, at: datetime, execs: Sequence[ExecCount], turns: Sequence[Turn] = ()) -> None:
+        """Every open interval goes on at least until `at`, after these turns have been taken.
+
+        Each count replaces that of the same minute and run.
+        """
 
     async def list_intervals(
         self, start: datetime, end: datetime, tenant: TenantId | None = None, subject: str | None = None

@@ -158,6 +158,11 @@ class MemoryStore(MemoryWork, MemoryUsage):
         _check_name("pool", pool, self._pools.values())
         self._pools[pool.id] = pool
 
+    async def save_pool(self, pool: Pool) -> None:
+        if pool.id in self._pools:
+            _check_name("pool", pool, [other for other in self._pools.values() if other.id != pool.id])
+            self._pools[pool.id] = pool
+
     async def remove_pool(self, pool: PoolId) -> None:
         self._pools.pop(pool, None)
 

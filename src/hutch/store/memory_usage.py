@@ -15,10 +15,12 @@ class MemoryUsage:
         self._intervals: list[Interval] = []
         self._execs: dict[tuple[MachineId, datetime, str], ExecCount] = {}
 
-    async def beat(self, at: datetime, execs: Sequence[ExecCount]) -> None:
+    async def beat(self, at: datetime, execs: Sequence[ExecCount], turns: Sequence[Turn] = ()) -> None:
+        for turn in turns:
+            self._take_turn(turn)
         self._intervals = [
             dataclasses.replace(it, until=at)
-            if it.is_open and it.charge in (Charge.RUNNING, Charge.PAUSED) and it.until < at
+            if it.is_open and it.charge in (Charge.RUNNING, Charge.PAUSED, Charge.POOL) and it.until < at
             else it
             for it in self._intervals
         ]

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from hutch.model.domains import Domain
 from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
-from hutch.model.machine import Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
+from hutch.model.machine import Checkout, Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
 from hutch.model.network import PublishedPort
 from hutch.model.sessions import Session
 from hutch.model.states import State
@@ -53,6 +53,8 @@ attempts = Plain(Attempt)
 _spec = TypeAdapter(MachineSpec)
 _timers = TypeAdapter(Timers)
 _ports = TypeAdapter(tuple[PublishedPort, ...])
+_checkout = TypeAdapter(Checkout | None)
+_pool = TypeAdapter(Pool)
 
 
 def from_machine(machine: Machine) -> dict[str, Any]:
@@ -78,6 +80,7 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "metadata": dict(machine.metadata),
         "ports": _ports.dump_python(machine.ports, mode="json"),
         "token_generation": machine.token_generation,
+        "checkout": _checkout.dump_python(machine.checkout, mode="json"),
         "wakes_on_traffic": machine.wakes_on_traffic,
         "starts_on_traffic": machine.starts_on_traffic,
     }
@@ -94,6 +97,7 @@ def to_machine(row: Row) -> Machine:
             "timers": _timers.validate_python(columns["timers"]),
             "persistence": Persistence(columns["persistence"]),
             "ports": _ports.validate_python(columns["ports"]),
+            "checkout": _checkout.validate_python(columns["checkout"]),
         }
     )
 
@@ -153,6 +157,7 @@ def from_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "size": snapshot.size,
         "damage": list(snapshot.damage),
         "verified_at": snapshot.verified_at,
+        "metadata": dict(snapshot.metadata),
     }
 
 
@@ -164,29 +169,14 @@ def to_snapshot(row: Row) -> Snapshot:
 
 def from_pool(pool: Pool) -> dict[str, Any]:
     """All columns of `pools`."""
-    return {
-        "id": pool.id,
-        "tenant": pool.tenant,
-        "name": pool.name,
-        "spec": _spec.dump_python(pool.spec, mode="json"),
-        "min": pool.min,
-        "max": pool.max,
-        "warm_up": None if pool.warm_up is None else list(pool.warm_up),
-        "created_at": pool.created_at,
-    }
+    moments = {"created_at": pool.created_at, "updated_at": pool.updated_at}
+    row: dict[str, Any] = _pool.dump_python(pool, mode="json")
+    return row | moments
 
 
 def to_pool(row: Row) -> Pool:
     """From all columns of `pools`."""
-    columns = dict(row)
-    warm_up = columns["warm_up"]
-    return Pool(
-        **columns
-        | {
-            "spec": _spec.validate_python(columns["spec"]),
-            "warm_up": None if warm_up is None else tuple(warm_up),
-        }
-    )
+    return _pool.validate_python(dict(row))
 
 
 def from_interval(interval: Interval) -> dict[str, Any]:

@@ -90,6 +90,7 @@ machines = sa.Table(
     sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("checkout", sa.JSON),
 )
 
 _living = machines.c.state != State.DESTROYED.value
@@ -131,6 +132,7 @@ snapshots = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("damage", sa.JSON, nullable=False),
     sa.Column("verified_at", Moment),
+    sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"),
     sa.UniqueConstraint("tenant", "name", name="uq_snapshots_tenant_name"),
 )
 
@@ -145,6 +147,11 @@ pools = sa.Table(
     sa.Column("max", sa.Integer, nullable=False),
     sa.Column("warm_up", sa.JSON),
     sa.Column("created_at", Moment, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, server_default="enabled"),
+    sa.Column("mode", sa.String(16), nullable=False, server_default="prefer"),
+    sa.Column("labels", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("updated_at", Moment),
     sa.UniqueConstraint("tenant", "name", name="uq_pools_tenant_name"),
 )
 
@@ -221,7 +228,7 @@ intervals = sa.Table(
     "intervals",
     metadata,
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("subject", sa.String(64), nullable=False),  # a machine or a volume
+    sa.Column("subject", sa.String(64), nullable=False),  # a machine, a volume or a pool
     sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
     sa.Column("charge", sa.String(16), nullable=False),
     sa.Column("start", Moment, nullable=False),

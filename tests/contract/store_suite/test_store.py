@@ -9,10 +9,7 @@ from contract.store_suite.nouns import NOW, OURS, THEIRS, a_key, a_machine, a_sn
 from hutch.model import errors
 from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId
 from hutch.model.keys import Tenant
-from hutch.model.machine import (
-    Persistence,
-    Pool,
-)
+from hutch.model.machine import Checkout, CheckoutMode, CheckoutSource, Persistence, Pool, PoolState
 from hutch.model.states import State
 from hutch.store.interface import EventQuery, Store, StoredKey
 
@@ -28,6 +25,7 @@ async def test_a_machine_comes_back_as_it_was(store: Store) -> None:
         parent=MachineId("p"),
         snapshot=SnapshotId("s"),
         suspended_at=NOW,
+        checkout=Checkout(CheckoutSource.MEMBER, CheckoutMode.REQUIRE, PoolId("p")),
     )
     await store.add_machine(machine, an_event(machine))
     assert list((await store.load()).machines) == [machine]
@@ -202,7 +200,7 @@ async def test_a_snapshot_comes_back_until_it_is_removed(store: Store) -> None:
     snapshot, theirs = a_snapshot(), a_snapshot(tenant=THEIRS)
     await store.add_snapshot(snapshot)
     await store.add_snapshot(theirs)
-    damaged = dataclasses.replace(snapshot, damage=("page 7",), verified_at=NOW)
+    damaged = dataclasses.replace(snapshot, damage=("page 7",), verified_at=NOW, metadata={"a": [1]})
     await store.save_snapshot(damaged)
     assert list((await store.load()).snapshots) == [damaged, theirs]
     for it in (snapshot, theirs, snapshot):
@@ -226,6 +224,16 @@ async def test_a_pool_comes_back_until_it_is_removed(store: Store, warm_up: tupl
     assert not recorded.is_new
     with pytest.raises(errors.Conflict, match="there is already a pool named warm"):
         await store.add_pool(dataclasses.replace(pool, id=PoolId("q")))
+    changed = dataclasses.replace(pool, name="hot", min=0, state=PoolState.DRAINING, mode=CheckoutMode.REQUIRE)
+    changed = dataclasses.replace(changed, labels={"a": "b"}, metadata={"a": [1]}, updated_at=NOW)
+    await store.save_pool(changed)
+    assert list((await store.load()).pools) == [changed]
+    other = dataclasses.replace(pool, id=PoolId("q"))
+    await store.save_pool(other)  # which is not there
+    await store.add_pool(other)
+    with pytest.raises(errors.Conflict, match="there is already a pool named hot"):
+        await store.save_pool(dataclasses.replace(other, name="hot"))
+    await store.remove_pool(other.id)
     await store.remove_pool(pool.id)
     await store.remove_pool(pool.id)
     assert list((await store.load()).pools) == []

@@ -57,6 +57,16 @@ async def test_an_open_interval_goes_on_with_every_heartbeat_and_can_end_at_the_
     assert (interval.until, interval.is_open) == (NOW + HOUR, False)
 
 
+async def test_a_heartbeat_takes_turns_with_it(store: Store) -> None:
+    pool, kept = "p", frozenset({Charge.POOL})
+    await store.beat(NOW, [], [Turn(pool, kept, NOW, (an_interval(pool, Charge.POOL),))])
+    await store.beat(NOW + HOUR, [])
+    later = an_interval(pool, Charge.POOL, NOW + HOUR)
+    await store.beat(NOW + 2 * HOUR, [], [Turn(pool, kept, NOW + HOUR, (later,)), Turn(pool, kept, None, ())])
+    times = [(it.start, it.until, it.is_open) for it in await store.list_intervals(NOW, NOW + HOUR * 9)]
+    assert times == [(NOW, NOW + HOUR, False), (NOW + HOUR, NOW + HOUR, False)]
+
+
 async def test_only_what_ends_is_ended_and_what_begins_has_its_place_at_once(store: Store) -> None:
     machine = await run(store)
     disk = a_beginning(machine.id, Charge.DISK)

@@ -43,6 +43,10 @@ class TenantQueries(Connected):
     async def add_pool(self, pool: Pool) -> None:
         await self._insert(pools, rows.from_pool(pool), f"there is already a pool named {pool.name}")
 
+    async def save_pool(self, pool: Pool) -> None:
+        changed = sa.update(pools).where(pools.c.id == pool.id).values(rows.from_pool(pool))
+        await self._write(changed, f"there is already a pool named {pool.name}")
+
     async def remove_pool(self, pool: PoolId) -> None:
         await self._do(sa.delete(pools).where(pools.c.id == pool))
 

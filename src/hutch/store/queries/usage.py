@@ -12,16 +12,18 @@ from hutch.store import rows
 from hutch.store.connection import Connected
 from hutch.store.tables import execs, intervals
 
-_BEATING = (Charge.RUNNING.value, Charge.PAUSED.value)
+_BEATING = (Charge.RUNNING.value, Charge.PAUSED.value, Charge.POOL.value)
 """What ends unseen when a service dies; of all else the end is always known."""
 
 
 class UsageQueries(Connected):
     """As `interface.UsageRecords`."""
 
-    async def beat(self, at: datetime, counts: Sequence[ExecCount]) -> None:
+    async def beat(self, at: datetime, counts: Sequence[ExecCount], turns: Sequence[Turn] = ()) -> None:
         goes_on = intervals.c.is_open.is_(sa.true()) & intervals.c.charge.in_(_BEATING) & (intervals.c.until < at)
         async with self._transaction() as connection:
+            for turn in turns:
+                await take_turn(connection, turn)
             await connection.execute(sa.update(intervals).where(goes_on).values(until=at))
             for count in counts:
                 await _put(connection, count)

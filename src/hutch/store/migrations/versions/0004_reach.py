@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("machines", sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()))
     _events()
     _domains()
+    _pools()
 
 
 def _events() -> None:
@@ -56,3 +57,18 @@ def _domains() -> None:
         sqlite_where=is_verified,
         postgresql_where=is_verified,
     )
+
+
+def _pools() -> None:
+    """How machines came of pools; pools that change; what snapshots are told of."""
+    op.add_column("machines", sa.Column("checkout", sa.JSON))
+    op.add_column("snapshots", sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"))
+    op.execute(  # that was told of them before
+        "UPDATE snapshots SET metadata = (SELECT metadata FROM machines WHERE machines.id = snapshots.machine)"
+        " WHERE machine IN (SELECT id FROM machines)"
+    )
+    op.add_column("pools", sa.Column("state", sa.String(16), nullable=False, server_default="enabled"))
+    op.add_column("pools", sa.Column("mode", sa.String(16), nullable=False, server_default="prefer"))
+    op.add_column("pools", sa.Column("labels", sa.JSON, nullable=False, server_default="{}"))
+    op.add_column("pools", sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"))
+    op.add_column("pools", sa.Column("updated_at", sa.DateTime(timezone=True)))
