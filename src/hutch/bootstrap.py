@@ -20,6 +20,7 @@ from hutch.host.interface import Host
 from hutch.host.paths import Paths
 from hutch.model import errors
 from hutch.notify.http import HttpSender
+from hutch.notify.proofs import NetProofs
 from hutch.settings import Settings
 from hutch.store.database import Database
 from hutch.store.interface import Store
@@ -101,7 +102,8 @@ def build_simulated(settings: Settings) -> ControlPlane:
 def _assemble(settings: Settings, paths: Paths, store: Store, host: Host) -> ControlPlane:
     version = importlib.metadata.version("hutch")
     sender = HttpSender(settings.webhooks.allow_local)
-    parts = plane.Parts(store, host, SystemClock(), HomeLock(paths), version, sender)
+    proofs = NetProofs(sender, settings.proxy.resolver)
+    parts = plane.Parts(store, host, SystemClock(), HomeLock(paths), version, sender, proofs)
     return plane.assemble(parts, settings)
 
 

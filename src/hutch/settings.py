@@ -194,6 +194,9 @@ class Proxy:
     response_timeout: float = 60.0
     """Seconds an upstream has to begin its answer."""
 
+    resolver: str = ""
+    """ADDRESS[:PORT] of the name server that is asked for the proofs of tenants' domains; empty: the host's own."""
+
 
 @dataclass(frozen=True)
 class Settings:

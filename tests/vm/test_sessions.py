@@ -18,7 +18,7 @@ from hutch.host.paths import Paths
 from hutch.model.guest import Exit
 from hutch.model.ids import MachineId
 from hutch.model.jobs import JobState
-from hutch.notify.memory import MemorySender
+from hutch.notify.memory import MemoryProofs, MemorySender
 from hutch.store.memory import MemoryStore
 
 LIMIT = 60.0
@@ -42,7 +42,7 @@ class Box:
 @pytest.fixture(params=["tools", "debian"])
 async def box(request: pytest.FixtureRequest, wanted: settings.Settings, tools: str) -> AsyncIterator[Box]:
     host = LocalHost(wanted, Paths(wanted.service.home))
-    parts = plane.Parts(MemoryStore(), host, SystemClock(), contextlib.nullcontext(), "test", MemorySender())
+    parts = plane.Parts(MemoryStore(), host, SystemClock(), contextlib.nullcontext(), "test", MemorySender(), MemoryProofs())
     control = plane.assemble(parts, wanted)
     await control.open()
     try:

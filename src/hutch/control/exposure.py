@@ -69,13 +69,6 @@ class Mapped(Protocol):
         """What this name (lower case, no port) is mapped to."""
 
 
-class Unmapped:
-    """There are none."""
-
-    def find(self, host: str) -> Target | None:
-        return None
-
-
 class Exposure:
     """Published ports of the machines of all tenants."""
 

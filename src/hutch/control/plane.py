@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from hutch import settings
 from hutch.control.clock import Clock
 from hutch.control.core import Core, Lock
-from hutch.control.exposure import Exposure, Unmapped
+from hutch.control.domains import Certificates, Domains
+from hutch.control.exposure import Exposure
 from hutch.control.feed import Feed
 from hutch.control.files import Files
 from hutch.control.forks import Forks
 from hutch.control.health import Health
-from hutch.control.idempotency import Idempotency
 from hutch.control.history import History
+from hutch.control.idempotency import Idempotency
 from hutch.control.images import Images
 from hutch.control.job_watch import JobWatch
 from hutch.control.jobs import Jobs
@@ -29,7 +30,7 @@ from hutch.control.usage import Usages
 from hutch.control.volumes import Volumes
 from hutch.control.webhooks import Webhooks
 from hutch.host.interface import Host
-from hutch.notify.interface import Sender
+from hutch.notify.interface import Proofs, Sender
 from hutch.store.interface import Store
 
 
@@ -45,14 +46,16 @@ class ControlPlane:
     idempotency: Idempotency
     machines: Machines
     exposure: Exposure
+    domains: Domains
+    certificates: Certificates
     processes: Processes
     sessions: Sessions
     jobs: Jobs
     terminals: Terminals
     feed: Feed
+    history: History
     webhooks: Webhooks
     files: Files
-    history: History
     images: Images
     snapshots: Snapshots
     pools: Pools
@@ -81,6 +84,7 @@ class Parts:
     lock: Lock  # held while it is open
     version: str
     sender: Sender
+    proofs: Proofs
 
 
 def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
@@ -91,9 +95,11 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
     processes = Processes(core.fleet, core.background, limits, core.meter)
     sessions = Sessions(core.fleet, processes, core.background, store, clock)
     watch = JobWatch(core.fleet, store, clock)
-    for sink in (webhooks.note, sessions.note, watch.note):
+    domains = Domains(core.fleet, store, parts.proofs, core.background, clock, its.proxy)
+    exposure = Exposure(core.fleet, core.accounts, core.tokens, domains, clock, its.proxy)
+    for sink in (webhooks.note, sessions.note, watch.note, domains.note):
         core.feed.add_sink(sink)
-    core.attend(webhooks, sessions, watch)
+    core.attend(webhooks, sessions, watch, domains)
     making = Making(core.fleet, core.shelf, core.rack, core.background, clock, limits)
     forks = Forks(core.fleet, core.background, clock)
     return ControlPlane(
@@ -104,16 +110,18 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         volumes=Volumes(core.rack, core.quotas, core.background, clock),
         idempotency=core.idempotency,
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
-        exposure=Exposure(core.fleet, core.accounts, core.tokens, Unmapped(), clock, its.proxy),
+        exposure=exposure,
+        domains=domains,
+        certificates=Certificates(exposure, domains, core.fleet),
         processes=processes,
         sessions=sessions,
         jobs=Jobs(core.fleet, processes, watch, core.background, store, clock),
         terminals=Terminals(core.fleet, core.background),
         feed=core.feed,
+        history=History(core.fleet.records, core.shelf, store),
         webhooks=webhooks,
         snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
         pools=Pools(core.fleet, making, core.background, store, clock, limits),
-        history=History(core.fleet.records, core.shelf, store),
         files=Files(core.fleet, limits),
         images=Images(parts.host.images),
         health=Health(core, parts.version),

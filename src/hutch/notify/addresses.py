@@ -26,6 +26,12 @@ def why_refused(address: str) -> str | None:
     return "an address of this host" if is_own(ip) else None
 
 
+def why_unread(address: str) -> str | None:
+    """The same where the answer is told to the tenant: only what all the world can reach."""
+    ip = _unwrap(ipaddress.ip_address(address.split("%")[0]))
+    return why_refused(address) or (None if ip.is_global else "a private address")
+
+
 def is_own(ip: Address) -> bool:
     """Whether it is this host's. The kernel would then speak to it from the same address; no packet is sent."""
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6

@@ -7,6 +7,7 @@ import functools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -18,6 +19,18 @@ RESOLVE_LIMIT = 5.0
 """Seconds a name may take to be resolved when a URL is only looked at."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Refuse = Callable[[str], str | None]
+"""What is wrong with an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent, and how much of the answer's body is read."""
+
+    method: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    wanted: int = 0
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -41,11 +54,19 @@ class HttpSender:
                 found = await self._resolve(_host(parsed), _port(parsed))
         except (OSError, UnicodeError, TimeoutError):
             return
-        refused = self._why_refused(found)
+        refused = self._find_refused(found, addresses.why_refused)
         if refused is not None:
             raise errors.InvalidRequest(f"url leads to {refused}: {_ALLOWED}")
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        status, _ = await self._send(url, Message("POST", headers, body), addresses.why_refused)
+        return status
+
+    async def get(self, url: str, most: int) -> tuple[int, bytes]:
+        """Status and at most so many bytes of the body. As `post`, but private addresses may not be reached either."""
+        return await self._send(url, Message("GET", wanted=most), addresses.why_unread)
+
+    async def _send(self, url: str, message: Message, why_refused: Refuse) -> tuple[int, bytes]:
         try:
             parsed = _parse(url)
         except errors.InvalidRequest as error:
@@ -54,22 +75,22 @@ class HttpSender:
             found = await self._resolve(_host(parsed), _port(parsed))
         except (OSError, UnicodeError) as error:
             raise NotSent(f"its name cannot be resolved: {getattr(error, 'strerror', None) or 'malformed'}") from None
-        refused = self._why_refused(found)
+        refused = self._find_refused(found, why_refused)
         if refused is not None:
             raise NotSent(f"it leads to {refused}, which may not be reached")
-        return await self._post_to_one(parsed, found, headers, body)
+        return await self._send_to_one(parsed, found, message)
 
-    def _why_refused(self, found: Sequence[str]) -> str | None:
+    def _find_refused(self, found: Sequence[str], why_refused: Refuse) -> str | None:
         if self._allow_local:
             return None
-        return next((why for address in found if (why := addresses.why_refused(address)) is not None), None)
+        return next((why for address in found if (why := why_refused(address)) is not None), None)
 
-    async def _post_to_one(self, url: httpx.URL, found: Sequence[str], headers: Mapping[str, str], body: bytes) -> int:
+    async def _send_to_one(self, url: httpx.URL, found: Sequence[str], message: Message) -> tuple[int, bytes]:
         """Of the first address that takes the connection."""
         error: httpx.HTTPError | None = None
         for address in found:
             try:
-                return await _post(url, address, headers, body)
+                return await _send(url, address, message)
             except (httpx.ConnectError, httpx.ConnectTimeout) as failed:
                 error = failed
             except httpx.HTTPError as failed:
@@ -77,19 +98,32 @@ class HttpSender:
         raise NotSent(_told(error) if error is not None else "its name has no address")
 
 
-async def _post(url: httpx.URL, address: str, headers: Mapping[str, str], body: bytes) -> int:
+async def _send(url: httpx.URL, address: str, message: Message) -> tuple[int, bytes]:
     # A transport, and no client: no redirects, cookies, proxies or credentials from the environment.
     async with httpx.AsyncHTTPTransport(verify=_ssl_context()) as transport:
         request = httpx.Request(
-            "POST",
+            message.method,
             url.copy_with(host=address),
-            headers={**headers, "Host": url.netloc.decode("ascii")},
-            content=body,
+            headers={**message.headers, "Host": url.netloc.decode("ascii")},
+            content=message.body,
             extensions={"sni_hostname": _host(url)},
         )
         response = await transport.handle_async_request(request)
-        await response.aclose()
-        return response.status_code
+        try:
+            return response.status_code, await _read(response, message.wanted)
+        finally:
+            await response.aclose()
+
+
+async def _read(response: httpx.Response, wanted: int) -> bytes:
+    """The beginning of the body as it is sent; nothing is unpacked."""
+    body = b""
+    if wanted:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) >= wanted:
+                break
+    return body[:wanted]
 
 
 @functools.cache

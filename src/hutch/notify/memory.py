@@ -1,6 +1,6 @@
-"""A sender that keeps what it is given: for tests that are not about HTTP."""
+"""A sender that keeps what it is given, and proofs that are put there: for tests that are not about HTTP or DNS."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hutch.model import errors
@@ -33,3 +33,19 @@ class MemorySender:
         if isinstance(answer, str):
             raise NotSent(answer)
         return answer
+
+
+class MemoryProofs:
+    """What is not put there is not there."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[str]] = {}
+        self.pages: dict[str, str] = {}
+
+    async def texts(self, name: str) -> Sequence[str]:
+        return self.records.get(name, [])
+
+    async def page(self, url: str) -> str:
+        if url not in self.pages:
+            raise NotSent("it answered 404")
+        return self.pages[url]

@@ -218,6 +218,19 @@ class WebhookRecords(Protocol):
 class UsageRecords(Protocol):
     """What was used. Intervals begin and end with the change of a record, in the same transaction."""
 
+class DomainRecords(Protocol):
+    """Names of tenants' own: they go with the machine they lead to. `Conflict` where another tenant has it verified."""
+
+    async def add_domain(self, domain: Domain) -> None:
+        """`Conflict` for a name that the tenant has already."""
+
+    async def save_domain(self, domain: Domain) -> None:
+        """Replace the record of a tenant's name; nothing if it is gone."""
+
+    async def remove_domain(self, domain: Domain) -> None:
+        """No error if it is not there."""
+
+
     async def beat(self, at: datetime, execs: Sequence[ExecCount], turns: Sequence[Turn] = ()) -> None:
         """Every open interval goes on at least until `at`, after these turns have been taken.
 
@@ -236,19 +249,6 @@ class UsageRecords(Protocol):
 
 
 class AttemptRecords(Protocol):
-class DomainRecords(Protocol):
-    """Names of tenants' own: they go with the machine they lead to. `Conflict` where another tenant has it verified."""
-
-    async def add_domain(self, domain: Domain) -> None:
-        """`Conflict` for a name that the tenant has already."""
-
-    async def save_domain(self, domain: Domain) -> None:
-        """Replace the record of a tenant's name; nothing if it is gone."""
-
-    async def remove_domain(self, domain: Domain) -> None:
-        """No error if it is not there."""
-
-
     """Requests that are to be done once."""
 
     async def add_attempt(self, attempt: Attempt) -> None:

@@ -18,7 +18,7 @@ from hutch.control.plane import ControlPlane
 from hutch.host.simulated.host import SimulatedHost
 from hutch.host.simulated.world import World
 from hutch.model.keys import Limits
-from hutch.notify.memory import MemorySender
+from hutch.notify.memory import MemoryProofs, MemorySender
 from hutch.store.memory import MemoryStore
 
 _READ, _CREATE, _EXEC, _FILES = "machine:read", "machine:create", "machine:exec", "machine:files"
@@ -141,7 +141,7 @@ class Office:
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     world, store, clock = World(tmp_path), MemoryStore(), ManualClock()
     its = settings.load({"HUTCH_TENANTS_REQUESTS_PER_SECOND": "0"})
-    parts = plane.Parts(store, SimulatedHost(world), clock, contextlib.nullcontext(), "test", MemorySender())
+    parts = plane.Parts(store, SimulatedHost(world), clock, contextlib.nullcontext(), "test", MemorySender(), MemoryProofs())
     control = plane.assemble(parts, its)
     await control.open()
     key = await control.keys.bootstrap(force=True)

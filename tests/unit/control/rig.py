@@ -21,7 +21,7 @@ from hutch.model.ids import MachineId, TenantId
 from hutch.model.keys import Tenant
 from hutch.model.machine import Machine
 from hutch.model.states import State
-from hutch.notify.memory import MemorySender
+from hutch.notify.memory import MemoryProofs, MemorySender
 from hutch.store.interface import Store
 from hutch.store.memory import MemoryStore
 
@@ -39,11 +39,12 @@ class Rig:
         self.limits = limits
         self.tenants = settings.Tenants()
         self.sender = MemorySender()
+        self.proofs = MemoryProofs()
         self.plane: ControlPlane = self.assemble(self.store, SimulatedHost(self.world))
         self.me = Principal(TenantId(""), "", frozenset())  # type: ignore[arg-type]
 
     def assemble(self, store: Store, host: Host) -> ControlPlane:
-        parts = plane.Parts(store, host, self.clock, contextlib.nullcontext(), "test", self.sender)
+        parts = plane.Parts(store, host, self.clock, contextlib.nullcontext(), "test", self.sender, self.proofs)
         its = settings.Settings(machines=self.limits, tenants=self.tenants, webhooks=settings.Webhooks(attempts=3))
         return plane.assemble(parts, its)
 
