@@ -76,7 +76,6 @@ class Horizon:
     attempts: datetime | None = None
 
 
-class TenantRecords(Protocol):
 @dataclass(frozen=True, slots=True)
 class EventQuery:
     """Which events of a tenant's machines, the deleted ones included; None: all. Both moments are within."""
@@ -92,6 +91,7 @@ class EventQuery:
     limit: int = 100
 
 
+class TenantRecords(Protocol):
     """Tenants, their keys, and what they have besides machines."""
 
     async def add_tenant(self, tenant: Tenant) -> None:
@@ -158,9 +158,9 @@ class MachineRecords(Protocol):
     async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
         """The last `limit` of them, oldest first, in the order they were added."""
 
-
     async def find_events(self, query: EventQuery) -> Sequence[Event]:
         """A page of those of a tenant, in the order they were added or the other way round."""
+
 
 class WorkRecords(Protocol):
     """Sessions and jobs: they go with their machine."""
@@ -215,9 +215,6 @@ class WebhookRecords(Protocol):
         """The last `limit` of a webhook, newest first."""
 
 
-class UsageRecords(Protocol):
-    """What was used. Intervals begin and end with the change of a record, in the same transaction."""
-
 class DomainRecords(Protocol):
     """Names of tenants' own: they go with the machine they lead to. `Conflict` where another tenant has it verified."""
 
@@ -230,6 +227,9 @@ class DomainRecords(Protocol):
     async def remove_domain(self, domain: Domain) -> None:
         """No error if it is not there."""
 
+
+class UsageRecords(Protocol):
+    """What was used. Intervals begin and end with the change of a record, in the same transaction."""
 
     async def beat(self, at: datetime, execs: Sequence[ExecCount], turns: Sequence[Turn] = ()) -> None:
         """Every open interval goes on at least until `at`, after these turns have been taken.
