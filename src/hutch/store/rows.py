@@ -111,9 +111,9 @@ def from_event(event: Event) -> dict[str, Any]:
         "message": event.message,
         "created_at": event.created_at,
         "kind": event.kind,
-    }
         "tenant": sa.select(machines.c.tenant).where(machines.c.id == event.machine).scalar_subquery(),
         "snapshot": event.snapshot,
+    }
 
 
 def to_event(row: Row) -> Event:

@@ -113,12 +113,12 @@ events = sa.Table(
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("created_at", Moment, nullable=False, index=True),
     sa.Column("kind", sa.String(64), nullable=False, server_default="machine.noted"),
-    sa.Index("ix_events_machine_position", "machine", "position"),
     sa.Column("tenant", sa.String(64)),  # its machine's
     sa.Column("snapshot", sa.String(64)),  # may be gone
-)
+    sa.Index("ix_events_machine_position", "machine", "position"),
     sa.Index("ix_events_tenant_position", "tenant", "position"),
     sa.Index("ix_events_snapshot", "snapshot"),
+)
 
 snapshots = sa.Table(
     "snapshots",
