@@ -33,7 +33,7 @@ from hutch.model.states import TRANSIENT, State
 
 log = structlog.get_logger(__name__)
 
-_STARTS = frozenset({Verb.CREATE, Verb.START, Verb.WAKE})
+_STARTS = frozenset({Verb.CREATE, Verb.START, Verb.WAKE, Verb.RESTART})
 
 
 class Fleet:

@@ -81,7 +81,7 @@ class Keys:
             if hmac.compare_digest(stored.hash, digest):
                 now = self._clock.now()
                 if stored.key.expires_at is not None and now >= stored.key.expires_at:
-                    raise errors.UnknownKey("API key has expired")
+                    raise errors.ExpiredKey
                 self._used[stored.key.id] = now
                 self._touched.add(stored.key.id)
                 return self._principals[stored.key.id]
@@ -171,10 +171,13 @@ class Keys:
 
 
 def expand_scopes(asked: Collection[str]) -> frozenset[str]:
-    """Scopes by name, `machine:*` and `volume:*` standing for all of theirs. `InvalidRequest` lists those there are."""
+    """Scopes by name, `machine:*` and `volume:*` standing for all of theirs. `InvalidRequest` lists those there are.
+
+    Hyperfleet's are taken too (`keys.HYPERFLEET`), for what they mean here.
+    """
     granted: set[str] = set()
     for scope in asked:
-        meant = {
+        meant = keys.HYPERFLEET.get(scope) or {
             known for known in keys.SCOPES if known == scope or (scope.endswith(":*") and known.startswith(scope[:-1]))
         }
         if not meant:

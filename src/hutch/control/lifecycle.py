@@ -17,7 +17,18 @@ import dataclasses
 from hutch.control import policy, reconcile
 from hutch.control.brood import Brood
 from hutch.control.freezing import Freezing
-from hutch.control.operation import Copying, Creation, Death, Ended, Networking, Operation, Resize, Rollback, Setting
+from hutch.control.operation import (
+    Copying,
+    Creation,
+    Death,
+    Ended,
+    Networking,
+    Operation,
+    Resize,
+    Restart,
+    Rollback,
+    Setting,
+)
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.starting import Starting
@@ -67,6 +78,8 @@ class Lifecycle:
                 await self._freezing.copy(entry, operation)
             case Verb.ROLLBACK, Rollback():
                 await self._freezing.roll_back(entry, operation)
+            case Verb.RESTART, Restart():
+                await self._restart(entry, operation)
             case Verb.RESIZE, Resize():
                 await self._freezing.resize(entry, operation)
             case Verb.NETWORK, Networking():
@@ -138,7 +151,28 @@ class Lifecycle:
         await operation.act(start())
         await brood.wait_recorded()
 
+    async def _restart(self, entry: Entry, operation: Restart) -> None:
+        """In one turn, so that nobody finds it stopped meanwhile, and an ephemeral one is kept.
+
+        A service that dies in between leaves it stopped.
+        """
+        if not (operation.resumes and entry.machine.state in (State.PAUSED, State.SUSPENDED)):
+            await self._shut_down(entry, operation)
+            await self._note_stopped(entry)
+        await self._starting.start(entry, operation)
+
     async def _stop(self, entry: Entry, operation: Operation) -> None:
+        await self._shut_down(entry, operation)
+        if entry.machine.persistence is Persistence.EPHEMERAL:
+            await self._steps.remove(entry, "deleting: it is ephemeral and has stopped")
+        else:
+            await self._note_stopped(entry)
+
+    async def _note_stopped(self, entry: Entry) -> None:
+        if entry.machine.state is not State.STOPPED:
+            await self._records.transition(entry, State.STOPPED, "stopped", reason=None)
+
+    async def _shut_down(self, entry: Entry, operation: Operation) -> None:
         machine, records = entry.machine.id, self._records
         if entry.machine.state in HAS_PROCESS:
             await records.transition(entry, State.STOPPING, f"stopping: {operation.cause}")
@@ -152,10 +186,6 @@ class Lifecycle:
                 await self._steps.fail(entry, "could not be stopped", told)
             raise told from error
         self._steps.admission.release(machine)
-        if entry.machine.persistence is Persistence.EPHEMERAL:
-            await self._steps.remove(entry, "deleting: it is ephemeral and has stopped")
-        elif entry.machine.state is not State.STOPPED:
-            await records.transition(entry, State.STOPPED, "stopped", reason=None)
 
     async def _set_network(self, entry: Entry, operation: Networking) -> None:
         """On an error both host and record are as they were."""

@@ -8,9 +8,9 @@ tenant's machine is `NotFound`.
 import asyncio
 import builtins
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from hutch.control import catalog, egress, requests, timers
+from hutch.control import catalog, egress, policy, requests, timers
 from hutch.control.catalog import Page as Page
 from hutch.control.catalog import Query as Query
 from hutch.control.clock import Clock
@@ -18,8 +18,8 @@ from hutch.control.fleet import Fleet
 from hutch.control.forks import Forks
 from hutch.control.keys import Principal
 from hutch.control.making import Making
-from hutch.control.operation import Networking, Resize, Rollback, Setting
-from hutch.control.policy import Verb
+from hutch.control.operation import Networking, Resize, Restart, Rollback, Setting
+from hutch.control.policy import Answer, Verb
 from hutch.control.records import Entry
 from hutch.control.requests import ForkRequest as ForkRequest
 from hutch.control.requests import MachineRequest as MachineRequest
@@ -28,11 +28,16 @@ from hutch.control.shelf import Shelf
 from hutch.control.timers import Remaining as Remaining
 from hutch.host.interface import Progress as Progress
 from hutch.model import errors, guest
+from hutch.model.facts import ProcessFacts
 from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.kinds import Kind
 from hutch.model.machine import Event, Machine, NetworkPolicy, Timers
+from hutch.model.network import NetworkFacts
 from hutch.model.states import State
 from hutch.store.interface import Store
+
+States = Collection[State] | None
+"""In which states a change is allowed; None: wherever the tables of `policy` allow it."""
 
 
 class Machines:
@@ -61,13 +66,15 @@ class Machines:
         principal.require("machine:create")
         return await self._making.make(principal.tenant, request)
 
-    async def launch(self, principal: Principal, request: MachineRequest) -> Machine:
+    async def launch(self, principal: Principal, request: MachineRequest, patience: float | None = None) -> Machine:
         """Make a machine and start it: it runs when this returns, or there is none. Needs `machine:create`.
 
-        Raises what `create` and `start` do. If the caller goes away it is done all the same.
+        With `patience` this returns after so many seconds all the same, while the machine is still on its way; it
+        stays then, failed, if it cannot be started. Raises what `create` and `start` do. If the caller goes away it is
+        done all the same.
         """
         principal.require("machine:create")
-        return await self._making.launch(principal.tenant, request)
+        return await self._making.launch(principal.tenant, request, patience=patience)
 
     def get(self, principal: Principal, id: MachineId) -> Machine:
         """The record as it is now. Needs `machine:read`. `NotFound`."""
@@ -104,32 +111,43 @@ class Machines:
         """Where a start that is under way has got to. Needs `machine:read`."""
         return self._entry(principal, id).progress
 
-    async def start(self, principal: Principal, id: MachineId) -> Machine:
+    async def start(self, principal: Principal, id: MachineId, only_in: States = None) -> Machine:
         """Returns when the machine runs. Needs `machine:exec`.
 
         A running one is left alone, calls at once start it once, and a caller that goes away does not stop the start.
         `NoCapacity` (not free now), `ImageUnavailable`, `DiskFull`, `MachineFailed`; `Conflict` if a stop or
-        delete ended the start.
+        delete ended the start. With `only_in`, here and below: `IllegalTransition` in any other state.
         """
-        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.START)
+        return await self._fleet.do(self._allowed(principal, id, Verb.START, only_in), Verb.START)
 
-    async def stop(self, principal: Principal, id: MachineId) -> Machine:
+    async def stop(self, principal: Principal, id: MachineId, only_in: States = None) -> Machine:
         """Returns when it has shut down; ends a start that is under way. Needs `machine:exec`.
 
         A stopped one is left alone; an ephemeral one is deleted and returned as `destroyed`.
         """
-        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.STOP)
+        return await self._fleet.do(self._allowed(principal, id, Verb.STOP, only_in), Verb.STOP)
 
-    async def pause(self, principal: Principal, id: MachineId) -> Machine:
+    async def restart(
+        self, principal: Principal, id: MachineId, resumes: bool = False, only_in: States = None
+    ) -> Machine:
+        """Stop it in order and boot it from its disk, as one request; one at rest is started. Needs `machine:exec`.
+
+        With `resumes` a paused or suspended one goes on where it was instead. If it cannot be started again it is
+        stopped, or failed; `start` tells why.
+        """
+        entry = self._allowed(principal, id, Verb.RESTART, only_in)
+        return await self._fleet.carry_out(entry, Restart(resumes))
+
+    async def pause(self, principal: Principal, id: MachineId, only_in: States = None) -> Machine:
         """Its vCPUs stand still, its memory stays in RAM. Needs `machine:exec`. Nothing if it is paused.
 
         `IllegalTransition` unless it runs. Commands that are being followed wait, and go on after `resume`.
         """
-        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.PAUSE)
+        return await self._fleet.do(self._allowed(principal, id, Verb.PAUSE, only_in), Verb.PAUSE)
 
-    async def resume(self, principal: Principal, id: MachineId) -> Machine:
+    async def resume(self, principal: Principal, id: MachineId, only_in: States = None) -> Machine:
         """Let a paused machine go on, or a suspended one; any other is started. Needs `machine:exec`."""
-        return await self.start(principal, id)
+        return await self.start(principal, id, only_in)
 
     async def suspend(self, principal: Principal, id: MachineId) -> Machine:
         """Memory and disk to the host's disk, no process. Needs `machine:exec`. Nothing if it is suspended.
@@ -199,9 +217,9 @@ class Machines:
         entry = self._entry(principal, id)
         return timers.find_remaining(entry.machine, self._clock.now(), entry.busy > 0)
 
-    async def delete(self, principal: Principal, id: MachineId) -> None:
+    async def delete(self, principal: Principal, id: MachineId, only_in: States = None) -> None:
         """End and remove it, disk and all, in whatever state it is. Needs `machine:delete`."""
-        await self._fleet.do(self._fleet.entry(principal, id, "machine:delete"), Verb.DELETE)
+        await self._fleet.do(self._allowed(principal, id, Verb.DELETE, only_in, "machine:delete"), Verb.DELETE)
 
     async def events(self, principal: Principal, id: MachineId, limit: int = 1000) -> Sequence[Event]:
         """The last `limit` things that happened to it, oldest first. Needs `machine:read`."""
@@ -213,12 +231,19 @@ class Machines:
         `TimedOut` after `timeout` seconds; `MachineFailed` or `NotFound` as soon as it fails or is gone,
         unless that was waited for.
         """
+        told = " or ".join(sorted(states))
+        return await self.wait_until(principal, id, lambda machine: machine.state in states, told, timeout)
+
+    async def wait_until(
+        self, principal: Principal, id: MachineId, is_so: Callable[[Machine], bool], told: str, timeout: float
+    ) -> Machine:
+        """The same for anything that its record tells; `told` is for the error's words."""
         entry = self._entry(principal, id)
         came: asyncio.Future[Machine] = asyncio.get_running_loop().create_future()
 
         def look(machine: Machine) -> None:
             if not came.done():
-                _resolve(came, machine, states)
+                _resolve(came, machine, is_so)
 
         look(entry.machine)
         entry.watchers.append(look)
@@ -226,8 +251,7 @@ class Machines:
             async with asyncio.timeout(timeout):
                 return await came
         except TimeoutError:
-            wanted = " or ".join(sorted(states))
-            message = f"machine {entry.machine.id} was not {wanted} within {timeout:g} s: it is {entry.machine.state}"
+            message = f"machine {entry.machine.id} was not {told} within {timeout:g} s: it is {entry.machine.state}"
             raise errors.TimedOut(message) from None
         finally:
             entry.watchers.remove(look)
@@ -240,13 +264,30 @@ class Machines:
         """What the guest's kernel says of itself. Needs `machine:read`. `NotRunning`."""
         return await self._host.stats(self._entry(principal, id).machine.id)
 
+    def facts(self, principal: Principal, id: MachineId) -> tuple[ProcessFacts, NetworkFacts | None]:
+        """What it is run with on its host, and how it is connected while it has a process. Needs `machine:read`."""
+        machine = self._entry(principal, id).machine.id
+        return self._host.facts(machine), self._host.networks.facts(machine)
+
     def _entry(self, principal: Principal, id: str) -> Entry:
         return self._fleet.entry(principal, id, "machine:read")
 
+    def _allowed(
+        self, principal: Principal, id: str, verb: Verb, only_in: States, scope: str = "machine:exec"
+    ) -> Entry:
+        """The machine, if this is to be done to it now."""
+        entry = self._fleet.entry(principal, id, scope)
+        machine = entry.machine
+        if only_in is not None and machine.state not in only_in:
+            refused = policy.refusal(Answer.ILLEGAL, verb, machine.id, machine.state, machine.reason)
+            assert refused is not None
+            raise refused
+        return entry
 
-def _resolve(came: asyncio.Future[Machine], machine: Machine, states: Collection[State]) -> None:
-    """What somebody who waits for these states is told when the machine has become this."""
-    if machine.state in states:
+
+def _resolve(came: asyncio.Future[Machine], machine: Machine, is_so: Callable[[Machine], bool]) -> None:
+    """What somebody who waits for this is told when the machine has become so."""
+    if is_so(machine):
         came.set_result(machine)
     elif machine.state is State.FAILED:
         came.set_exception(errors.MachineFailed(f"machine {machine.id} has failed: {machine.reason}"))

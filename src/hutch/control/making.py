@@ -1,5 +1,6 @@
 """From a request to a machine's record and its place on the host, by image or out of a snapshot, and to its start."""
 
+import asyncio
 import contextlib
 import dataclasses
 
@@ -59,18 +60,33 @@ class Making:
         return mounts
 
     async def launch(
-        self, tenant: TenantId, request: MachineRequest, image: ImageRef | None = None, cause: str = "asked for"
+        self,
+        tenant: TenantId,
+        request: MachineRequest,
+        image: ImageRef | None = None,
+        cause: str = "asked for",
+        patience: float | None = None,
     ) -> Machine:
-        """The same, and start it: it runs when this returns, or there is none."""
-        return await self._background.finish(self._launch(tenant, request, image, cause))
+        """The same, and start it: it runs when this returns, or there is none.
 
-    async def _launch(self, tenant: TenantId, request: MachineRequest, image: ImageRef | None, cause: str) -> Machine:
+        With `patience` it returns after so many seconds all the same: the start goes on, and one that fails then
+        leaves a machine that has failed.
+        """
+        return await self._background.finish(self._launch(tenant, request, image, cause, patience))
+
+    async def _launch(
+        self, tenant: TenantId, request: MachineRequest, image: ImageRef | None, cause: str, patience: float | None
+    ) -> Machine:
         machine = await self.make(tenant, request, image)
         entry = self._fleet.records.get(machine.id)
         if entry is None:
             raise errors.Conflict(f"machine {machine.name} was deleted before it was started")
+        starting = self._background.keep(self._fleet.do(entry, Verb.START, cause))
+        done, _ = await asyncio.wait([starting], timeout=patience)
+        if not done:
+            return entry.machine
         try:
-            return await self._fleet.do(entry, Verb.START, cause)
+            return starting.result()
         except errors.HutchError:
             with contextlib.suppress(errors.HutchError):
                 await self._fleet.do(entry, Verb.DELETE, "it was to run at once and could not be started")

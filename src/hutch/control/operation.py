@@ -88,6 +88,14 @@ class Rollback(Operation):
         self.snapshot = snapshot
 
 
+class Restart(Operation):
+    """Stop it and start it again; if it `resumes`, one that is paused or suspended goes on where it was instead."""
+
+    def __init__(self, resumes: bool) -> None:
+        super().__init__(Verb.RESTART, "restarted")
+        self.resumes = resumes
+
+
 class Resize(Operation):
     """Grow its disk to this size."""
 

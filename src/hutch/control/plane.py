@@ -17,6 +17,7 @@ from hutch.control.images import Images
 from hutch.control.job_watch import JobWatch
 from hutch.control.jobs import Jobs
 from hutch.control.keys import Keys
+from hutch.control.logbook import Logbook
 from hutch.control.machines import Machines
 from hutch.control.making import Making
 from hutch.control.pools import Pools
@@ -27,6 +28,7 @@ from hutch.control.snapshots import Snapshots
 from hutch.control.tenants import Tenants
 from hutch.control.terminals import Terminals
 from hutch.control.usage import Usages
+from hutch.control.vitals import Vitals
 from hutch.control.volumes import Volumes
 from hutch.control.webhooks import Webhooks
 from hutch.host.interface import Host
@@ -48,6 +50,8 @@ class ControlPlane:
     exposure: Exposure
     domains: Domains
     certificates: Certificates
+    vitals: Vitals
+    logbook: Logbook
     processes: Processes
     sessions: Sessions
     jobs: Jobs
@@ -113,6 +117,9 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         exposure=exposure,
         domains=domains,
         certificates=Certificates(exposure, domains, core.fleet),
+        exposure=Exposure(core.fleet, core.accounts, core.tokens, Unmapped(), clock, its.proxy),
+        vitals=Vitals(core.fleet, clock),
+        logbook=Logbook(core.fleet),
         processes=processes,
         sessions=sessions,
         jobs=Jobs(core.fleet, processes, watch, core.background, store, clock),

@@ -23,6 +23,7 @@ class Verb(StrEnum):
     SUSPEND = "suspend"
     SNAPSHOT = "snapshot"  # copy it as it stands; also the first step of a fork
     ROLLBACK = "rollback"
+    RESTART = "restart"  # stopped and started in one turn
     RESIZE = "resize"
     NETWORK = "network"  # another network policy
     SET = "set"  # other timers, or other published ports
@@ -76,6 +77,7 @@ IDLE: dict[Verb, dict[State, Answer]] = {
     _V.SUSPEND: _only_in(_A.ILLEGAL, running=_A.QUEUE, paused=_A.QUEUE, suspended=_A.NOTHING),
     _V.SNAPSHOT: _only_in(_A.NO_MEMORY, running=_A.QUEUE, paused=_A.QUEUE, suspended=_A.QUEUE),
     _V.ROLLBACK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.RESTART: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.RESIZE: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.NETWORK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.SET: _by_state(_A.QUEUE, destroyed=_A.GONE),
@@ -106,6 +108,7 @@ BEHIND: dict[Verb, dict[Verb, Answer]] = {
     _V.SUSPEND: _behind(_A.QUEUE, suspend=_A.JOIN, delete=_A.ILLEGAL),
     _V.SNAPSHOT: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.ROLLBACK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.RESTART: _behind(_A.QUEUE, restart=_A.JOIN, delete=_A.ILLEGAL),
     _V.RESIZE: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.NETWORK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.SET: _behind(_A.QUEUE, delete=_A.ILLEGAL),
@@ -146,6 +149,7 @@ _WORDS: dict[Verb, str] = {
     Verb.SUSPEND: "be suspended",
     Verb.SNAPSHOT: "be copied",
     Verb.ROLLBACK: "be put back",
+    Verb.RESTART: "be restarted",
     Verb.RESIZE: "be resized",
     Verb.NETWORK: "be given another network policy",
     Verb.SET: "be changed",

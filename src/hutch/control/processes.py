@@ -48,14 +48,15 @@ class Processes:
         self._is_released = True
 
     async def run(
-        self, principal: Principal, machine: MachineId, command: Command, keep: int | None = None
+        self, principal: Principal, machine: MachineId, command: Command, keep: int | None = None, wakes: bool = True
     ) -> Completed:
         """Run it to its end. If the caller is cancelled the command is ended.
 
         Of each stream the first `keep` bytes are kept (None: `settings.machines.exec_output_limit`).
         With `background` it is only started: the process's id and pid are told, and its exit is 0.
+        Unless it `wakes`, `NotRunning` of a machine that does not run.
         """
-        return await self.collect(self._events(principal, machine, command), keep)
+        return await self.collect(self._events(principal, machine, command, wakes), keep)
 
     async def collect(self, events: AsyncGenerator[Started | Chunk | Exit, None], keep: int | None = None) -> Completed:
         """Follow a stream to its end, and tell it as a whole."""
@@ -96,10 +97,10 @@ class Processes:
         return self._events(principal, machine, command)
 
     async def _events(
-        self, principal: Principal, machine: MachineId, command: Command
+        self, principal: Principal, machine: MachineId, command: Command, wakes: bool = True
     ) -> AsyncGenerator[Started | Chunk | Exit, None]:
         spec = commands.make_spec(command)
-        async with self._following(principal, machine) as process:
+        async with self._following(principal, machine, wakes) as process:
             if not command.background:
                 process.read_ahead()
             try:
@@ -119,8 +120,10 @@ class Processes:
                 yield process.exit
 
     @contextlib.asynccontextmanager
-    async def _following(self, principal: Principal, machine: MachineId) -> AsyncIterator[Follower]:
+    async def _following(self, principal: Principal, machine: MachineId, wakes: bool = True) -> AsyncIterator[Follower]:
         entry = self._entry(principal, machine)
+        if not wakes and entry.machine.state is not State.RUNNING:
+            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: start it first")
         async with self._fleet.awake(entry):
             with Follower(self._host, self._background, entry) as process:
                 began = time.monotonic()

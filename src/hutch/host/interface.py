@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from hutch.model import guest
+from hutch.model.facts import ProcessFacts
 from hutch.model.ids import MachineId, SnapshotId, VolumeId
 from hutch.model.machine import ImageRef, MachineSpec, NetworkPolicy
 from hutch.model.network import Endpoint, NetworkFacts, Traffic
@@ -383,6 +384,9 @@ class Host(Protocol):
 
     def get(self, machine: MachineId) -> HostMachine | None:
         """What really is, at once."""
+
+    def facts(self, machine: MachineId) -> ProcessFacts:
+        """What it is run with, at once. `NotFound`."""
 
     async def stats(self, machine: MachineId) -> guest.GuestStats: ...
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from hutch import settings
-from hutch.host import boot_files, commands, disks, files, firewall, mounts, trash
+from hutch.host import boot_files, commands, disks, facts, files, firewall, mounts, trash
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, SavedState, ignore_progress
@@ -30,6 +30,7 @@ from hutch.host.templates.templates import TEMPLATE_IDS, Templates
 from hutch.host.trash import Trash
 from hutch.host.volumes import LocalVolumes
 from hutch.model import errors, guest
+from hutch.model.facts import ProcessFacts
 from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import MachineSpec
 
@@ -237,6 +238,10 @@ class LocalHost:
         """See the interface."""
         owner = self._owners.get(machine)
         return owner.state if owner is not None and not owner.gone else None
+
+    def facts(self, machine: MachineId) -> ProcessFacts:
+        """See the interface."""
+        return facts.find(self._opened(), self._owner(machine).journal)
 
     async def stats(self, machine: MachineId) -> guest.GuestStats:
         """See the interface."""

@@ -32,6 +32,10 @@ class UnknownKey(Unauthenticated):
     """unknown API key"""
 
 
+class ExpiredKey(UnknownKey):
+    """API key has expired"""
+
+
 class Forbidden(HutchError):
     """The key lacks a scope."""
 

@@ -1,5 +1,6 @@
 """Tenants, API keys and what a key may do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,16 @@ SCOPES = (
     ADMIN,
 )
 """All there are. `volume:*` in a request means the three of volumes, `machine:*` the five of machines."""
+
+_MACHINES = frozenset(scope for scope in SCOPES if scope.startswith("machine:"))
+
+HYPERFLEET: Mapping[str, frozenset[str]] = {
+    "machines:read": frozenset({"machine:read"}),
+    "machines:write": frozenset({"machine:create", "machine:exec", "machine:delete"}),
+    "machines:exec": frozenset({"machine:exec", "machine:files"}),
+    "*": _MACHINES,
+}
+"""Hyperfleet's scopes as ours. To start and stop needs `machine:exec` here, so who may write may also run commands."""
 
 
 @dataclass(frozen=True, slots=True)

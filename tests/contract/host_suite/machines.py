@@ -174,6 +174,22 @@ class MachinesSuite:
         assert stats.processes > 0
         assert isinstance(await rig.host.console(machine), bytes)
 
+    async def test_a_machine_tells_what_it_is_run_with(self, rig: Rig) -> None:
+        machine = await use.create(rig)
+        rest = rig.host.facts(machine)
+        assert (rest.pid, rest.control_socket) == (None, None)
+        await rig.host.start(machine)
+        it = rig.host.facts(machine)
+        assert it.pid == rig.host.get(machine).pid  # type: ignore[union-attr]
+        assert (it.kernel, it.root_image) == (rest.kernel, rest.root_image)
+        assert it.kernel_arguments
+        await rig.reopen()
+        assert rig.host.facts(machine) == it
+        await rig.host.stop(machine, grace=0)
+        assert rig.host.facts(machine) == rest
+        with pytest.raises(errors.NotFound):
+            rig.host.facts(ids.new_machine_id())
+
     async def test_the_box_tells_what_it_is_and_has(self, rig: Rig) -> None:
         capacity = await rig.host.capacity()
         assert 0 < capacity.memory_free_mib <= capacity.memory_mib

@@ -95,7 +95,7 @@ async def test_another_tenants_key_is_not_found(rig: Rig) -> None:
     ("fields", "words"),
     [
         ({"scopes": ["machine:fly"]}, "unknown scope 'machine:fly': there are machine:create"),
-        ({"scopes": ["*"]}, "unknown scope"),
+        ({"scopes": ["**"]}, "unknown scope"),
         ({"scopes": [":*"]}, "unknown scope"),
         ({"prefix": "Sm"}, "key prefix 'Sm'"),
         ({"prefix": ""}, "key prefix ''"),
@@ -136,3 +136,16 @@ async def test_the_first_admin_key_is_made_once_unless_forced(rig: Rig) -> None:
     await rig.restart()
     assert await rig.plane.keys.bootstrap() is None
     assert rig.plane.keys.authenticate(token).tenant == rig.me.tenant
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted"),
+    [
+        ("machines:read", {"machine:read"}),
+        ("machines:write", {"machine:create", "machine:exec", "machine:delete"}),
+        ("machines:exec", {"machine:exec", "machine:files"}),
+        ("*", {"machine:create", "machine:read", "machine:exec", "machine:delete", "machine:files"}),
+    ],
+)
+def test_hyperfleets_scopes_are_taken_for_what_they_mean(asked: str, granted: set[str]) -> None:
+    assert keys.expand_scopes([asked]) == granted

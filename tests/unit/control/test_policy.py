@@ -26,6 +26,7 @@ def test_there_is_an_answer_to_everything(verb: Verb) -> None:
         (Verb.SUSPEND, "illegal queue queue nothing illegal"),
         (Verb.SNAPSHOT, "no-memory queue queue queue no-memory"),
         (Verb.ROLLBACK, "queue queue queue queue queue"),
+        (Verb.RESTART, "queue queue queue queue queue"),
         (Verb.RESIZE, "queue queue queue queue queue"),
         (Verb.NETWORK, "queue queue queue queue queue"),
         (Verb.SET, "queue queue queue queue queue"),
@@ -68,6 +69,9 @@ def test_a_machine_that_is_gone_is_gone(verb: Verb) -> None:
         (Verb.SUSPEND, Verb.SUSPEND, Answer.JOIN),
         (Verb.SNAPSHOT, Verb.SNAPSHOT, Answer.QUEUE),  # each makes one of its own
         (Verb.ROLLBACK, Verb.ROLLBACK, Answer.QUEUE),
+        (Verb.RESTART, Verb.RESTART, Answer.JOIN),
+        (Verb.RESTART, Verb.START, Answer.QUEUE),
+        (Verb.RESTART, Verb.DELETE, Answer.ILLEGAL),
         (Verb.SUSPEND, Verb.DELETE, Answer.ILLEGAL),
         (Verb.SNAPSHOT, Verb.DELETE, Answer.ILLEGAL),
         (Verb.DIED, Verb.CREATE, Answer.QUEUE),  # a copy that is made together with others

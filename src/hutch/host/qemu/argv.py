@@ -90,14 +90,14 @@ class Launch:
     volumes: tuple[Volume, ...] = ()
 
 
-def kernel_command_line(launch: Launch) -> str:
+def kernel_command_line(accelerator: str, tsc_khz: int, grow: bool = False) -> str:
     """Quiet, on the serial console, ends QEMU instead of hanging when the kernel panics."""
     words = ["console=ttyS0", "quiet", "reboot=t", "panic=-1"]
     words.append("systemd.mask=serial-getty@ttyS0.service")  # it waits 90 s for a device that nobody announces
-    if launch.board.accelerator == "tcg":
+    if accelerator == "tcg":
         # TCG has no speculation to mitigate; without a PIT the guest cannot calibrate its TSC, and hangs.
-        words += ["mitigations=off", f"tsc_early_khz={launch.tsc_khz}"]
-    if launch.grow:
+        words += ["mitigations=off", f"tsc_early_khz={tsc_khz}"]
+    if grow:
         words.append("hutch.grow")
     return " ".join(words)
 
@@ -148,7 +148,7 @@ def build(qemu: str, launch: Launch) -> list[str]:
     argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     argv += ["-global", "migration.send-configuration=off"]  # a device-only state carries no configuration section
     argv += ["-kernel", f"/proc/self/fd/{launch.kernel}", "-initrd", f"/proc/self/fd/{launch.initramfs}"]
-    argv += ["-append", kernel_command_line(launch)]
+    argv += ["-append", kernel_command_line(board.accelerator, launch.tsc_khz, launch.grow)]
     argv += disk_arguments(launch.disk)
     argv += ["-device", f"virtio-blk-device,drive={launch.disk.nodes[-1]},id={DISK}"]
     for name, descriptor in (("qmp", sockets.qmp), ("agent", sockets.agent), ("console", sockets.console)):

@@ -31,6 +31,7 @@ from hutch.host.simulated.processes import SimulatedProcesses
 from hutch.host.simulated.volumes import SimulatedVolumes
 from hutch.host.simulated.world import World
 from hutch.model import errors, guest
+from hutch.model.facts import ProcessFacts
 from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import MachineSpec
 
@@ -216,6 +217,9 @@ class SimulatedHost:
     def get(self, machine: MachineId) -> HostMachine | None:
         it = self.world.machines.get(machine)
         return it.told if it is not None else None
+
+    def facts(self, machine: MachineId) -> ProcessFacts:
+        return ProcessFacts("none", "simulated", str(self.world.root / machine), pid=self._machine(machine).told.pid)
 
     async def stats(self, machine: MachineId) -> guest.GuestStats:
         it = self._reach(machine)

@@ -1,0 +1,133 @@
+"""How running machines fare, as their own kernels say. Looking never wakes one and is no activity.
+
+How busy the CPUs were can only be told of an interval: of each machine the last look is kept, and the next one tells
+of the time between the two.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from hutch.control.clock import Clock
+from hutch.control.fleet import Fleet
+from hutch.control.keys import Principal
+from hutch.control.records import Entry
+from hutch.model import errors
+from hutch.model.guest import GuestStats
+from hutch.model.ids import MachineId
+from hutch.model.states import State
+
+BETWEEN = 0.25
+"""Seconds between the two looks at a machine that was not looked at before."""
+
+SHORTEST = 0.2
+"""CPU seconds that must lie between two looks to tell anything; sooner, what was told last is told again."""
+
+LIMIT = 5.0
+"""Seconds a guest has to answer."""
+
+REMEMBERED = 4096
+"""Machines whose last look is kept; of more, those not looked at for the longest time are forgotten."""
+
+AT_ONCE = 16
+"""Guests that are asked at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """One look. `uptime` are seconds since it last began to run: booted, or woken."""
+
+    cpu_percent: float  # of all its vCPUs, 0 to 100, since the look before
+    memory_used: int  # bytes
+    disk_used: int  # bytes
+    uptime: float
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    stats: GuestStats
+    cpu_percent: float
+
+
+class Vitals:
+    """The last look at each machine."""
+
+    def __init__(self, fleet: Fleet, clock: Clock) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._looks: OrderedDict[MachineId, _Look] = OrderedDict()
+
+    async def look(self, principal: Principal, machine: MachineId) -> Vital:
+        """A running machine now. Needs `machine:read`. `NotRunning`; `TimedOut`, `AgentUnavailable` of its guest."""
+        entry = self._fleet.entry(principal, machine, "machine:read")
+        if entry.machine.state is not State.RUNNING:
+            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: only one that runs can be measured")
+        stats = await self._ask(machine)
+        if not self._goes_on(machine, stats):
+            self._note(machine, stats)
+            await asyncio.sleep(BETWEEN)
+            stats = await self._ask(machine)
+        return self._told(entry, stats)
+
+    async def glance(
+        self, principal: Principal, machines: Iterable[MachineId], patience: float
+    ) -> Mapping[MachineId, Vital]:
+        """Those of them that run and answer within so many seconds in all. Needs `machine:read`.
+
+        Of one that was not looked at before the CPUs are told since its kernel booted.
+        """
+        principal.require("machine:read")
+        places, found = asyncio.Semaphore(AT_ONCE), dict[MachineId, Vital]()
+
+        async def one(entry: Entry) -> None:
+            async with places:
+                stats = await self._ask(entry.machine.id)
+            found[entry.machine.id] = self._told(entry, stats)
+
+        entries = [self._fleet.entry(principal, machine, "machine:read") for machine in machines]
+        asking = [asyncio.create_task(one(it)) for it in entries if it.machine.state is State.RUNNING]
+        if asking:
+            _, late = await asyncio.wait(asking, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        return found
+
+    async def _ask(self, machine: MachineId) -> GuestStats:
+        try:
+            async with asyncio.timeout(LIMIT):
+                return await self._fleet.host.stats(machine)
+        except TimeoutError:
+            raise errors.TimedOut(f"the guest of machine {machine} did not answer within {LIMIT:g} s") from None
+
+    def _goes_on(self, machine: MachineId, stats: GuestStats) -> bool:
+        """Whether it was looked at before, and has not begun anew since."""
+        before = self._looks.get(machine)
+        return before is not None and stats.cpu_total >= before.stats.cpu_total and stats.uptime >= before.stats.uptime
+
+    def _note(self, machine: MachineId, stats: GuestStats) -> float:
+        before = self._looks.pop(machine, None) if self._goes_on(machine, stats) else None
+        busy = stats.cpu_busy - (before.stats.cpu_busy if before else 0.0)
+        total = stats.cpu_total - (before.stats.cpu_total if before else 0.0)
+        look = _Look(stats, min(100.0, max(0.0, 100 * busy / total)) if total > 0 else 0.0)
+        if before is not None and total < SHORTEST:
+            look = before
+        self._looks[machine] = look
+        self._looks.move_to_end(machine)
+        while len(self._looks) > REMEMBERED:
+            self._looks.popitem(last=False)
+        return look.cpu_percent
+
+    def _told(self, entry: Entry, stats: GuestStats) -> Vital:
+        machine, now = entry.machine, self._clock.now()
+        began = machine.ready_at or now
+        return Vital(
+            cpu_percent=self._note(machine.id, stats),
+            memory_used=max(0, stats.memory_total - stats.memory_available),
+            disk_used=max(0, stats.disk_total - stats.disk_available),
+            uptime=max(0.0, (now - began).total_seconds()),
+            answered_at=now,
+        )
