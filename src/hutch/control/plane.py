@@ -117,7 +117,6 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         exposure=exposure,
         domains=domains,
         certificates=Certificates(exposure, domains, core.fleet),
-        exposure=Exposure(core.fleet, core.accounts, core.tokens, Unmapped(), clock, its.proxy),
         vitals=Vitals(core.fleet, clock),
         logbook=Logbook(core.fleet),
         processes=processes,
