@@ -12,6 +12,7 @@ from hutch.cli import (
     code,
     copy,
     doctor,
+    domains,
     events,
     freezing,
     images,
@@ -74,6 +75,7 @@ app.add_typer(pools.app, name="pool")
 app.add_typer(images.app, name="image")
 app.add_typer(keys.app, name="key")
 app.add_typer(tenants.app, name="tenant")
+app.add_typer(domains.app, name="domain")
 app.add_typer(webhooks.app, name="webhook")
 
 

@@ -1,4 +1,4 @@
-"""Sessions, jobs, volumes, usage, tenants, webhooks: frozen dataclasses, and how the native API's JSON is read. Pure.
+"""Sessions, jobs, volumes, usage, tenants, domains, webhooks: frozen dataclasses, and how the API's JSON is read. Pure.
 
 Sizes are in the unit their name says, times in UTC. Machines and what is run in them are in `models` and `wire`.
 """
@@ -100,6 +100,20 @@ class Tenant:
     status: str  # active or suspended
     limits: Limits
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A name and where it leads, once it is verified: by `proof` in the TXT record or in the file."""
+
+    name: str
+    machine: str
+    port: int
+    verified_at: datetime | None
+    created_at: datetime
+    record_name: str
+    file_url: str
+    proof: str
 
 
 @dataclass(frozen=True)
@@ -219,6 +233,20 @@ def tenant(data: Json) -> Tenant:
         status=data["status"],
         limits=Limits(**{ours: data["limits"][theirs] for ours, theirs in _LIMITS.items()}),
         created_at=wire.time(data["createdAt"]),
+    )
+
+
+def domain(data: Json) -> Domain:
+    """A domain."""
+    return Domain(
+        name=data["name"],
+        machine=data["machineId"],
+        port=data["port"],
+        verified_at=None if data["verifiedAt"] is None else wire.time(data["verifiedAt"]),
+        created_at=wire.time(data["createdAt"]),
+        record_name=data["record"]["name"],
+        file_url=data["file"]["url"],
+        proof=data["record"]["value"],
     )
 
 

@@ -21,6 +21,7 @@ JSON_ROUTES = (
     "/v1/machines/{}/files",
     "/v1/pools",
     "/v1/volumes",
+    "/v1/domains",
     "/v1/webhooks",
     "/v1/tenants",
     "/v1/apikeys",

@@ -19,6 +19,7 @@ from hutch.api import app
 from hutch.control.plane import ControlPlane
 from hutch.model import keys
 from hutch.model.ids import TenantId
+from hutch.notify.memory import MemoryProofs
 
 from .operations import BODIES, EITHER, PUBLIC, REFUSED, SCOPES, Operation, every_operation
 
@@ -155,6 +156,17 @@ async def _delivery(box: Box, webhook: str) -> str:
     raise AssertionError("nothing was told")
 
 
+async def _domain(box: Box, _: str) -> str:
+    """One whose proof is there."""
+    number, proofs = next(_NUMBER), MemoryProofs()
+    made = await box.do(
+        "POST", "/v1/domains", {"name": f"d{number}.example", "machine": await _machine(box), "port": 80}
+    )
+    proofs.records[made["record"]["name"]] = [made["record"]["value"]]
+    box.control.domains._proofs = proofs
+    return str(made["name"])
+
+
 MAKERS: Mapping[str, Callable[[Box], Awaitable[str]]] = {
     "/v1/machines": _machine,
     "/v1/checkpoints": _checkpoint,
@@ -171,6 +183,7 @@ MAKERS_IN: Mapping[str, Callable[[Box, str], Awaitable[str]]] = {
     "path": _said,
     "reference": _image,
     "delivery": _delivery,
+    "domain": _domain,
 }
 
 OF_THE_BOX = {operation for operation in SCOPES if operation[1].startswith("/v1/tenants")}
@@ -178,6 +191,7 @@ OF_THE_BOX = {operation for operation in SCOPES if operation[1].startswith("/v1/
 OF_ALL = {("DELETE", "/v1/images/{reference}")}
 """Images are the box's: whoever is an admin may remove one that is not used."""
 HAPPEN_TO_FAIL = {
+    ("POST", "/v1/domains"): 404,  # no such machine
     ("POST", "/v1/machines/{id}/rollback"): 404,  # no such checkpoint
     ("POST", "/v1/machines/{id}/processes/{process}/resize"): 400,  # it has no terminal
     ("POST", "/v1/machines/{id}/processes/{process}/stdin"): 400,  # it was not started interactive
@@ -256,6 +270,7 @@ async def test_lists_tell_nothing_of_another_tenant(box: Box) -> None:
         if path != "/v1/tenants":
             await box.url(f"{path}/{{id}}")
     await box.do("POST", "/v1/volumes", BODIES["POST", "/v1/volumes"])
+    await box.url("/v1/domains/{domain}")
     for method, path in SCOPES:
         if method == "GET" and "{" not in path and path not in ("/v1/tenants", "/v1/images", "/v1/usage", "/v1/events"):
             shown = (await ask(box.api, method, path, None, box.stranger)).json()

@@ -48,6 +48,10 @@ def _of_smol(http: httpx.Client) -> dict[tuple[str, str], str]:
         assert answer.is_success, answer.text
         return str(answer.json().get("processId") or answer.json()["id"])
 
+    def claimed(machine: str) -> str:
+        answer = http.post("/v1/domains", json={"name": "schema.invalid", "machine": machine, "port": 80})
+        return str(answer.json()["name"])
+
     source, small = {"type": "image", "reference": "debian"}, {"memoryMb": 64}
     machine = made("/v1/machines", source=source, resources=small)
     http.post(f"/v1/machines/{machine}/start")
@@ -59,6 +63,7 @@ def _of_smol(http: httpx.Client) -> dict[tuple[str, str], str]:
         ("/v1/checkpoints", "id"): made(f"/v1/machines/{machine}/checkpoints"),
         ("/v1/volumes", "id"): made("/v1/volumes", name="schema", sizeGb=1),
         ("/v1/pools", "id"): made("/v1/pools", image="debian", min=0, max=1),
+        ("/v1/domains", "domain"): claimed(machine),
         ("/v1/webhooks", "id"): made("/v1/webhooks", url="https://hooks.invalid/"),
         ("/v1/apikeys", "id"): made("/v1/apikeys", scopes=["usage:read"]),
         ("/v1/tenants", "id"): made("/v1/tenants", name="schema"),

@@ -155,3 +155,21 @@ def test_an_allow_list_is_asked_for_by_networks_and_hosts(hutch: Cli, sdk: Hutch
     made = hutch.text("create", "debian", "--allow", "10.0.0.0/8", "--allow", "*.example.org")
     assert sdk.machines.get(made).network == "allowCidrs"
     hutch("rm", made)
+
+
+def test_a_domain_is_claimed_moved_and_given_up(hutch: Cli, sdk: Hutch) -> None:
+    first, second = (hutch.text("create", "debian") for _ in range(2))
+    done = hutch("domain", "add", "shop.invalid", first, "8080")
+    assert done.stdout == b"shop.invalid\n"
+    (claim,) = [it for it in sdk.domains.list() if it.name == "shop.invalid"]
+    for told in (claim.record_name, claim.proof, claim.file_url):
+        assert told.encode() in done.stderr
+    assert b"is not verified" in hutch("domain", "verify", "shop.invalid", code=1).stderr
+    moved = json.loads(hutch.text("domain", "add", "shop.invalid", second, "81", "--json"))
+    assert (moved["machine"], moved["port"], moved["proof"]) == (sdk.machines.get(second).id, 81, claim.proof)
+    assert "shop.invalid" in hutch.text("domain", "ls")
+    hutch("domain", "add", "shop", first, "80", code=1)
+    hutch("domain", "add", "other.invalid", first, "70000", code=2)
+    assert hutch.text("domain", "rm", "shop.invalid") == "shop.invalid"
+    assert b"not found" in hutch("domain", "rm", "shop.invalid", code=1).stderr
+    hutch("rm", first, second)

@@ -13,6 +13,7 @@ from hutch.api.service import Service
 from hutch.api.smol import (
     checkpoints,
     console,
+    domains,
     errors,
     execs,
     feed,
@@ -42,12 +43,13 @@ PUBLIC = health.PATHS | _DOCUMENTS
 
 _ROOMS = (
     *(machines, freezing, checkpoints, pools, execs, terminals, sessions, jobs, processes, files, feed, console),
-    *(volumes, usage, webhooks, images, keys, tenants, health),
+    ports,
+    *(volumes, usage, domains, webhooks, images, keys, tenants, health),
 )
 BODIES = (
     *requests.ALL,
     *(sessions.CreateSession, jobs.CreateJob, files.NewFiles, volumes.CreateVolume),
-    *(tenants.CreateTenant, tenants.UpdateTenant, webhooks.CreateWebhook),
+    *(tenants.CreateTenant, tenants.UpdateTenant, domains.CreateDomain, webhooks.CreateWebhook),
 )
 """Of the requests, for the OpenAPI document."""
 

@@ -26,7 +26,12 @@ def _meant(text: str, ref: str, find: Callable[[str], str]) -> str:
 
 def machine(request: HTTPConnection) -> MachineId:
     """The machine of `{id}`."""
-    text, caller, machines = request.path_params["id"], service.principal(request), service.of(request).control.machines
+    return machine_of(request, request.path_params["id"])
+
+
+def machine_of(request: HTTPConnection, text: str) -> MachineId:
+    """The machine that a body names."""
+    caller, machines = service.principal(request), service.of(request).control.machines
     return MachineId(_meant(text, parse.machine_ref(text), lambda ref: machines.find(caller, ref).id))
 
 

@@ -3,6 +3,7 @@
 import os
 
 from hutch.client import models, wire
+from hutch.client._sync.domains import Domains
 from hutch.client._sync.events import Events
 from hutch.client._sync.files import Files
 from hutch.client._sync.http import Http
@@ -40,6 +41,7 @@ class Hutch:
         self.pools = Pools(self._http)
         self.images = Images(self._http)
         self.events = Events(self._http)
+        self.domains = Domains(self._http)
         self.webhooks = Webhooks(self._http)
         self.usage = Usages(self._http)
         self.keys = Keys(self._http)
