@@ -59,8 +59,6 @@ table inet hutch-policy {{
 flush table inet hutch-policy
 table inet hutch-policy {{
   chain early {{
-    iifname "tap0" meta nfproto != ipv4 drop
-    iifname "tap0" ip saddr != {guest} drop
     {limit}
   }}
   chain input {{
@@ -116,7 +114,6 @@ def rules(policy: NetworkPolicy, bounds: Bounds) -> str:
     """The script that puts a slot under a policy, in one step; what is admitted stays."""
     return _TABLE.format(
         size=MAX_ADMITTED,
-        guest=guest_network.ADDRESS.partition("/")[0],
         gateway=guest_network.GATEWAY,
         limit=_limit(policy),
         judgement="\n    ".join(_judgement(policy, bounds)),
