@@ -21,6 +21,7 @@ from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.control.operation import Setting
+from hutch.control.readiness import Readiness
 from hutch.control.records import Entry
 from hutch.control.traffic_tokens import TrafficTokens
 from hutch.model import errors
@@ -88,6 +89,7 @@ class Exposure:
         self._domains = domains
         self._clock = clock
         self._proxy = proxy
+        self._readiness = Readiness(fleet.host.networks)
 
     async def publish(self, principal: Principal, machine: MachineId, ports: Sequence[PublishedPort]) -> Machine:
         """From now on exactly these are published. Needs `machine:exec`. `InvalidRequest` (range, twice, too many)."""
@@ -118,8 +120,12 @@ class Exposure:
         if find_port(it, port) is None:
             raise errors.NotFound(f"port {port} is not published on this machine: publish it first")
         expires_at = None if seconds is None else self._clock.now() + timedelta(seconds=seconds)
-        token = self._tokens.make_link(it, port, expires_at)
-        return Link(f"{self.url(it, port)}/?{TOKEN_PARAMETER}={token}", token, expires_at)
+        return self._link(it, port, self._tokens.make_link(it, port, expires_at), expires_at)
+
+    def sign_all(self, principal: Principal, machine: MachineId) -> dict[int, Link]:
+        """A link to each published port, good until revoked."""
+        it = self._entry(principal, machine).machine
+        return {port.port: self.sign(principal, machine, port.port, None) for port in it.ports}
 
     async def revoke(self, principal: Principal, machine: MachineId) -> Machine:
         """All tokens and links of the machine are invalid from now on. Needs `machine:exec`."""
@@ -127,6 +133,36 @@ class Exposure:
         raised = entry.machine.token_generation + 1
         message = "its traffic tokens and links were revoked"
         return await self._fleet.carry_out(entry, Setting(Kind.REVOKED, message, token_generation=raised))
+
+    async def share(self, principal: Principal, machine: MachineId) -> Link:
+        """A link to its first published port, good for all of them until `unshare`; the last one is invalid then.
+
+        Needs `machine:exec`. `Conflict` if no port is published.
+        """
+        entry = self._entry(principal, machine)
+        if not entry.machine.ports:
+            raise errors.Conflict("no port of this machine is published: publish one first")
+        it = await self._set_share(entry, "it is shared by a new link")
+        return self._link(it, it.ports[0].port if it.ports else 0, self._tokens.make_share(it), None)
+
+    async def unshare(self, principal: Principal, machine: MachineId) -> Machine:
+        """The link of `share` is invalid from now on; other tokens and links are not. Needs `machine:exec`."""
+        return await self._set_share(self._entry(principal, machine), "it is shared no more")
+
+    async def _set_share(self, entry: Entry, message: str) -> Machine:
+        raised = entry.machine.share_generation + 1
+        return await self._fleet.carry_out(entry, Setting(Kind.REVOKED, message, share_generation=raised))
+
+    async def accepting(self, machines: Sequence[Machine]) -> set[MachineId]:
+        """Those of them that run and whose published ports all accept connections.
+
+        Takes at most about a second, and only until they have accepted once.
+        """
+        known = (self._records.get(it.id) for it in machines)
+        return await self._readiness.find([entry for entry in known if entry is not None])
+
+    def _link(self, machine: Machine, port: int, token: str, expires_at: datetime | None) -> Link:
+        return Link(f"{self.url(machine, port)}/?{TOKEN_PARAMETER}={token}", token, expires_at)
 
     def find(self, host: str, path: str) -> tuple[Target, str] | None:
         """Which machine and port the proxy is asked for, and the path there; None if it is none of ours.

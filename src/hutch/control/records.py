@@ -31,11 +31,12 @@ log = structlog.get_logger(__name__)
 class Entry:
     """One machine: its record, and what is known of it only now."""
 
-    __slots__ = ("busy", "interruptions", "machine", "progress", "rollbacks", "watchers")
+    __slots__ = ("accepted", "busy", "interruptions", "machine", "progress", "rollbacks", "watchers")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.progress: Progress | None = None
+        self.accepted: object = None  # since when it runs, and with which ports, when they last were seen to accept
         self.busy = 0  # calls that use it at this moment
         self.interruptions = 0  # how often a running one was paused or suspended
         self.rollbacks = 0  # how often what was in its memory was exchanged

@@ -15,6 +15,7 @@ from hutch.model.machine import Machine
 
 PREFIX = "htt_"
 LINK_PREFIX = "htl_"
+SHARE_PREFIX = "hts_"
 _LINK = re.compile(r"htl_([0-9]{1,5})_([0-9]{1,12})_[A-Za-z0-9_-]{43}")
 
 
@@ -37,9 +38,15 @@ class TrafficTokens:
         until = 0 if expires_at is None else math.ceil(expires_at.timestamp())
         return f"{LINK_PREFIX}{port}_{until}_{self._sum('link', machine, port, until)}"
 
+    def make_share(self, machine: Machine) -> str:
+        """For all published ports of a machine that is shared, until it is shared anew or no more."""
+        return SHARE_PREFIX + self._sum("share", machine, machine.share_generation)
+
     def is_good(self, token: str, machine: Machine, port: int, now: datetime) -> bool:
         """Whether it lets to this port now."""
-        return _is_same(token, self.make(machine)) or self._is_good_link(token, machine, port, now)
+        if any([_is_same(token, self.make(machine)), _is_same(token, self.make_share(machine))]):
+            return True
+        return self._is_good_link(token, machine, port, now)
 
     def _is_good_link(self, token: str, machine: Machine, port: int, now: datetime) -> bool:
         parts = _LINK.fullmatch(token)

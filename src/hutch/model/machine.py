@@ -144,6 +144,7 @@ class Machine:
     suspended_at: datetime | None = None  # when it was last suspended; None while it is not
     ports: tuple[PublishedPort, ...] = ()
     token_generation: int = 0  # raised to make all its traffic tokens and links invalid
+    share_generation: int = 0  # raised to make the token of what it shares invalid
     checkout: Checkout | None = None  # None: no pool was considered
     wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
     starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped

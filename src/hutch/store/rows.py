@@ -80,6 +80,7 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "metadata": dict(machine.metadata),
         "ports": _ports.dump_python(machine.ports, mode="json"),
         "token_generation": machine.token_generation,
+        "share_generation": machine.share_generation,
         "checkout": _checkout.dump_python(machine.checkout, mode="json"),
         "wakes_on_traffic": machine.wakes_on_traffic,
         "starts_on_traffic": machine.starts_on_traffic,

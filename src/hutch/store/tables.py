@@ -88,6 +88,7 @@ machines = sa.Table(
     sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("ports", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("share_generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("checkout", sa.JSON),

@@ -155,7 +155,7 @@ def test_a_value_that_makes_no_sense_is_400_and_named(http: httpx.Client, fields
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"ports": [{"port": 80}]}, "ports"),
+        ({"ports": [{"port": 80, "protocol": "udp"}]}, "ports"),
         ({"cacheDisk": {"name": "c"}}, "cacheDisk"),
         ({"credentials": ["token"]}, "credentials"),
         ({"source": {"type": "smolmachine", "reference": "x"}}, "source.type"),

@@ -90,7 +90,8 @@ def test_a_frozen_source_is_suspended_once_its_branches_run(running: Machine) ->
         ({"names": ["sp ace"]}, 400, "sp ace"),
         ({"names": "one"}, 422, "names"),
         ({"namePrefix": "-"}, 400, "name"),
-        ({"ports": [{"port": 80, "hostPort": 0}]}, 501, "ports: "),
+        ({"ports": [{"port": 0}]}, 400, "ports: "),
+        ({"ports": [{"port": 80, "protocol": "udp"}]}, 501, "ports: "),
     ],
 )
 def test_a_batch_that_makes_no_sense_is_refused(running: Machine, body: object, status: int, named: str) -> None:

@@ -114,6 +114,7 @@ async def _machine(box: Box) -> str:
     made = await box.do("POST", "/v1/machines", {"source": SOURCE, "resources": {"memoryMb": 128}})
     assert (await box.do("POST", f"/v1/machines/{made['id']}/start"))["ready"]
     await box.do("PUT", f"/v1/machines/{made['id']}/files/tmp/x", b"x")
+    await box.do("PUT", f"/v1/machines/{made['id']}/ports", {"ports": [{"port": 80}]})
     return str(made["id"])
 
 

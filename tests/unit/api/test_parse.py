@@ -5,10 +5,11 @@ from typing import TypeVar
 
 import pytest
 
-from hutch.api.smol import parse, requests
+from hutch.api.smol import parse, present, requests
 from hutch.control import machines, pools
 from hutch.model import errors
 from hutch.model.machine import NetworkMode, Persistence, Resources, TimerAction, Timers
+from hutch.model.network import PublishedPort
 
 ID = "abcdefghij0123456789"
 Body = TypeVar("Body", bound=requests.Body)
@@ -74,7 +75,7 @@ def test_what_the_sdk_always_sends_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("ports", [{"port": 80}]),
+        ("ports", [{"port": 80, "protocol": "udp"}]),
         ("credentials", ["token"]),
         ("cacheDisk", {"cache": "c"}),
         ("source.type", None),
@@ -231,10 +232,28 @@ def test_a_batch_is_a_fork_of_many() -> None:
     assert parse.branch_batch(body(requests.BranchBatch, names=["a", "b"])).names == ("a", "b")
 
 
-def test_a_branch_with_ports_is_refused_by_name() -> None:
+def test_a_branch_has_ports_of_its_own_or_those_of_its_source() -> None:
     for model, act in ((requests.Branch, parse.branch), (requests.BranchBatch, parse.branch_batch)):
-        with pytest.raises(errors.Unsupported, match=r"^ports: "):
-            act(body(model, ports=[{"port": 80, "hostPort": 0}]))  # type: ignore[operator]
+        asked = act(body(model, ports=[{"port": 80, "hostPort": 8080}]))  # type: ignore[operator]
+        assert asked.ports == (PublishedPort(80),)
+        assert act(body(model, ports=[])).ports is None  # type: ignore[operator]
+
+
+def test_ports_are_private_unless_said_otherwise() -> None:
+    wanted = parse.machine_request(create(ports=[{"port": 80}, {"port": 81, "public": True, "protocol": "tcp"}]))
+    assert wanted.ports == (PublishedPort(80), PublishedPort(81, is_public=True))
+    assert (wanted.wakes_on_traffic, wanted.starts_on_traffic) == (True, False)
+    other = parse.machine_request(create(wakesOnTraffic=False, startsOnTraffic=True))
+    assert (other.wakes_on_traffic, other.starts_on_traffic) == (False, True)
+
+
+def test_a_network_may_deny_and_limit_too() -> None:
+    extra = {"denied": ["192.0.2.0/24"], "kbitPerSecond": 1000, "packetsPerSecond": 100, "burst": 10}
+    for mode in ("open", "blocked"):
+        wanted = parse.machine_request(create(network={"mode": mode, **extra})).network
+        assert (wanted.denied, wanted.kbit_per_second) == (("192.0.2.0/24",), 1000)
+        assert (wanted.packets_per_second, wanted.burst) == (100, 10)
+        assert present.network(wanted) == {"mode": mode, **extra, "denied": ("192.0.2.0/24",)}
 
 
 def test_what_is_restored_reaches_nothing_unless_asked_for() -> None:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
-from hutch.api.smol import once, parse, present, refs, requests, responses
+from hutch.api.smol import once, parse, present, refs, requests, responses, shown
 from hutch.model import errors
 from hutch.model.machine import Snapshot
 
@@ -82,7 +82,7 @@ async def restore(request: Request, id: str) -> Response:
     """A new machine of it, suspended: its start goes on from there. Without `network` it reaches nothing."""
     wanted = parse.restore_request(id, await bodies.parse(request, requests.Restore, optional=True))
     making = service.of(request).control.machines.create(service.principal(request), wanted)
-    return present.Json(present.machine(await streams.unless_hung_up(request.receive, making)), 201)
+    return await shown.machine(request, await streams.unless_hung_up(request.receive, making), 201)
 
 
 @router.post("/v1/checkpoints/{id}/verify", responses={200: {"model": responses.Checkpoint}})

@@ -27,6 +27,7 @@ from hutch.api.smol import (
     machines,
     papers,
     pools,
+    ports,
     present,
     processes,
     requests,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
-from hutch.api.smol import once, parse, present, refs, requests, responses
+from hutch.api.smol import once, parse, present, refs, requests, responses, shown
 from hutch.control.machines import ForkRequest
 from hutch.model.ids import MachineId
 from hutch.model.machine import Machine
@@ -29,21 +29,21 @@ async def pause(request: Request, id: str) -> Response:
     body = await bodies.parse(request, requests.Pause, optional=True)
     machines = service.of(request).control.machines
     act = machines.pause if body.keep_memory else machines.suspend
-    return present.Json(present.machine(await act(service.principal(request), refs.machine(request))))
+    return await shown.machine(request, await act(service.principal(request), refs.machine(request)))
 
 
 @router.post("/v1/machines/{id}/suspend", responses=_MACHINE)
 async def suspend(request: Request, id: str) -> Response:
     """As `pause` without a body. Native."""
     machines = service.of(request).control.machines
-    return present.Json(present.machine(await machines.suspend(service.principal(request), refs.machine(request))))
+    return await shown.machine(request, await machines.suspend(service.principal(request), refs.machine(request)))
 
 
 @router.post("/v1/machines/{id}/resume", responses=_MACHINE)
 async def resume(request: Request, id: str) -> Response:
     """Let a paused machine go on; answers when it is ready. Any other is started."""
     machines = service.of(request).control.machines
-    return present.Json(present.machine(await machines.resume(service.principal(request), refs.machine(request))))
+    return await shown.machine(request, await machines.resume(service.principal(request), refs.machine(request)))
 
 
 @router.post("/v1/machines/{id}/rollback", responses=_MACHINE, openapi_extra=openapi.body(requests.Rollback))
@@ -52,7 +52,7 @@ async def rollback(request: Request, id: str) -> Response:
     wanted = await bodies.parse(request, requests.Rollback)
     machine, checkpoint = refs.machine(request), refs.checkpoint(request, wanted.checkpoint)
     machines = service.of(request).control.machines
-    return present.Json(present.machine(await machines.rollback(service.principal(request), machine, checkpoint)))
+    return await shown.machine(request, await machines.rollback(service.principal(request), machine, checkpoint))
 
 
 @router.post("/v1/machines/{id}/resize", responses=_MACHINE, openapi_extra=openapi.body(requests.Resize))
@@ -63,8 +63,8 @@ async def resize(request: Request, id: str) -> Response:
     if body.cpus is not None or body.memory_mb is not None:
         parse.check_growth(body, machines.get(caller, machine).spec.resources)
     if body.disk_gb is None:
-        return present.Json(present.machine(machines.get(caller, machine)))
-    return present.Json(present.machine(await machines.resize(caller, machine, body.disk_gb)))
+        return await shown.machine(request, machines.get(caller, machine))
+    return await shown.machine(request, await machines.resize(caller, machine, body.disk_gb))
 
 
 @router.put("/v1/machines/{id}/timers", responses=_MACHINE, openapi_extra=openapi.body(requests.Timers))
@@ -72,8 +72,8 @@ async def set_timers(request: Request, id: str) -> Response:
     """Give it these timers instead of those it has; its lifetime begins anew, now. Native."""
     wanted = parse.timers(await bodies.parse(request, requests.Timers))
     machines = service.of(request).control.machines
-    return present.Json(
-        present.machine(await machines.set_timers(service.principal(request), refs.machine(request), wanted))
+    return await shown.machine(
+        request, await machines.set_timers(service.principal(request), refs.machine(request), wanted)
     )
 
 
@@ -82,7 +82,7 @@ async def wait(request: Request, id: str, wanted: Annotated[requests.Wait, Query
     """Answers when it is in one of the states; 504 after `timeout` seconds, 500 as soon as it has failed. Native."""
     machines = service.of(request).control.machines
     waiting = machines.wait(service.principal(request), refs.machine(request), wanted.state, wanted.timeout)
-    return present.Json(present.machine(await streams.unless_hung_up(request.receive, waiting)))
+    return await shown.machine(request, await streams.unless_hung_up(request.receive, waiting))
 
 
 @router.post(
@@ -104,7 +104,7 @@ async def branch(request: Request, id: str) -> Response:
     """
     body = await bodies.whole(request)
     (child,) = await _forked(request, body, parse.branch(bodies.read(body, requests.Branch, optional=True)))
-    return present.Json(present.machine(child), 201)
+    return await shown.machine(request, child, 201)
 
 
 async def _forked(request: Request, body: bytes, wanted: ForkRequest) -> Sequence[Machine]:
@@ -134,4 +134,4 @@ async def branch_batch(request: Request, id: str) -> Response:
     body = await bodies.whole(request)
     wanted = parse.branch_batch(bodies.read(body, requests.BranchBatch, optional=True))
     children = await _forked(request, body, wanted)
-    return present.Json({"clones": [present.machine(child) for child in children]}, 201)
+    return present.Json({"clones": await shown.machines(request, children)}, 201)

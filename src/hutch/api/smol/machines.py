@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
-from hutch.api.smol import errors, once, parse, present, refs, requests, responses, usage
+from hutch.api.smol import errors, once, parse, present, refs, requests, responses, shown, usage
 from hutch.model.ids import MachineId
 from hutch.model.machine import Machine
 from hutch.model.states import State
@@ -37,7 +37,7 @@ async def create(request: Request) -> Response:
 
     making = once.made(request, body, make, lambda id: machines.get(caller, MachineId(id)))
     (made,) = await streams.unless_hung_up(request.receive, making)
-    return present.Json(present.machine(made), 201)
+    return await shown.machine(request, made, 201)
 
 
 @router.get("/v1/machines", responses={200: {"model": list[responses.Machine] | responses.Page}})
@@ -49,10 +49,10 @@ async def list_all(request: Request, wanted: Annotated[requests.Listing, Query()
     caller, machines = service.principal(request), service.of(request).control.machines
     if wanted.limit is None and wanted.next is None:
         found = [it for it in machines.list(caller, parse.labels(wanted.label)) if it.state in (wanted.state or State)]
-        return present.Json([present.machine(it, machines.progress(caller, it.id)) for it in found])
+        return present.Json(await shown.machines(request, found, with_progress=True))
     page = machines.page(caller, parse.query(wanted))
-    shown = [present.machine(it, machines.progress(caller, it.id)) for it in page.items]
-    return present.Json({"machines": shown, "next": page.next_token})
+    told = await shown.machines(request, page.items, with_progress=True)
+    return present.Json({"machines": told, "next": page.next_token})
 
 
 @router.get("/v1/machines/{id}", responses={200: {"model": responses.Machine}})
@@ -60,21 +60,23 @@ async def get(request: Request, id: str) -> Response:
     """One machine. Looking never wakes it."""
     caller, machines = service.principal(request), service.of(request).control.machines
     it = machines.find(caller, parse.machine_ref(id))
-    return present.Json(present.machine(it, machines.progress(caller, it.id), machines.remaining(caller, it.id)))
+    return await shown.machine(
+        request, it, getting_on=machines.progress(caller, it.id), remaining=machines.remaining(caller, it.id)
+    )
 
 
 @router.post("/v1/machines/{id}/start", responses={200: {"model": responses.Machine}})
 async def start(request: Request, id: str) -> Response:
     """Start it; answers when it is ready. A started one is left alone, a suspended one goes on where it was."""
     machines = service.of(request).control.machines
-    return present.Json(present.machine(await machines.start(service.principal(request), refs.machine(request))))
+    return await shown.machine(request, await machines.start(service.principal(request), refs.machine(request)))
 
 
 @router.post("/v1/machines/{id}/stop", responses={200: {"model": responses.Machine}})
 async def stop(request: Request, id: str) -> Response:
     """Stop it; answers when it has shut down. Its disk stays, unless it is ephemeral."""
     machines = service.of(request).control.machines
-    return present.Json(present.machine(await machines.stop(service.principal(request), refs.machine(request))))
+    return await shown.machine(request, await machines.stop(service.principal(request), refs.machine(request)))
 
 
 @router.delete(

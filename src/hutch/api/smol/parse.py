@@ -15,6 +15,7 @@ from hutch.api.smol import present, requests
 from hutch.control import machines, pools, processes
 from hutch.model import errors, guest, ids
 from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, Resources, TimerAction, Timers
+from hutch.model.network import PublishedPort
 
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {
     "python": ("python3", "-"),
@@ -25,7 +26,7 @@ INTERPRETERS: Mapping[str, tuple[str, ...]] = {
 
 MAX_DAYS = 36_500
 
-_MODES = {"open": NetworkMode.OPEN, "blocked": NetworkMode.BLOCKED}
+_MODES = {"open": NetworkMode.OPEN, "blocked": NetworkMode.BLOCKED, "allowCidrs": NetworkMode.ALLOW}
 
 
 def _ref(text: str, prefix: str) -> str:
@@ -57,7 +58,6 @@ def _cannot(field: str, why: str) -> errors.Unsupported:
     return errors.Unsupported(f"{field}: {why}")
 
 
-_NO_PORTS = "this service cannot publish ports yet"
 _NO_CACHE_DISKS = "this service has no cache disks"
 
 
@@ -69,14 +69,31 @@ def _refuse(*cannot_act: tuple[str, Any, str]) -> None:
 
 
 def network(given: requests.Network | None) -> NetworkPolicy:
-    """Open when left out. A list of networks and hosts is kept; a host that cannot enforce it starts no such one."""
+    """Open when left out."""
     if given is None:
         return NetworkPolicy()
-    if given.mode == "allowCidrs":
-        if not given.cidrs and not given.hosts:
-            raise errors.InvalidRequest("allowCidrs network mode requires at least one CIDR or host")
-        return NetworkPolicy(NetworkMode.ALLOW, tuple(given.cidrs), tuple(given.hosts))
-    return NetworkPolicy(_MODES[given.mode])
+    if given.mode == "allowCidrs" and not given.cidrs and not given.hosts:
+        raise errors.InvalidRequest("allowCidrs network mode requires at least one CIDR or host")
+    return NetworkPolicy(
+        _MODES[given.mode],
+        tuple(given.cidrs),
+        tuple(given.hosts),
+        tuple(given.denied or ()),
+        given.kbit_per_second,
+        given.packets_per_second,
+        given.burst,
+    )
+
+
+def ports(given: Iterable[requests.Port] | None) -> tuple[PublishedPort, ...]:
+    """Ports to publish: TCP, and private unless said otherwise. `hostPort` is not followed, as documented."""
+    return tuple(_port(it) for it in given or ())
+
+
+def _port(it: requests.Port) -> PublishedPort:
+    if it.protocol == "udp":
+        raise _cannot("ports", f"{it.port}/udp: only TCP ports are published")
+    return PublishedPort(it.port, bool(it.public))
 
 
 def timers(body: requests.Character | requests.Timers) -> Timers:
@@ -115,6 +132,9 @@ def _character(body: requests.Character) -> dict[str, Any]:
         "labels": body.labels or {},
         "metadata": body.metadata or {},
         "timers": timers(body),
+        "ports": ports(body.ports),
+        "wakes_on_traffic": body.wakes_on_traffic is not False,
+        "starts_on_traffic": bool(body.starts_on_traffic),
         **_persistence(body),
     }
 
@@ -122,7 +142,6 @@ def _character(body: requests.Character) -> dict[str, Any]:
 def machine_request(body: requests.CreateMachine) -> machines.MachineRequest:
     """A machine to make, of an image or of a checkpoint. Every machine can be branched, asked for or not."""
     _refuse(
-        ("ports", body.ports, _NO_PORTS),
         ("credentials", body.credentials, "this service cannot hold credentials yet"),
         ("cacheDisk", body.cache_disk, _NO_CACHE_DISKS),
         ("source.type", body.source.type == "smolmachine", "this service makes machines of images and checkpoints"),
@@ -153,19 +172,18 @@ def restore_request(checkpoint: str, body: requests.Restore) -> machines.Machine
 
 def branch(body: requests.Branch) -> machines.ForkRequest:
     """One copy; like every machine it can be branched itself."""
-    _refuse(("ports", body.ports, _NO_PORTS))
     names = None if body.name is None else (body.name,)
-    return machines.ForkRequest(names=names, freeze_source=bool(body.freeze_source))
+    return machines.ForkRequest(names=names, freeze_source=bool(body.freeze_source), ports=ports(body.ports) or None)
 
 
 def branch_batch(body: requests.BranchBatch) -> machines.ForkRequest:
     """Several copies."""
-    _refuse(("ports", body.ports, _NO_PORTS))
     return machines.ForkRequest(
         count=body.count,
         names=None if body.names is None else tuple(body.names),
         name_prefix=body.name_prefix,
         freeze_source=bool(body.freeze_source),
+        ports=ports(body.ports) or None,
     )
 
 

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
-from hutch.api.smol import parse, present, refs, requests, responses
+from hutch.api.smol import parse, present, refs, requests, responses, shown
 from hutch.model import errors
 
 router = APIRouter(tags=["pools"])
@@ -43,7 +43,7 @@ async def claim(request: Request, id: str) -> Response:
     wanted = parse.claim_request(await bodies.parse(request, requests.Claim, optional=True))
     pools = service.of(request).control.pools
     claiming = pools.claim(service.principal(request), refs.pool(request, id), wanted)
-    return present.Json(present.machine(await streams.unless_hung_up(request.receive, claiming)))
+    return await shown.machine(request, await streams.unless_hung_up(request.receive, claiming))
 
 
 @router.delete("/v1/pools/{id}", status_code=204)

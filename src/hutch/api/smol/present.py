@@ -12,6 +12,7 @@ from hutch.api.answers import Json as Json
 from hutch.control import health, images, machines, pools, processes
 from hutch.model import guest, keys
 from hutch.model.machine import Event, ImageRef, Machine, NetworkMode, NetworkPolicy, Persistence, Resources, Snapshot
+from hutch.model.network import PublishedPort
 from hutch.model.states import State
 from hutch.model.volumes import Mount
 
@@ -55,10 +56,15 @@ _unix = answers.unix
 
 
 def network(policy: NetworkPolicy) -> dict[str, Any]:
-    """Lists only where they mean something."""
-    if policy.mode is not NetworkMode.ALLOW:
-        return {"mode": _MODES[policy.mode]}
-    return {"mode": _MODES[policy.mode], "cidrs": policy.cidrs, "hosts": policy.hosts}
+    """Lists and rates only where they say something."""
+    extra = {
+        "denied": policy.denied or None,
+        "kbitPerSecond": policy.kbit_per_second,
+        "packetsPerSecond": policy.packets_per_second,
+        "burst": policy.burst,
+    }
+    allowed = {"cidrs": policy.cidrs, "hosts": policy.hosts} if policy.mode is NetworkMode.ALLOW else {}
+    return {"mode": _MODES[policy.mode]} | allowed | {name: it for name, it in extra.items() if it is not None}
 
 
 def progress(it: images.Progress) -> dict[str, Any]:
@@ -80,6 +86,11 @@ def _prefixed(prefix: str, id: str | None) -> str | None:
 
 def _mount(it: Mount) -> dict[str, Any]:
     return {"volume": VOLUME_PREFIX + it.volume, "mountPath": it.path, "readonly": it.readonly}
+
+
+def _port(it: PublishedPort) -> dict[str, Any]:
+    """No port of the host is opened for it: it is reached by name, or by `connect`."""
+    return {"port": it.port, "hostPort": None, "protocol": "tcp", "public": it.is_public}
 
 
 def _life(it: Machine) -> dict[str, Any]:
@@ -105,18 +116,26 @@ def _remaining(it: machines.Remaining) -> dict[str, Any]:
 
 
 def machine(
-    it: Machine, getting_on: machines.Progress | None = None, remaining: machines.Remaining | None = None
+    it: Machine,
+    getting_on: machines.Progress | None = None,
+    remaining: machines.Remaining | None = None,
+    url: str | None = None,
+    is_ready: bool = True,
 ) -> dict[str, Any]:
-    """A machine; `reason` only if it failed, `progress` (`getting_on`) only while it starts, `timers` if told."""
+    """A machine; `reason` only if it failed, `progress` (`getting_on`) only while it starts, `timers` if told.
+
+    `url` of its first published port; `is_ready` of all of them.
+    """
     spec, running = it.spec, it.state is State.RUNNING
+    ready = running and is_ready
     shown = {
         "id": ID_PREFIX + it.id,
         "name": it.name,
         "source": _source(spec.image),
         "state": STATES[it.state],
         "stateDetail": it.state.value,
-        "ready": running,
-        "readyAt": time(it.ready_at) if running else None,
+        "ready": ready,
+        "readyAt": time(it.ready_at) if ready else None,
         "resources": _resources(spec.resources),
         "network": network(spec.network),
         "env": dict(spec.env),
@@ -132,8 +151,10 @@ def machine(
         "lastActivityAt": time(it.last_activity_at),
         "createdAt": _time(it.created_at),
         "updatedAt": _time(it.updated_at),
-        "url": None,
-        "ports": [],
+        "url": url,
+        "ports": [_port(port) for port in it.ports],
+        "wakesOnTraffic": it.wakes_on_traffic,
+        "startsOnTraffic": it.starts_on_traffic,
         "branchable": True,
         "forkable": True,
         "capabilities": {"exec": True, "branch": True},

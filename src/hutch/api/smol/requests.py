@@ -47,11 +47,24 @@ class Resources(Body):
 
 
 class Network(Body):
-    """What a machine may reach."""
+    """What a machine may reach. What follows `hosts` is native: CIDRs refused all the same, and what it may send."""
 
     mode: Literal["blocked", "open", "allowCidrs"]
     cidrs: list[str] = []
     hosts: list[str] = []
+    denied: list[str] | None = None
+    kbit_per_second: U32 | None = None
+    packets_per_second: U32 | None = None
+    burst: U32 | None = None
+
+
+class Port(Body):
+    """A port to publish. `hostPort` is a wish that is not followed; `public` (native): for whoever knows the name."""
+
+    port: U32
+    host_port: U32 | None = None
+    protocol: Literal["tcp", "udp"] | None = None
+    public: bool | None = None
 
 
 class Persistence(Body):
@@ -80,6 +93,9 @@ class Character(Body):
     delete_after_suspended_seconds: U32 | None = None
     ephemeral: bool | None = None
     persistence: Persistence | None = None
+    ports: list[Port] | None = None
+    wakes_on_traffic: bool | None = None
+    starts_on_traffic: bool | None = None
 
 
 class Mount(Body):
@@ -99,7 +115,6 @@ class CreateMachine(Character):
     branchable: bool | None = None
     forkable: bool | None = None
     mounts: list[Mount] | None = None
-    ports: list[dict[str, Any]] | None = None
     credentials: list[str] | None = None
     cache_disk: dict[str, Any] | None = None
 
@@ -187,7 +202,7 @@ class Branch(Body):
     freeze_source: bool | None = None
     branchable: bool | None = None
     forkable: bool | None = None
-    ports: list[dict[str, Any]] | None = None
+    ports: list[Port] | None = None
 
 
 class BranchBatch(Body):
@@ -197,7 +212,20 @@ class BranchBatch(Body):
     names: list[str] | None = None
     name_prefix: str | None = None
     freeze_source: bool | None = None
-    ports: list[dict[str, Any]] | None = None
+    ports: list[Port] | None = None
+
+
+class SetPorts(Body):
+    """The ports that are to be published, and no others."""
+
+    ports: list[Port]
+
+
+class NewLink(Body):
+    """A link to make to a published port, for so many seconds; left out: until it is revoked. Native."""
+
+    port: U32
+    ttl_seconds: U32 | None = None
 
 
 class Timers(Body):
@@ -279,6 +307,7 @@ class Wait(BaseModel):
 
 ALL = (
     *(CreateMachine, Exec, Code, CreateKey, Signal, PullImage),
+    *(SetPorts, NewLink, Network),
     *(Timers, Pause, Branch, BranchBatch, Resize, Rollback, CreateCheckpoint, Restore, CreatePool, Claim),
 )
 """For the OpenAPI document."""

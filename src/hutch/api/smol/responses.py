@@ -39,6 +39,10 @@ class Network(Answer):
     mode: Literal["blocked", "open", "allowCidrs"]
     cidrs: list[str] | None = None
     hosts: list[str] | None = None
+    denied: list[str] | None = Field(None, description="CIDRs that are refused all the same. Native.")
+    kbit_per_second: int | None = Field(None, description="Most it may send. Native.")
+    packets_per_second: int | None = Field(None, description="Most it may send. Native.")
+    burst: int | None = Field(None, description="Packets it may send at once above that. Native.")
 
 
 class Capabilities(Answer):
@@ -54,6 +58,42 @@ class Mount(Answer):
     volume: str
     mount_path: str
     readonly: bool
+
+
+class Port(Answer):
+    """A published port. `hostPort` is null: no port of the host is opened for it. `public` is native."""
+
+    port: int
+    host_port: None
+    protocol: Literal["tcp"]
+    public: bool
+
+
+class Share(Answer):
+    """A link to a machine's first published port, for whoever has it."""
+
+    token: str
+    url: str
+
+
+class PortLinks(Answer):
+    """A link to each published port, by port."""
+
+    urls: dict[str, str]
+
+
+class Link(Answer):
+    """A link to one published port; `expiresAt` null: until it is revoked. Native."""
+
+    url: str
+    token: str
+    expires_at: str | None
+
+
+class TrafficToken(Answer):
+    """What lets a client to all published ports of a machine, until it is revoked. Native."""
+
+    token: str
 
 
 class Progress(Answer):
@@ -112,8 +152,10 @@ class Machine(Answer):
     last_activity_at: str | None
     created_at: str
     updated_at: str
-    url: str | None
-    ports: list[Any]
+    url: str | None = Field(description="Of its first published port.")
+    ports: list[Port]
+    wakes_on_traffic: bool = Field(description="Paused or suspended, traffic to a port wakes it. Native.")
+    starts_on_traffic: bool = Field(description="Stopped, traffic to a port starts it. Native.")
     branchable: bool
     forkable: bool
     capabilities: Capabilities

@@ -12,6 +12,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("machines", sa.Column("ports", sa.JSON, nullable=False, server_default="[]"))
     op.add_column("machines", sa.Column("token_generation", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("machines", sa.Column("share_generation", sa.Integer, nullable=False, server_default="0"))
     op.add_column("machines", sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("machines", sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()))
     _events()
