@@ -206,7 +206,7 @@ class Machine:
                 shared_memory=False,
                 disk=argv.Disk(fds[3], tuple(fds[4:])),
                 sockets=argv.Sockets(*(sock.fileno() for sock in opened)),
-                reach_network=True,
+                netdev=argv.UserNetwork(),
                 tsc_khz=tsc.khz(),
                 incoming=True,
             )

@@ -52,8 +52,8 @@ def tools(registry: Registry) -> str:
 @pytest.fixture
 def wanted(home: Path, registry: Registry) -> settings.Settings:
     given = {"HUTCH_HOME": str(home), "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host}
-    # Spare processes come in the background: only tests about them have any.
-    return settings.load({**given, "HUTCH_HOST_SPARE_PROCESSES": "0"})
+    # Spare processes and networks come in the background: only tests about them have any.
+    return settings.load({**given, "HUTCH_HOST_SPARE_PROCESSES": "0", "HUTCH_NETWORK_READY": "0"})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from hutch import settings
-from hutch.host import boot_files, commands, disks, facts, files, firewall, mounts, trash
+from hutch.host import boot_files, commands, disks, facts, files, mounts, trash
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, SavedState, ignore_progress
@@ -21,6 +21,8 @@ from hutch.host.machines.identity import MAIN
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
 from hutch.host.machines.spares import Spares
+from hutch.host.network import firewall
+from hutch.host.network.connector import LocalConnector
 from hutch.host.networks import LocalNetworks
 from hutch.host.paths import Paths
 from hutch.host.qemu import accelerator, tsc, vm
@@ -57,7 +59,8 @@ class LocalHost:
         self._trash = Trash()
         self._layers = Layers(paths, self._trash)
         self._states = States(paths, self._layers, self._trash)
-        self._spares = Spares(paths, wanted.host.spare_processes, self._free_uid)
+        self._connector = LocalConnector(paths.tag, wanted.network)
+        self._spares = Spares(paths, wanted.host.spare_processes, self._free_uid, self._connector.base)
         self._reserved: set[int | None] = set()  # user ids of machines that are just being made
         self._sweeping: asyncio.Task[None] | None = None
         self._root = os.geteuid() == 0
@@ -69,7 +72,7 @@ class LocalHost:
         self.images = self._local_images
         self.processes = GuestProcesses(self._owner, self._local_images)
         self.files = GuestFiles(self._owner)
-        self.networks = LocalNetworks()
+        self.networks = LocalNetworks(self._owner)
 
     async def open(self) -> list[HostMachine]:
         """Fetch the kernel if need be, choose the accelerator, adopt what runs. Raises `Unsupported`, `DiskFull`."""
@@ -79,6 +82,7 @@ class LocalHost:
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700)  # guests' disks and memory: QEMU gets what it needs as descriptors
         await self._local_images.open()
+        await self._connector.open()
         self._context = await self._make_context()
         self._context.engine.templates.open()
         if self._root:
@@ -88,6 +92,7 @@ class LocalHost:
         self._states.open()
         self.volumes.open()
         await adoption.take_up(self._context, self._settings, self._owners)
+        await self._connector.collect()
         self._collect()
         self._sweeping = asyncio.create_task(self._sweep())
         return [owner.state for owner in self._owners.values()]
@@ -100,6 +105,7 @@ class LocalHost:
         running = any(owner.state.pid for owner in self._owners.values())
         await asyncio.gather(*(owner.close() for owner in self._owners.values()))
         self._owners.clear()
+        await self._connector.close()
         if self._root and not running:
             await firewall.release(self._paths.tag)
         await self._trash.empty()
@@ -275,7 +281,7 @@ class LocalHost:
 
     async def _make_context(self) -> Context:
         boot = await boot_files.ensure_boot_files(self._paths, AGENT_BINARY, _log_progress)
-        launcher = vm.Launcher(self._settings, boot, self._paths.tag)
+        launcher = vm.Launcher(self._settings, boot, self._paths.tag, self._connector)
         version = await accelerator.qemu_version(self._settings.qemu)
         await asyncio.to_thread(tsc.khz)  # asks the kernel's log once
         told = await commands.run([str(AGENT_BINARY), "--version"], timeout=10)

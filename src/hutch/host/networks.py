@@ -1,6 +1,8 @@
 """Networks of this host's machines: where they are reached, and what they may reach."""
 
-from hutch.model import errors
+from collections.abc import Callable
+
+from hutch.host.machines.owner import Owner
 from hutch.model.ids import MachineId
 from hutch.model.machine import NetworkPolicy
 from hutch.model.network import Endpoint, NetworkFacts, Traffic
@@ -9,14 +11,23 @@ from hutch.model.network import Endpoint, NetworkFacts, Traffic
 class LocalNetworks:
     """Implements `hutch.host.interface.Networks`."""
 
+    def __init__(self, find: Callable[[MachineId], Owner]) -> None:
+        self._find = find
+
     async def endpoint(self, machine: MachineId, port: int) -> Endpoint:
-        raise errors.Unsupported(f"machine {machine}: ports of guests cannot be reached on this host")
+        """See the interface."""
+        return await self._find(machine).endpoint(port)
 
     async def set_policy(self, machine: MachineId, policy: NetworkPolicy) -> None:
-        raise errors.Unsupported(f"machine {machine}: its network cannot be changed on this host")
+        """See the interface."""
+        await self._find(machine).set_policy(policy)
 
     def facts(self, machine: MachineId) -> NetworkFacts | None:
-        return None
+        """See the interface."""
+        connection = self._find(machine).connection
+        return None if connection is None else connection.facts()
 
     async def traffic(self, machine: MachineId) -> Traffic:
-        return Traffic(0, 0)
+        """See the interface."""
+        connection = self._find(machine).connection
+        return Traffic(0, 0) if connection is None else await connection.traffic()

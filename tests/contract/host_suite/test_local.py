@@ -16,7 +16,7 @@ from hutch.host.machines import journal
 from hutch.host.paths import Paths
 from hutch.host.qemu.process import Watch
 from hutch.model.ids import MachineId
-from machines import traces
+from machines import left, traces
 
 
 class LocalRig:
@@ -58,4 +58,4 @@ class TestLocalHost(HostSuite):
         before = traces(home)
         yield rig
         await rig.clean()
-        assert traces(home) == before
+        assert await left(home, before) == before

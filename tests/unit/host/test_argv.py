@@ -16,7 +16,7 @@ LAUNCH = argv.Launch(
     shared_memory=False,
     disk=argv.Disk(6, (7, 8)),
     sockets=argv.Sockets(9, 10, 11),
-    reach_network=True,
+    netdev=argv.UserNetwork(),
     tsc_khz=2_600_000,
 )
 
@@ -48,9 +48,15 @@ def test_only_the_top_layer_is_writable() -> None:
     assert nodes[5].endswith("backing=d1")
 
 
-@pytest.mark.parametrize(("reach", "restrict"), [(True, "off"), (False, "on")])
-def test_a_machine_that_may_reach_nothing_is_restricted(reach: bool, restrict: str) -> None:
-    assert f"restrict={restrict}" in value_of(built(reach_network=reach), "-netdev")[0]
+@pytest.mark.parametrize(("is_blocked", "restrict"), [(False, "off"), (True, "on")])
+def test_a_machine_that_may_reach_nothing_is_restricted(is_blocked: bool, restrict: str) -> None:
+    assert f"restrict={restrict}" in value_of(built(netdev=argv.UserNetwork(is_blocked)), "-netdev")[0]
+
+
+def test_a_slot_comes_as_a_tap_that_is_inherited() -> None:
+    assert value_of(built(netdev=argv.Tap(42)), "-netdev")[0] == "tap,id=net0,fd=42"
+    assert 42 in argv.inherited(dataclasses.replace(LAUNCH, netdev=argv.Tap(42)))
+    assert value_of(built(netdev=argv.Tap(42)), "-device") == value_of(built(), "-device")
 
 
 @pytest.mark.parametrize(

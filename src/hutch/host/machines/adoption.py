@@ -83,7 +83,7 @@ async def _take_up(context: Context, owners: Owners, entry: Path) -> None:
     owners[journal.id] = owner
     match journal.phase:
         case Phase.RUNNING | Phase.PAUSED | Phase.WAKING | Phase.SUSPENDING if is_alive:
-            await _adopt(owner)
+            await _adopt(context, owner)
         case Phase.RUNNING | Phase.PAUSED | Phase.WAKING:
             _note_death(context, owner, "it died while the service was away")
         case Phase.SUSPENDING if journal.saved is not None and _is_whole(context, journal):
@@ -116,11 +116,12 @@ def _note_death(context: Context, owner: Owner, what: str) -> None:
     owner.settle(Phase.FAILED, f"{what}: {words}")
 
 
-async def _adopt(owner: Owner) -> None:
+async def _adopt(context: Context, owner: Owner) -> None:
     try:
         await owner.adopt()
     except (errors.HutchError, OSError) as error:
         log.warning("cannot adopt", machine=owner.journal.id, error=str(error))
         assert owner.journal.process is not None
         await process.end(owner.journal.process)
+        context.engine.launcher.networks.abandon(owner.journal.process.slot)
         owner.settle(Phase.FAILED, f"it could not be reached after a restart of the service: {error}")

@@ -79,6 +79,7 @@ async def go_on(
     journal = replace(journal, process=machine.watch.process, booted=True, saved=None, reason=None)
     image = context.images.get(journal.spec.image.digest)
     try:
+        await machine.connection.enforce(journal.spec.network)
         await machine.monitor.execute("cont")
         agent = await machine.connect_agent(context.settings.restore_timeout)
         introducing = identity.introduce(agent, journal, image, is_known, stale)

@@ -6,8 +6,6 @@ from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal
 from hutch.host.qemu import argv, process, vm
 from hutch.host.saved.manifest import Fit
-from hutch.model import errors
-from hutch.model.machine import NetworkMode
 
 IMAGE, TEMPLATE = "image", "template"
 
@@ -46,7 +44,7 @@ def blank(context: Context, journal: Journal) -> Path | None:
 
 
 def of(context: Context, journal: Journal, *, incoming: bool = False, grow: bool = False) -> vm.Hardware:
-    """All of it. `Unsupported` for a network this host does not have."""
+    """All of it."""
     assert journal.template is not None
     root_image = context.images.root_image(journal.spec.image.digest)
     layers = [root_image, context.paths.template(journal.template).disk, *map(context.paths.layer, journal.layers)]
@@ -55,7 +53,7 @@ def of(context: Context, journal: Journal, *, incoming: bool = False, grow: bool
         memory_file(context, journal),
         layers,
         names=(IMAGE, TEMPLATE, *map(node, journal.layers)),
-        reach_network=reaches(journal.spec.network.mode),
+        policy=journal.spec.network,
         incoming=incoming,
         grow=grow,
         owner=_owner(context, journal),
@@ -63,13 +61,6 @@ def of(context: Context, journal: Journal, *, incoming: bool = False, grow: bool
             vm.Volume(context.paths.volume(mount.volume), mount.volume, mount.readonly) for mount in journal.spec.mounts
         ],
     )
-
-
-def reaches(mode: NetworkMode) -> bool:
-    """Whether the guest reaches the outside."""
-    if mode is NetworkMode.ALLOW:
-        raise errors.Unsupported("allow lists need network slots, which this host does not have: use open or blocked")
-    return mode is NetworkMode.OPEN
 
 
 def _owner(context: Context, journal: Journal) -> process.Owner | None:

@@ -29,11 +29,14 @@ from hutch.host.machines.held import AGENT_WAIT, Held
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.policy import Decision, Verb
 from hutch.host.machines.requests import Requests, Work
+from hutch.host.network.connection import Connection
 from hutch.host.qemu import process, vm
 from hutch.host.qemu.process import Identity
 from hutch.host.saved.manifest import Manifest
 from hutch.model import errors, ids
 from hutch.model.ids import SnapshotId
+from hutch.model.machine import NetworkPolicy
+from hutch.model.network import Endpoint
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +107,20 @@ class Owner:
         """Returns when the disk is as large, or will be at the next start."""
         await self._requests.ask(Verb.RESIZE, lambda: self._resize(disk_gib))
 
+    async def set_policy(self, policy: NetworkPolicy) -> None:
+        """Returns when it is in force."""
+        await self._requests.ask(Verb.CONNECT, lambda: self._set_policy(policy))
+
+    async def endpoint(self, port: int) -> Endpoint:
+        """Where a port of the running guest is reached. `NotRunning`."""
+        machine = self._running().machine
+        return await machine.connection.endpoint(machine.monitor, port)
+
+    @property
+    def connection(self) -> Connection | None:
+        """What joins its process to the network, while it has one."""
+        return None if self._held is None else self._held.machine.connection
+
     async def claim(self, spare: "Owner") -> None:
         """Go on with what runs under another owner, who has nothing then."""
         await self._requests.ask(Verb.CLAIM, lambda: self._claim(spare))
@@ -132,7 +149,9 @@ class Owner:
         """Take up a process that a former service left running. Raises if it cannot be reached."""
         assert self.journal.process is not None
         assert self.journal.run is not None
-        machine = await vm.Vm.attach(self._context.paths.run(self.journal.run), self.journal.process)
+        identity, networks = self.journal.process, self._context.engine.launcher.networks
+        connection = await networks.adopt(identity.slot, self.journal.spec.network)
+        machine = await vm.Vm.attach(self._context.paths.run(self.journal.run), identity, connection)
         try:
             await flatten.cancel(machine)
             await self._find_layers(machine)
@@ -340,6 +359,18 @@ class Owner:
         if self.journal.phase is Phase.RUNNING:
             await (await self.agent()).grow()
             self._note(replace(self.journal, grow=False))
+
+    async def _set_policy(self, policy: NetworkPolicy) -> None:
+        self._context.engine.launcher.networks.base(policy)
+        before = self.journal
+        if (connection := self.connection) is not None:
+            await connection.enforce(policy)
+        try:
+            self._record(replace(before, spec=replace(before.spec, network=policy)))
+        except BaseException:
+            if connection is not None:
+                await connection.enforce(before.spec.network)
+            raise
 
     async def _claim(self, spare: "Owner") -> None:
         mine = self.journal

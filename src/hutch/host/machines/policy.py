@@ -21,6 +21,7 @@ class Verb(Enum):
     SNAPSHOT = auto()
     ROLLBACK = auto()
     RESIZE = auto()
+    CONNECT = auto()  # come under another network policy
     CLAIM = auto()  # go on with the process of another
     YIELD = auto()  # give its process to another
     FLATTEN = auto()  # copy the disk layers below into its own

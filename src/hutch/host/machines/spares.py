@@ -9,18 +9,19 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from hutch.host.machines import bring_up, hardware
+from hutch.host.machines import bring_up
 from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal
 from hutch.host.paths import Paths
 from hutch.host.qemu import vm
 from hutch.model import errors, ids
 from hutch.model.ids import MachineId
+from hutch.model.machine import NetworkPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -55,16 +56,24 @@ class _Kind:
     ready: list[Spare] = field(default_factory=list)
 
 
-Key = tuple[str, bool]
+Key = tuple[str, NetworkPolicy]
 
 
 class Spares:
     """The spare processes of one host."""
 
-    def __init__(self, paths: Paths, wanted: int, free_uid: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        wanted: int,
+        free_uid: Callable[[], int | None],
+        base: Callable[[NetworkPolicy], NetworkPolicy],
+    ) -> None:
+        """`base` tells what a process is started with that is to come under a policy."""
         self._paths = paths
         self._wanted = wanted
         self._free_uid = free_uid
+        self._base = base
         self._kinds: dict[Key, _Kind] = {}
         self._making: Journal | None = None
         self._given_up: list[Spare] = []  # to be ended
@@ -80,7 +89,7 @@ class Spares:
 
     def take(self, template: str, journal: Journal, disk_gib: int | None = None) -> Spare | None:
         """One that can become this machine, with a disk of that size; it is the caller's then."""
-        kind = self._kinds.get(_key(template, journal))
+        kind = self._kinds.get((template, self._base(journal.spec.network)))
         while kind is not None and kind.ready:
             if disk_gib is not None and kind.ready[0].journal.disk_gib != disk_gib:
                 return None
@@ -94,8 +103,8 @@ class Spares:
         """Note that a machine of this kind was started, and make what is missing in the background."""
         if not self._wanted or journal.template is None or journal.spec.mounts:
             return  # a spare would have the volumes open
-        key = _key(journal.template, journal)
-        kind = self._kinds.pop(key, None) or _Kind(journal)
+        key = journal.template, self._base(journal.spec.network)
+        kind = self._kinds.pop(key, None) or _Kind(replace(journal, spec=replace(journal.spec, network=key[1])))
         kind.used_at = self._used_at = time.monotonic()
         self._kinds[key] = kind  # the last used one last
         if self._refilling is None or self._refilling.done():
@@ -183,10 +192,6 @@ class Spares:
     def _remove_run(self, journal: Journal) -> None:
         assert journal.run is not None
         shutil.rmtree(self._paths.run(journal.run).root, ignore_errors=True)
-
-
-def _key(template: str, journal: Journal) -> Key:
-    return template, hardware.reaches(journal.spec.network.mode)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -17,6 +17,9 @@ AGENT_PORT = "hutch.agent"
 DISK = "disk"
 """The id of the disk's device."""
 
+MAC = "52:54:00:12:34:56"
+"""Of every guest: each is alone on its link."""
+
 CPU_MODELS = {
     "kvm": "host,migratable=on",
     # x86-64-v2 and a random instruction: boots a quarter faster than `max` and is what distributions expect.
@@ -62,6 +65,24 @@ class Sockets:
 
 
 @dataclass(frozen=True, slots=True)
+class Tap:
+    """A slot's network: the guest's frames go to a tap."""
+
+    descriptor: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserNetwork:
+    """QEMU's own network: the guest's connections are those of its process."""
+
+    is_blocked: bool = False
+
+
+Netdev = Tap | UserNetwork
+"""Either is the same device to the guest, so that saved states fit both."""
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """What must be equal for a saved device state to load."""
 
@@ -83,7 +104,7 @@ class Launch:
     shared_memory: bool  # True: writes go to the memory file (a template's first boot); False: they stay private
     disk: Disk
     sockets: Sockets
-    reach_network: bool
+    netdev: Netdev
     tsc_khz: int
     incoming: bool = False  # wait for a device state instead of booting
     grow: bool = False  # the initramfs grows the root file system to its device
@@ -135,6 +156,17 @@ def accelerator_argument(accelerator: str) -> str:
     return "kvm" if accelerator == "kvm" else f"tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}"
 
 
+def netdev_arguments(netdev: Netdev) -> list[str]:
+    """What the guest's network device leads to.
+
+    The user network is part of a device state (QEMU calls that section slirp). So that states fit both kinds, a process
+    with a tap has one too, which nothing is connected to.
+    """
+    if isinstance(netdev, Tap):
+        return ["-netdev", f"tap,id=net0,fd={netdev.descriptor}", "-netdev", "user,id=unused,ipv6=off,restrict=on"]
+    return ["-netdev", f"user,id=net0,ipv6=off,restrict={'on' if netdev.is_blocked else 'off'}"]
+
+
 def build(qemu: str, launch: Launch) -> list[str]:
     """The whole argument list."""
     board, sockets = launch.board, launch.sockets
@@ -160,8 +192,8 @@ def build(qemu: str, launch: Launch) -> list[str]:
         "-device",
         f"virtserialport,chardev=agent,name={AGENT_PORT}",
     ]
-    argv += ["-netdev", f"user,id=net0,ipv6=off,restrict={'off' if launch.reach_network else 'on'}"]
-    argv += ["-device", "virtio-net-device,netdev=net0,mac=52:54:00:12:34:56"]
+    argv += netdev_arguments(launch.netdev)
+    argv += ["-device", f"virtio-net-device,netdev=net0,mac={MAC}"]
     argv += volume_arguments(launch.volumes)
     if launch.incoming:
         argv += ["-S", "-incoming", "defer"]
@@ -181,4 +213,5 @@ def inherited(launch: Launch) -> tuple[int, ...]:
         sockets.qmp,
         sockets.agent,
         sockets.console,
+        *((launch.netdev.descriptor,) if isinstance(launch.netdev, Tap) else ()),
     )

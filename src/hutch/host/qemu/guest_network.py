@@ -1,4 +1,4 @@
-"""The guest's side of QEMU's user network: the same addresses for every machine, set by the agent (no DHCP)."""
+"""The guest's side of its network: the same addresses for every machine, set by the agent (no DHCP)."""
 
 from hutch.host.agent.client import Agent
 
@@ -8,5 +8,5 @@ RESOLVER = "10.0.2.3"
 
 
 async def configure(agent: Agent) -> None:
-    """Bring the guest's interface up. The addresses are those QEMU's `-netdev user` answers on."""
+    """Bring the guest's interface up. QEMU's `-netdev user` answers on these addresses, and so does every slot."""
     await agent.network(address=ADDRESS, gateway=GATEWAY, dns=[RESOLVER], interface="eth0")

@@ -68,6 +68,10 @@ class Monitor:
         except (QMPError, OSError, asyncio.InvalidStateError) as error:
             raise errors.MachineFailed(f"QEMU ended during {command}", cause=repr(error)) from error
 
+    async def human(self, line: str) -> str:
+        """A command for people, where QEMU has no other; the answer is text, that of an error too."""
+        return str(await self.execute("human-monitor-command", command_line=line))
+
     async def save_devices(self, path: Path) -> None:
         """Write the device state of the stopped guest, without its memory, to a new file."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -12,7 +12,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Identity:
 
     pid: int
     started: int
+    slot: int | None = field(default=None, compare=False)  # the network slot it has, if any
 
 
 @dataclass(frozen=True, slots=True)

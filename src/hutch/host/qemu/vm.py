@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +16,12 @@ from hutch import settings
 from hutch.host import sockets
 from hutch.host.agent.client import Agent
 from hutch.host.boot_files import BootFiles
+from hutch.host.network.connection import Connection, Connector
 from hutch.host.paths import RunPaths
 from hutch.host.qemu import argv, console, process, tsc
 from hutch.host.qemu.monitor import Monitor
 from hutch.model import errors
+from hutch.model.machine import NetworkPolicy
 
 T = TypeVar("T")
 Record = Callable[[process.Identity], None]
@@ -48,7 +50,7 @@ class Hardware:
     layers: Sequence[Path]
     names: tuple[str, ...] = ()  # of the layers
     shared_memory: bool = False
-    reach_network: bool = True
+    policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     incoming: bool = False
     grow: bool = False
     owner: process.Owner | None = None
@@ -72,12 +74,13 @@ def _opened(paths: Sequence[tuple[Path, int]]) -> Iterator[list[int]]:
 class Launcher:
     """Starts QEMU processes on this host."""
 
-    def __init__(self, host: settings.Host, boot: BootFiles, tag: str) -> None:
+    def __init__(self, host: settings.Host, boot: BootFiles, tag: str, networks: Connector) -> None:
         self._qemu = host.qemu
+        self.networks = networks
         self.boot = boot
         self.tag = tag  # tells our processes from those of another HUTCH_HOME
 
-    def launch(self, name: str, where: RunPaths, hardware: Hardware) -> process.Identity:
+    def launch(self, name: str, where: RunPaths, hardware: Hardware, connection: Connection) -> process.Identity:
         """Start a process whose sockets and logs are in `where`. `MachineFailed` if it cannot be started."""
         owner = hardware.owner
         if owner is not None and hardware.board.accelerator == "kvm":
@@ -97,7 +100,7 @@ class Launcher:
                 shared_memory=hardware.shared_memory,
                 disk=argv.Disk(fds[3], tuple(fds[4 : 3 + len(hardware.layers)]), hardware.names),
                 sockets=argv.Sockets(qmp.fileno(), agent.fileno(), console_socket.fileno()),
-                reach_network=hardware.reach_network,
+                netdev=connection.netdev,
                 tsc_khz=tsc.khz(),
                 incoming=hardware.incoming,
                 grow=hardware.grow,
@@ -106,7 +109,9 @@ class Launcher:
                     for descriptor, volume in zip(fds[3 + len(hardware.layers) :], volumes, strict=True)
                 ),
             )
-            return process.spawn(self._qemu, spec, owner, where.qemu_log)
+            identity = process.spawn(self._qemu, spec, owner, where.qemu_log)
+        connection.handed_over()
+        return replace(identity, slot=connection.slot)
 
 
 def last_words(where: RunPaths, console_text: bytes) -> str:
@@ -116,20 +121,28 @@ def last_words(where: RunPaths, console_text: bytes) -> str:
             return f"the guest's kernel says: {line.strip()[-LAST_WORDS:]}"
     with contextlib.suppress(OSError), where.qemu_log.open("rb") as file:
         file.seek(max(0, where.qemu_log.stat().st_size - 4096))
-        text = file.read(4096).decode(errors="replace").strip()
-        if text:
-            return f"QEMU says: {text.splitlines()[-1][-LAST_WORDS:]}"
+        lines = file.read(4096).decode(errors="replace").strip().splitlines()
+        if said := [line for line in lines if "has no peer" not in line]:  # which is so on purpose: see argv
+            return f"QEMU says: {said[-1][-LAST_WORDS:]}"
     return "its QEMU process ended without a word"
 
 
 class Vm:
     """A process we hold. `attach` works for one just started and for one that a former service left running."""
 
-    def __init__(self, where: RunPaths, watch: process.Watch, monitor: Monitor, tail: console.Tail) -> None:
+    def __init__(
+        self,
+        where: RunPaths,
+        watch: process.Watch,
+        monitor: Monitor,
+        tail: console.Tail,
+        connection: Connection,
+    ) -> None:
         self.where = where
         self.watch = watch
         self.monitor = monitor
         self.console = tail
+        self.connection = connection
         self.agent: Agent | None = None
         self._gave_up: str | None = None
 
@@ -144,16 +157,21 @@ class Vm:
 
         On an error no process is left.
         """
-        identity = launcher.launch(name, where, hardware)
+        connection = await launcher.networks.connect(hardware.policy)
         try:
-            record(identity)
-            return await cls.attach(where, identity)
+            identity = launcher.launch(name, where, hardware, connection)
+            try:
+                record(identity)
+                return await cls.attach(where, identity, connection)
+            except BaseException:
+                await process.to_the_end(process.end(identity))
+                raise
         except BaseException:
-            await process.to_the_end(process.end(identity))
+            connection.end()
             raise
 
     @classmethod
-    async def attach(cls, where: RunPaths, identity: process.Identity) -> "Vm":
+    async def attach(cls, where: RunPaths, identity: process.Identity, connection: Connection) -> "Vm":
         """Connect to a process's control socket and console. The process is left as it is if that fails."""
         watch = process.Watch(identity)
         try:
@@ -162,7 +180,8 @@ class Vm:
             watch.close()
             raise
         try:
-            return cls(where, watch, monitor, console.Tail(where.console, where.console_log))
+            tail = console.Tail(where.console, where.console_log)
+            return cls(where, watch, monitor, tail, connection)
         except OSError as error:
             watch.close()
             await monitor.close()
@@ -219,6 +238,8 @@ class Vm:
         await self.monitor.close()
         self.console.close()
         self.watch.close()
+        if self.watch.ended.is_set():
+            self.connection.end()
 
 
 async def while_alive(watch: process.Watch, work: Coroutine[Any, Any, T], why: Callable[[], str]) -> T:

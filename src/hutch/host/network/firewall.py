@@ -1,8 +1,9 @@
 """Keeps machines away from this host itself, by the user ids their processes run under.
 
 QEMU's user network carries a guest's connections as connections of the QEMU process, and gives the guest an address
-that stands for the host's loopback. So until machines have networks of their own, packets that those user ids send to
-any address of this host, or to link-local ones (cloud metadata), are rejected. The host's resolver may be asked.
+that stands for the host's loopback. So packets that those user ids send to any address of this host, or to link-local
+ones (cloud metadata), are rejected, but for answers: ports of guests are reached by way of forwards. The host's
+resolver may be asked. Where machines have slots their processes have nothing to send at all, and this is a second line.
 """
 
 import structlog
@@ -22,6 +23,7 @@ delete table inet {name}
 table inet {name} {{
   chain output {{
     type filter hook output priority filter; policy accept;
+    ct direction reply accept
     meta skuid {first}-{last} jump machine
   }}
   chain machine {{
