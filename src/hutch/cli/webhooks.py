@@ -1,5 +1,6 @@
-"""webhook create, ls, rm, deliveries, retry."""
+"""webhook create, update, ls, rm, deliveries, retry."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -29,18 +30,46 @@ _DELIVERIES: out.Columns = (
 )
 
 
+_STDIN = "-: the first line of stdin, so that no list of processes shows it."
+
+
+def _secret(said: str | None) -> str | None:
+    return sys.stdin.readline().rstrip("\n") if said == "-" else said
+
+
 @app.command()
 def create(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent.")],
     kind: Annotated[list[str] | None, typer.Option(help="Such as machine.failed or machine.*; none means all.")] = None,
-    secret: Annotated[str | None, typer.Option(help="With which each is signed; made up if not said.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(help=f"With which each is signed; made up if not said. {_STDIN}")
+    ] = None,
     description: Annotated[str, typer.Option(help="For you to know it by.")] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Begin to tell an endpoint of events. Prints its id and the secret, this once."""
     with service.connect() as hutch:
-        made = hutch.webhooks.create(url, kind or (), secret, description)
+        made = hutch.webhooks.create(url, kind or (), _secret(secret), description)
     out.one(made, f"{made.id} {made.secret}", as_json)
+
+
+@app.command()
+def update(
+    webhook: WebhookRef,
+    url: Annotated[str | None, typer.Option(help="Where events are sent from now on.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Of these kinds alone; `all` of all.")] = None,
+    secret: Annotated[str | None, typer.Option(help=f"With which each is signed from now on. {_STDIN}")] = None,
+    description: Annotated[str | None, typer.Option(help="For you to know it by.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Turn it on or off.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Change a webhook. What is not said stays as it is; one that is off is told nothing. Prints its id."""
+    kinds = None if not kind else [] if kind == ["all"] else kind
+    with service.connect() as hutch:
+        changed = hutch.webhooks.update(
+            webhook, url=url, kinds=kinds, secret=_secret(secret), description=description, enabled=enabled
+        )
+    out.one(changed, changed.id, as_json)
 
 
 @app.command("ls")

@@ -2,18 +2,20 @@
 
 A delivery is in the store before it is tried, and stays due there until an endpoint has taken it (any 2xx) or all its
 attempts have failed. So a service that dies in the middle tries again: an endpoint may get one twice, told by its id.
-Few are under way at once, fewer to one webhook: one that does not answer delays no other. No order is promised.
+Each webhook has a line of its own, of bounded length, and one attempt at a time. Those whose last attempt failed share
+a part of all attempts, so that many dead endpoints delay no other. No order is promised.
 """
 
 import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import heapq
 import hmac
 import json
-from collections import Counter, deque
-from collections.abc import Mapping
-from datetime import timedelta
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -32,19 +34,21 @@ TIME_LIMIT = 10.0
 FIRST_PAUSE = timedelta(seconds=5)
 """Between the first failed attempt and the second; twice as long after each further one."""
 
-AT_ONCE = 32
-AT_ONCE_EACH = 4
+AT_ONCE = 256
+"""Attempts at the same time, to all webhooks."""
+
+AILING_AT_ONCE = 64
+"""Of these, to webhooks whose last attempt failed."""
+
+MOST_WAITING = 1000
+"""Deliveries in the line of one webhook; what comes then is given up at once."""
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks at what is due again."""
 
-PAGE = 256
-PUT_OFF = timedelta(seconds=30)
-"""How long what is due waits when a whole page of it belongs to webhooks that are busy, so that others get a turn."""
-
 
 class Deliveries:
-    """Records them, tries them, and tries them again. `webhooks`: those that live, by id."""
+    """Records them, tries them, and tries them again. `webhooks`: those that live, by id, as they are now."""
 
     def __init__(
         self, store: Store, sender: Sender, clock: Clock, attempts: int, webhooks: Mapping[str, Webhook]
@@ -55,15 +59,26 @@ class Deliveries:
         self._attempts = attempts
         self._webhooks = webhooks
         self._fresh: deque[Delivery] = deque()  # not in the store yet
-        self._under_way: dict[str, tuple[str, asyncio.Task[None]]] = {}  # by delivery: its webhook, the attempt
-        self._busy: Counter[str] = Counter()  # attempts by webhook
-        self._is_behind = False  # something due was left for want of room
+        self._lines: dict[str, list[tuple[datetime, str]]] = {}  # by webhook: when which is due, as a heap
+        self._under_way: dict[str, tuple[str, asyncio.Task[None]]] = {}  # by delivery: its webhook
+        self._ailing: set[str] = set()  # webhooks whose last attempt failed
         self._wake = asyncio.Event()
         self._recording = asyncio.Lock()
+
+    def load(self, waiting: Iterable[Delivery]) -> None:
+        """Take up what the store has."""
+        for delivery in waiting:
+            self._line_up(delivery.webhook, delivery.next_attempt_at, delivery.id)
+            if delivery.attempts:
+                self._ailing.add(delivery.webhook)
 
     def add(self, webhook: Webhook, event: Event) -> None:
         """Tell this webhook of this event."""
         self._fresh.append(_make(webhook, event))
+        self._wake.set()
+
+    def look(self) -> None:
+        """Something that is due may be tried now."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -71,7 +86,7 @@ class Deliveries:
         while True:
             try:
                 await self._record()
-                await self._look()
+                self._begin()
             except Exception as error:
                 log.warning("deliveries could not be looked after", error=str(error))
             await self._rest()
@@ -90,71 +105,80 @@ class Deliveries:
         async with self._recording:
             while self._fresh:
                 delivery = self._fresh[0]
-                webhook = self._webhooks.get(delivery.webhook)
-                if webhook is not None:
+                if delivery.webhook in self._webhooks:
+                    if len(self._lines.get(delivery.webhook, ())) >= MOST_WAITING:
+                        given_up = f"not tried: {MOST_WAITING} others were waiting already"
+                        delivery = dataclasses.replace(delivery, next_attempt_at=None, error=given_up)
                     await self._store.add_delivery(delivery)
+                    self._line_up(delivery.webhook, delivery.next_attempt_at, delivery.id)
                 self._fresh.popleft()
-                if webhook is not None and not self._begin(webhook, delivery.id):
-                    self._is_behind = True
 
-    async def _look(self) -> None:
-        """Begin what is due, as far as there is room."""
-        if not self._webhooks:
-            return
-        now = self._clock.now()
-        due = await self._store.due_deliveries(now, PAGE)
-        left = []
-        for delivery in due:
-            webhook = self._webhooks.get(delivery.webhook)
-            if webhook is not None and delivery.id not in self._under_way and not self._begin(webhook, delivery.id):
-                left.append(delivery)
-        self._is_behind = bool(left)
-        if len(due) == PAGE and len(self._under_way) < AT_ONCE:
-            for delivery in left:
-                await self._store.save_delivery(dataclasses.replace(delivery, next_attempt_at=now + PUT_OFF))
+    def _line_up(self, webhook: str, due: datetime | None, delivery: str) -> None:
+        if due is not None and webhook in self._webhooks:
+            heapq.heappush(self._lines.setdefault(webhook, []), (due, delivery))
 
-    def _begin(self, webhook: Webhook, delivery: str) -> bool:
-        """False if there is no room for it now."""
-        if len(self._under_way) >= AT_ONCE or self._busy[webhook.id] >= AT_ONCE_EACH:
-            return False
-        self._start(webhook, delivery, is_asked_for=False)
-        return True
+    def _begin(self) -> None:
+        """Try what is due, the longest due first, as far as there is room."""
+        now, busy = self._clock.now(), {webhook for webhook, _ in self._under_way.values()}
+        idle = {webhook: line for webhook, line in self._lines.items() if line and webhook not in busy}
+        ready = sorted((line[0], webhook) for webhook, line in idle.items() if webhook in self._webhooks)
+        ailing = len(busy & self._ailing)
+        for (due, delivery), webhook in ready:
+            if due > now or len(self._under_way) >= AT_ONCE:
+                return
+            if not self._webhooks[webhook].is_enabled or (webhook in self._ailing and ailing >= AILING_AT_ONCE):
+                continue
+            ailing += webhook in self._ailing
+            heapq.heappop(self._lines[webhook])
+            if delivery not in self._under_way:
+                self._start(webhook, delivery, is_asked_for=False)
 
-    def _start(self, webhook: Webhook, delivery: str, is_asked_for: bool) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._try(webhook, delivery, is_asked_for))
-        self._under_way[delivery] = (webhook.id, task)
-        self._busy[webhook.id] += 1
-        task.add_done_callback(lambda done: self._ended(webhook.id, delivery, done))
+    def _start(self, webhook: str, delivery: str, is_asked_for: bool) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._attempt(self._webhooks[webhook], delivery, is_asked_for))
+        self._under_way[delivery] = (webhook, task)
+        task.add_done_callback(lambda done: self._note_failure(webhook, delivery, done))
         return task
 
-    def _ended(self, webhook: str, delivery: str, task: asyncio.Task[None]) -> None:
-        del self._under_way[delivery]
-        self._busy -= Counter([webhook])
-        if self._is_behind:
-            self._wake.set()
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("an attempt was not recorded", delivery=delivery, error=str(task.exception()))
+    def _note_failure(self, webhook: str, delivery: str, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.warning("an attempt was not recorded", delivery=delivery, error=str(error))
+            self._line_up(webhook, self._clock.now() + FIRST_PAUSE, delivery)
 
-    async def _try(self, webhook: Webhook, id: str, is_asked_for: bool) -> None:
+    async def _attempt(self, webhook: Webhook, delivery: str, is_asked_for: bool) -> None:
+        try:
+            due = await self._try(webhook, delivery, is_asked_for)
+        finally:
+            self._under_way.pop(delivery, None)
+            self.look()
+        self._line_up(webhook.id, due, delivery)
+
+    async def _try(self, webhook: Webhook, id: str, is_asked_for: bool) -> datetime | None:
+        """When it is due again."""
         delivery = await self._store.get_delivery(id)  # it may have been read long ago
-        if delivery is None or not (is_asked_for or _is_due(delivery, self._clock)):
-            return
+        if delivery is None:
+            return None
+        if not (is_asked_for or _is_due(delivery, self._clock)):
+            return None  # it was tried meanwhile, and is in line again
         status, error = await self._send(webhook, delivery)
         now, attempts = self._clock.now(), delivery.attempts + 1
-        is_taken = error is None
-        if not is_taken:
+        if error is None:
+            self._ailing.discard(webhook.id)
+        else:
+            self._ailing.add(webhook.id)
             log.info("not delivered", webhook=webhook.id, delivery=id, attempts=attempts, status=status, error=error)
-        is_over = is_taken or attempts >= self._attempts
-        await self._store.save_delivery(
-            dataclasses.replace(
-                delivery,
-                attempts=attempts,
-                next_attempt_at=None if is_over else now + FIRST_PAUSE * 2 ** (attempts - 1),
-                delivered_at=now if is_taken else delivery.delivered_at,
-                status=status,
-                error=error,
-            )
+        is_over = error is None or attempts >= self._attempts
+        due = None if is_over else now + FIRST_PAUSE * 2 ** (attempts - 1)
+        tried = dataclasses.replace(
+            delivery,
+            attempts=attempts,
+            next_attempt_at=due,
+            delivered_at=now if error is None else delivery.delivered_at,
+            status=status,
+            error=error,
         )
+        await self._store.save_delivery(tried)
+        return due
 
     async def _send(self, webhook: Webhook, delivery: Delivery) -> tuple[int | None, str | None]:
         """What was answered, and why that is a failure."""
@@ -182,25 +206,26 @@ class Deliveries:
         """Try one at once, whatever became of it before. `Conflict` if it is being tried, or is ended meanwhile."""
         if id in self._under_way:
             raise errors.Conflict("it is being delivered at this moment: look at it again in a few seconds")
-        attempt = self._start(webhook, id, is_asked_for=True)
+        attempt = self._start(webhook.id, id, is_asked_for=True)
         await asyncio.wait([attempt])
         if attempt.cancelled():
             raise errors.Conflict("the attempt was ended: the webhook was deleted, or the service is shutting down")
         attempt.result()
 
     async def drop(self, webhook: str) -> None:
-        """What is on its way to it is ended."""
-        going = [task for its, task in self._under_way.values() if its == webhook]
-        for task in going:
-            task.cancel()
-        if going:
-            await asyncio.wait(going)
+        """What is on its way to it is ended, and its line is no more."""
+        self._lines.pop(webhook, None)
+        self._ailing.discard(webhook)
+        await self._end([delivery for delivery, (its, _) in self._under_way.items() if its == webhook])
 
     async def close(self) -> None:
         """What is not recorded is; what is under way is tried again by the next service."""
         with contextlib.suppress(errors.HutchError):
             await self._record()
-        going = [task for _, task in self._under_way.values()]
+        await self._end(list(self._under_way))
+
+    async def _end(self, deliveries: Sequence[str]) -> None:
+        going = [self._under_way.pop(delivery)[1] for delivery in deliveries]
         for task in going:
             task.cancel()
         if going:

@@ -9,6 +9,7 @@ import builtins
 import dataclasses
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from hutch.control.clock import Clock
 from hutch.control.deliveries import Deliveries
@@ -31,6 +32,17 @@ MOST_DELIVERIES = 1000
 """Told at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookChange:
+    """What is to be changed of one; None stays as it is."""
+
+    url: str | None = None
+    kinds: Sequence[str] | None = None  # empty: all
+    secret: str | None = field(default=None, repr=False)
+    description: str | None = None
+    is_enabled: bool | None = None
+
+
 class Webhooks:
     """The webhooks of all tenants."""
 
@@ -40,11 +52,12 @@ class Webhooks:
         self._clock = clock
         self._webhooks: dict[str, Webhook] = {}  # oldest first
         self._deliveries = Deliveries(store, sender, clock, attempts, self._webhooks)
-        self._making = asyncio.Lock()
+        self._changing = asyncio.Lock()
 
     async def load(self, recorded: Recorded) -> None:
         """Take up what the store has."""
         self._webhooks.update((webhook.id, webhook) for webhook in recorded.webhooks)
+        self._deliveries.load(await self._store.waiting_deliveries())
 
     async def serve(self) -> None:
         """Deliver, for ever."""
@@ -67,15 +80,16 @@ class Webhooks:
         kinds: Sequence[str] = (),
         secret: str | None = None,
         description: str = "",
+        is_enabled: bool = True,
     ) -> Webhook:
         """Needs `admin`. `secret` None: made here. Told this once, as an API key is. `InvalidRequest`.
 
-        `kinds` of events, `machine.*` allowed; none: all. `Conflict` for more webhooks than a tenant may have.
+        `kinds` of events, `machine.*` allowed; none: all. `is_enabled` False: it is told nothing yet. `Conflict` for
+        more webhooks than a tenant may have.
         """
         principal.require(keys.ADMIN)
         wanted = kinds_table.check_kinds(kinds)
-        _check(url, secret, description)
-        await self._sender.check(url)
+        await self._check(url, secret, description)
         webhook = Webhook(
             ids.random_id(),
             principal.tenant,
@@ -83,14 +97,33 @@ class Webhooks:
             f"whsec_{secrets.token_urlsafe(32)}" if secret is None else secret,
             wanted,
             self._clock.now(),
-            description=description,
+            is_enabled,
+            description,
         )
-        async with self._making:
+        async with self._changing:
             if len(self._of(principal.tenant)) >= MOST:
                 raise errors.Conflict(f"there are {MOST} webhooks already: delete one first")
             await self._store.add_webhook(webhook)
             self._webhooks[webhook.id] = webhook
         return webhook
+
+    async def update(self, principal: Principal, id: str, change: WebhookChange) -> Webhook:
+        """What is on its way is told as the webhook is then. Needs `admin`. `NotFound`, `InvalidRequest`.
+
+        While it is off nothing that happens is told to it, now or later, and what waits for it goes on waiting.
+        Without its secret.
+        """
+        self._get(principal, id)
+        wanted = None if change.kinds is None else kinds_table.check_kinds(change.kinds)
+        await self._check(change.url, change.secret, change.description)
+        async with self._changing:
+            webhook = self._get(principal, id)
+            given = {**dataclasses.asdict(change), "kinds": wanted, "updated_at": self._clock.now()}
+            changed = dataclasses.replace(webhook, **{name: it for name, it in given.items() if it is not None})
+            await self._store.save_webhook(changed)
+            self._webhooks[id] = changed
+        self._deliveries.look()
+        return _without_secret(changed)
 
     def list(self, principal: Principal) -> builtins.list[Webhook]:
         """Oldest first; their secrets are not told again. Needs `admin`."""
@@ -103,9 +136,10 @@ class Webhooks:
 
     async def delete(self, principal: Principal, id: str) -> None:
         """With what is on its way, and the record of what was. Needs `admin`. `NotFound`."""
-        webhook = self._get(principal, id)
-        await self._store.remove_webhook(webhook.id)
-        self._webhooks.pop(webhook.id, None)
+        async with self._changing:
+            webhook = self._get(principal, id)
+            await self._store.remove_webhook(webhook.id)
+            self._webhooks.pop(webhook.id, None)
         await self._deliveries.drop(webhook.id)
 
     async def deliveries(self, principal: Principal, id: str, limit: int = 100) -> builtins.list[Delivery]:
@@ -131,6 +165,16 @@ class Webhooks:
             raise errors.NotFound("delivery not found")
         return found
 
+    async def _check(self, url: str | None, secret: str | None, description: str | None) -> None:
+        if url is not None and len(url) > URL_LENGTH:
+            raise errors.InvalidRequest(f"url: at most {URL_LENGTH} characters")
+        if secret is not None and not 1 <= len(secret) <= SECRET_LENGTH:
+            raise errors.InvalidRequest(f"secret: 1 to {SECRET_LENGTH} characters, or none at all")
+        if description is not None and len(description) > DESCRIPTION_LENGTH:
+            raise errors.InvalidRequest(f"the description is longer than {DESCRIPTION_LENGTH} characters")
+        if url is not None:
+            await self._sender.check(url)
+
     def _of(self, tenant: TenantId) -> builtins.list[Webhook]:
         return [webhook for webhook in self._webhooks.values() if webhook.tenant == tenant]
 
@@ -140,15 +184,6 @@ class Webhooks:
         if webhook is None or webhook.tenant != principal.tenant:
             raise errors.NotFound("webhook not found")
         return webhook
-
-
-def _check(url: str, secret: str | None, description: str) -> None:
-    if len(url) > URL_LENGTH:
-        raise errors.InvalidRequest(f"url: at most {URL_LENGTH} characters")
-    if secret is not None and not 1 <= len(secret) <= SECRET_LENGTH:
-        raise errors.InvalidRequest(f"secret: 1 to {SECRET_LENGTH} characters, or leave it out to have one made")
-    if len(description) > DESCRIPTION_LENGTH:
-        raise errors.InvalidRequest(f"the description is longer than {DESCRIPTION_LENGTH} characters")
 
 
 def _without_secret(webhook: Webhook) -> Webhook:

@@ -19,6 +19,7 @@ class Webhook:
     created_at: datetime
     is_enabled: bool = True
     description: str = ""
+    updated_at: datetime | None = None  # None: never
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,9 @@ class WebhookRecords(Protocol):
     async def add_webhook(self, webhook: Webhook) -> None:
         """Keep a new one."""
 
+    async def save_webhook(self, webhook: Webhook) -> None:
+        """Replace its record; nothing if it is gone."""
+
     async def remove_webhook(self, webhook: str) -> None:
         """With its deliveries; no error if it is not there."""
 
@@ -208,8 +211,8 @@ class WebhookRecords(Protocol):
     async def get_delivery(self, delivery: str) -> Delivery | None:
         """By id."""
 
-    async def due_deliveries(self, now: datetime, limit: int) -> Sequence[Delivery]:
-        """Those whose next attempt is due, the one longest due first."""
+    async def waiting_deliveries(self) -> Sequence[Delivery]:
+        """All that are to be tried again, the one longest due first."""
 
     async def list_deliveries(self, webhook: str, limit: int) -> Sequence[Delivery]:
         """The last `limit` of a webhook, newest first."""

@@ -1,7 +1,6 @@
 """Of the store as dictionaries: sessions, jobs, webhooks, domains, and requests that are done once."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from hutch.model import errors
 from hutch.model.domains import Domain
@@ -60,6 +59,10 @@ class MemoryWork:
     async def add_webhook(self, webhook: Webhook) -> None:
         self._webhooks[webhook.id] = webhook
 
+    async def save_webhook(self, webhook: Webhook) -> None:
+        if webhook.id in self._webhooks:
+            self._webhooks[webhook.id] = webhook
+
     async def remove_webhook(self, webhook: str) -> None:
         self._webhooks.pop(webhook, None)
         self._deliveries = {id: it for id, it in self._deliveries.items() if it.webhook != webhook}
@@ -75,10 +78,9 @@ class MemoryWork:
     async def get_delivery(self, delivery: str) -> Delivery | None:
         return self._deliveries.get(delivery)
 
-    async def due_deliveries(self, now: datetime, limit: int) -> Sequence[Delivery]:
-        due = [(it.next_attempt_at, it) for it in self._deliveries.values() if it.next_attempt_at is not None]
-        first = sorted((pair for pair in due if pair[0] <= now), key=lambda pair: pair[0])
-        return [delivery for _, delivery in first[:limit]]
+    async def waiting_deliveries(self) -> Sequence[Delivery]:
+        waiting = [(it.next_attempt_at, it) for it in self._deliveries.values() if it.next_attempt_at is not None]
+        return [delivery for _, delivery in sorted(waiting, key=lambda pair: pair[0])]
 
     async def list_deliveries(self, webhook: str, limit: int) -> Sequence[Delivery]:
         return [it for it in reversed(self._deliveries.values()) if it.webhook == webhook][:limit]

@@ -205,6 +205,7 @@ webhooks = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("is_enabled", sa.Boolean, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
+    sa.Column("updated_at", Moment),
 )
 
 deliveries = sa.Table(

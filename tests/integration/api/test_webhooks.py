@@ -49,6 +49,20 @@ def test_a_secret_may_be_ones_own(http: httpx.Client) -> None:
     http.delete(f"/v1/webhooks/{hook.id}")
 
 
+def test_a_webhook_is_changed_and_turned_off_and_on(http: httpx.Client) -> None:
+    hook = made(http, kinds=["machine.*"], enabled=False)
+    path = f"/v1/webhooks/{hook.id}"
+    assert hook.enabled is False
+    changed = http.patch(path, json={"enabled": True, "kinds": [], "secret": "mine", "description": "x"})
+    assert (changed.status_code, "secret" in changed.json()) == (200, False)
+    shown = WebhookInfo.model_validate_json(changed.content)
+    assert (shown.enabled, shown.kinds, shown.url, shown.description) == (True, [], URL, "x")
+    assert http.get(path).json() == changed.json()
+    for body, status in (({"url": "nonsense"}, 400), ({"kinds": ["no"]}, 400), ({"secret": ""}, 400), ({"url": 1}, 422)):
+        assert http.patch(path, json=body).status_code == status
+    assert http.patch("/v1/webhooks/none", json={}).status_code == 404
+
+
 def test_what_cannot_be_told_is_recorded_and_tried_again(http: httpx.Client, machine: Machine) -> None:
     hook = made(http, kinds=["machine.destroyed"])
     other = create(http).json()["id"]

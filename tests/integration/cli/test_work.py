@@ -142,6 +142,11 @@ def test_a_webhook_is_made_and_removed(hutch: Cli) -> None:
     (found,) = [it for it in shown(hutch, "webhook", "ls") if it["id"] == id]
     assert (found["url"], found["kinds"], found["secret"]) == ("https://hooks.invalid/", ["machine.failed"], None)
     assert shown(hutch, "webhook", "deliveries", id) == []
+    words = ("--disable", "--kind", "all", "--description", "ours", "--secret", "-")
+    assert hutch.text("webhook", "update", id, *words, stdin=b"mine\n") == id
+    (found,) = [it for it in shown(hutch, "webhook", "ls") if it["id"] == id]
+    assert (found["enabled"], found["kinds"], found["description"]) == (False, [], "ours")
+    assert json.loads(hutch.text("webhook", "update", id, "--enable", "--json"))["enabled"]
     assert b"not found" in hutch("webhook", "retry", id, "none", code=1).stderr
     assert hutch.text("webhook", "rm", id) == id
 

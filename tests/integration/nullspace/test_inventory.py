@@ -196,11 +196,17 @@ def test_webhooks_are_kept(http: httpx.Client) -> None:
     assert http.get(path).json() == made.json()
     assert it.id in [one["id"] for one in http.get("/v1/lifecycle/webhooks").json()]
     assert http.get(f"{path}/deliveries").json() == []
-    refused(http.patch(path, json={"enabled": False}), 501, "not_implemented")
+    changed = http.patch(path, json={"enabled": False, "operations": ["fork"], "signing_secret": "n"}).json()
+    assert (changed["enabled"], changed["operations"], changed["url"]) == (False, ["fork"], body["url"])
+    assert http.get(path).json() == changed
+    refused(http.patch(path, json={"operations": []}), 400, "invalid_request")
     assert http.delete(path).status_code == 204
     refused(http.get(path), 404, "not_found")
     refused(http.post("/v1/lifecycle/webhooks", json={**body, "operations": []}), 400, "invalid_request")
-    refused(http.post("/v1/lifecycle/webhooks", json={**body, "enabled": False}), 501, "not_implemented")
+    off = http.post("/v1/lifecycle/webhooks", json={**body, "enabled": False}).json()
+    assert off["enabled"] is False
+    http.delete(f"/v1/lifecycle/webhooks/{off['id']}")
+    refused(http.patch(path, json={"enabled": True}), 404, "not_found")
 
 
 def test_lifecycle_is_listed(machine: Machine) -> None:

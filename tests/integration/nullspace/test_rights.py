@@ -62,7 +62,7 @@ SCOPES: dict[tuple[str, str], str] = {
     ("DELETE", "/v1/snapshots/{id}"): _DELETE,
     ("GET", "/v1/snapshots/{id}/lifecycle"): _READ,
     **{(verb, HOOK): _ADMIN for verb in ("GET", "POST")},
-    **{(verb, f"{HOOK}/{{id}}"): _ADMIN for verb in ("GET", "DELETE")},
+    **{(verb, f"{HOOK}/{{id}}"): _ADMIN for verb in ("GET", "PATCH", "DELETE")},
     ("GET", f"{HOOK}/{{id}}/deliveries"): _ADMIN,
     ("GET", "/v1/templates"): _READ,
     ("GET", "/v1/templates/{id}"): _READ,
@@ -134,14 +134,18 @@ class Office:
             return {"headers": headers, "files": FORMS[path]}
         if path.startswith("/v1/lifecycle/events"):
             return {"headers": headers, "params": {"machine_id": self.things["/v1/machines"]}}
-        return {"headers": headers, "json": BODIES.get(path, {})} if method == "POST" else {"headers": headers}
+        return (
+            {"headers": headers, "json": BODIES.get(path, {})} if method in ("POST", "PATCH") else {"headers": headers}
+        )
 
 
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     world, store, clock = World(tmp_path), MemoryStore(), ManualClock()
     its = settings.load({"HUTCH_TENANTS_REQUESTS_PER_SECOND": "0"})
-    parts = plane.Parts(store, SimulatedHost(world), clock, contextlib.nullcontext(), "test", MemorySender(), MemoryProofs())
+    parts = plane.Parts(
+        store, SimulatedHost(world), clock, contextlib.nullcontext(), "test", MemorySender(), MemoryProofs()
+    )
     control = plane.assemble(parts, its)
     await control.open()
     key = await control.keys.bootstrap(force=True)

@@ -240,6 +240,15 @@ class CreateWebhook(Body):
     enabled: bool | None = None
 
 
+class UpdateWebhook(Body):
+    """What to change of a webhook."""
+
+    url: str | None = None
+    operations: Annotated[list[Operation], Field(min_length=1)] | None = None
+    signing_secret: str | None = None
+    enabled: bool | None = None
+
+
 class Resize(Body):
     """A terminal's size in characters."""
 
@@ -250,6 +259,6 @@ class Resize(Body):
 ALL = (
     *(CreateMachine, SetTimeout, UpdateEgress, Exec, SendStdin),
     *(Path, ReadFile, WriteFile, Rename, SetPermissions, Search, Replace),
-    *(CreateKey, CreatePool, CreateVolume, CreateWebhook, Resize),
+    *(CreateKey, CreatePool, CreateVolume, CreateWebhook, UpdateWebhook, Resize),
 )
 """For the OpenAPI document."""

@@ -73,7 +73,6 @@ OF_THE_SERVICE: dict[str, tuple[tuple[str, str], ...]] = {
         ("POST", "/v1/templates/build"),
         ("DELETE", "/v1/templates/{id}"),
     ),
-    "a webhook is on until it is deleted, and is as it was made": (("PATCH", "/v1/lifecycle/webhooks/{id}"),),
     "deliveries are listed, without their attempts": (("GET", "/v1/lifecycle/webhooks/{id}/deliveries/{delivery}"),),
     "a pool is on until it is deleted, and is as it was made": (
         ("PATCH", "/v1/template-warm-pools/{id}"),

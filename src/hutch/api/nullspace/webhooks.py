@@ -14,7 +14,7 @@ from hutch.api.answers import Json, moment
 from hutch.api.nullspace import lifecycle, refs, requests
 from hutch.api.nullspace.errors import naming
 from hutch.api.nullspace.responses import Answer
-from hutch.model import errors
+from hutch.control.webhooks import WebhookChange
 from hutch.model.webhooks import Delivery, Webhook
 
 router = APIRouter(tags=["lifecycle"])
@@ -64,7 +64,7 @@ def _hook(it: Webhook) -> dict[str, Any]:
         "enabled": it.is_enabled,
         "has_signing_secret": True,
         "created_at": moment(it.created_at),
-        "updated_at": moment(it.created_at),
+        "updated_at": moment(it.updated_at or it.created_at),
     }
 
 
@@ -98,11 +98,13 @@ def _delivery(it: Delivery) -> dict[str, Any]:
 async def create(request: Request) -> Response:
     """Have these operations told to a URL, signed with the secret."""
     body = await bodies.parse(request, requests.CreateWebhook)
-    if body.enabled is False:
-        raise errors.Unsupported("enabled: a webhook is on until it is deleted")
     webhooks = service.of(request).control.webhooks
     made = await webhooks.create(
-        service.principal(request), body.url, _kinds(body.operations), secret=body.signing_secret
+        service.principal(request),
+        body.url,
+        _kinds(body.operations),
+        secret=body.signing_secret,
+        is_enabled=body.enabled is not False,
     )
     return Json(_hook(made), 201)
 
@@ -118,6 +120,20 @@ async def get(request: Request, id: str) -> Response:
     """One."""
     with naming(_MISSING):
         return Json(_hook(service.of(request).control.webhooks.get(service.principal(request), refs.of_uuid(id))))
+
+
+@router.patch(f"{_HOOKS}/{{id}}", responses={200: {"model": Hook}}, openapi_extra=openapi.body(requests.UpdateWebhook))
+async def update(request: Request, id: str) -> Response:
+    """Change it, or turn it off and on."""
+    body = await bodies.parse(request, requests.UpdateWebhook)
+    kinds = None if body.operations is None else _kinds(body.operations)
+    change = WebhookChange(body.url, kinds, body.signing_secret, is_enabled=body.enabled)
+    with naming(_MISSING):
+        return Json(
+            _hook(
+                await service.of(request).control.webhooks.update(service.principal(request), refs.of_uuid(id), change)
+            )
+        )
 
 
 @router.delete(f"{_HOOKS}/{{id}}", status_code=204)

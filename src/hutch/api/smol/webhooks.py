@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service
 from hutch.api.smol import present, requests, responses
+from hutch.control.webhooks import WebhookChange
 from hutch.model import webhooks
 
 router = APIRouter(tags=["webhooks"])
@@ -21,6 +22,17 @@ class CreateWebhook(requests.Body):
     kinds: list[str] | None = None
     secret: str | None = None
     description: str | None = None
+    enabled: bool | None = None
+
+
+class UpdateWebhook(requests.Body):
+    """What to change of a webhook; what is left out stays as it is. No `kinds`, `[]`, means all."""
+
+    url: str | None = None
+    kinds: list[str] | None = None
+    secret: str | None = None
+    description: str | None = None
+    enabled: bool | None = None
 
 
 class WebhookInfo(responses.Answer):
@@ -32,6 +44,7 @@ class WebhookInfo(responses.Answer):
     enabled: bool
     description: str
     created_at: str
+    updated_at: str
     secret: str | None = Field(None, description="Only in the answer to its creation.")
 
 
@@ -60,6 +73,7 @@ def shown(it: webhooks.Webhook) -> dict[str, Any]:
         "enabled": it.is_enabled,
         "description": it.description,
         "createdAt": present.time(it.created_at),
+        "updatedAt": present.time(it.updated_at or it.created_at),
     }
 
 
@@ -93,7 +107,12 @@ async def create(request: Request) -> Response:
     """Begin to tell an endpoint of events. Without a `secret` one is made; it is told in this answer only."""
     body = await bodies.parse(request, CreateWebhook)
     made = await service.of(request).control.webhooks.create(
-        service.principal(request), body.url, body.kinds or (), body.secret, body.description or ""
+        service.principal(request),
+        body.url,
+        body.kinds or (),
+        body.secret,
+        body.description or "",
+        body.enabled is not False,
     )
     return present.Json({**shown(made), "secret": made.secret}, 201)
 
@@ -108,6 +127,15 @@ async def list_all(request: Request) -> Response:
 async def get(request: Request, id: str) -> Response:
     """One."""
     return present.Json(shown(service.of(request).control.webhooks.get(service.principal(request), id)))
+
+
+@router.patch("/v1/webhooks/{id}", responses={200: {"model": WebhookInfo}}, openapi_extra=openapi.body(UpdateWebhook))
+async def update(request: Request, id: str) -> Response:
+    """Change it. While it is not `enabled` it is told nothing, and what waits for it waits."""
+    body = await bodies.parse(request, UpdateWebhook)
+    change = WebhookChange(body.url, body.kinds, body.secret, body.description, body.enabled)
+    changed = await service.of(request).control.webhooks.update(service.principal(request), id, change)
+    return present.Json(shown(changed))
 
 
 @router.delete("/v1/webhooks/{id}", status_code=204)

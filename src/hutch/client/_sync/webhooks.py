@@ -23,6 +23,21 @@ class Webhooks:
         body = query({"url": url, "kinds": list(kinds), "secret": secret, "description": description})
         return nouns.webhook(self._http.json("POST", "/v1/webhooks", json=body))
 
+    def update(
+        self,
+        webhook: str,
+        *,
+        url: str | None = None,
+        kinds: Sequence[str] | None = None,
+        secret: str | None = None,
+        description: str | None = None,
+        enabled: bool | None = None,
+    ) -> nouns.Webhook:
+        """Change it; None stays as it is, no kinds means all. While it is not enabled it is told nothing."""
+        body = query({"url": url, "secret": secret, "description": description, "enabled": enabled})
+        kept = {} if kinds is None else {"kinds": list(kinds)}
+        return nouns.webhook(self._http.json("PATCH", _path(webhook), json={**body, **kept}))
+
     def get(self, webhook: str) -> nouns.Webhook:
         """One."""
         return nouns.webhook(self._http.json("GET", _path(webhook)))

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Sequence
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -18,6 +17,9 @@ class WebhookQueries(Connected):
 
     async def add_webhook(self, webhook: Webhook) -> None:
         await self._insert(webhooks, rows.webhooks.write(webhook), f"there is no tenant {webhook.tenant}")
+
+    async def save_webhook(self, webhook: Webhook) -> None:
+        await self._do(sa.update(webhooks).where(webhooks.c.id == webhook.id).values(rows.webhooks.write(webhook)))
 
     async def remove_webhook(self, webhook: str) -> None:
         await self._do(
@@ -37,10 +39,10 @@ class WebhookQueries(Connected):
         found = await self._find(sa.select(deliveries).where(deliveries.c.id == delivery))
         return rows.deliveries.read(found[0]) if found else None
 
-    async def due_deliveries(self, now: datetime, limit: int) -> Sequence[Delivery]:
-        due = sa.select(deliveries).where(deliveries.c.next_attempt_at <= now)
-        first = due.order_by(deliveries.c.next_attempt_at, deliveries.c.position).limit(limit)
-        return [rows.deliveries.read(row) for row in await self._find(first)]
+    async def waiting_deliveries(self) -> Sequence[Delivery]:
+        waiting = sa.select(deliveries).where(deliveries.c.next_attempt_at.is_not(None))
+        ordered = waiting.order_by(deliveries.c.next_attempt_at, deliveries.c.position)
+        return [rows.deliveries.read(row) for row in await self._find(ordered)]
 
     async def list_deliveries(self, webhook: str, limit: int) -> Sequence[Delivery]:
         its = sa.select(deliveries).where(deliveries.c.webhook == webhook)

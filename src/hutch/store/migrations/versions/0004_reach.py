@@ -1,4 +1,4 @@
-"""Published ports of machines and the generation of their traffic tokens."""
+"""Published ports of machines and the generation of their traffic tokens; events by tenant and by snapshot."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("machines", sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("machines", sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()))
     _events()
+    op.add_column("webhooks", sa.Column("updated_at", sa.DateTime(timezone=True)))
     _domains()
     _pools()
 
