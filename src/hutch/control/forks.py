@@ -99,6 +99,7 @@ class Forks:
             ports=source.ports if ports is None else tuple(sorted(ports, key=lambda it: it.port)),
             wakes_on_traffic=source.wakes_on_traffic,
             starts_on_traffic=source.starts_on_traffic,
+            private_traffic=source.private_traffic,
             parent=source.id,
         )
 

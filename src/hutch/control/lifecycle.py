@@ -18,6 +18,7 @@ from hutch.control import policy, reconcile
 from hutch.control.brood import Brood
 from hutch.control.freezing import Freezing
 from hutch.control.operation import (
+    Amending,
     Copying,
     Creation,
     Death,
@@ -86,6 +87,9 @@ class Lifecycle:
                 await self._set_network(entry, operation)
             case Verb.SET, Setting():
                 await self._records.update(entry, operation.message, operation.kind, **operation.changes)
+            case Verb.SET, Amending():
+                message, changes = operation.change(entry.machine)
+                await self._records.update(entry, message, operation.kind, **changes)
             case Verb.STOP, _:
                 await self._stop(entry, operation)
             case Verb.DELETE, _:

@@ -112,6 +112,7 @@ class Making:
             ports=tuple(sorted(request.ports, key=lambda it: it.port)),
             wakes_on_traffic=request.wakes_on_traffic,
             starts_on_traffic=request.starts_on_traffic,
+            private_traffic=request.private_traffic,
             parent=None if snapshot is None else snapshot.machine,
             snapshot=None if snapshot is None else snapshot.id,
         )

@@ -1,7 +1,7 @@
 """One accepted request to change a machine, from its place in the queue to its end."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from hutch.control.brood import Brood
@@ -112,6 +112,15 @@ class Setting(Operation):
         self.kind = kind
         self.message = message
         self.changes = changes
+
+
+class Amending(Operation):
+    """Other fields of its record, made of what it is when its turn comes; `change` returns the event's message too."""
+
+    def __init__(self, kind: Kind, change: Callable[[Machine], tuple[str, Mapping[str, object]]]) -> None:
+        super().__init__(Verb.SET, "asked for")
+        self.kind = kind
+        self.change = change
 
 
 class Networking(Operation):

@@ -10,6 +10,7 @@ from hutch.control.exposure import Exposure
 from hutch.control.feed import Feed
 from hutch.control.files import Files
 from hutch.control.forks import Forks
+from hutch.control.grants import Grants
 from hutch.control.health import Health
 from hutch.control.history import History
 from hutch.control.idempotency import Idempotency
@@ -48,6 +49,7 @@ class ControlPlane:
     idempotency: Idempotency
     machines: Machines
     exposure: Exposure
+    grants: Grants
     domains: Domains
     certificates: Certificates
     vitals: Vitals
@@ -115,6 +117,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         idempotency=core.idempotency,
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
         exposure=exposure,
+        grants=Grants(core.fleet, exposure, core.tokens, clock),
         domains=domains,
         certificates=Certificates(exposure, domains, core.fleet),
         vitals=Vitals(core.fleet, clock),

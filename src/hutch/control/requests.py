@@ -72,6 +72,7 @@ class MachineRequest:
     ports: tuple[PublishedPort, ...] = ()
     wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
     starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
+    private_traffic: bool = False  # a port that is opened without saying how is private, else public
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 
 from hutch.model.machine import Machine
+from hutch.model.network import Grant
 
 PREFIX = "htt_"
 LINK_PREFIX = "htl_"
@@ -42,9 +43,16 @@ class TrafficTokens:
         """For all published ports of a machine that is shared, until it is shared anew or no more."""
         return SHARE_PREFIX + self._sum("share", machine, machine.share_generation)
 
+    def make_grant(self, machine: Machine, grant: Grant) -> str:
+        """For one port, until the grant is revoked or over."""
+        return f"{GRANT_PREFIX}{grant.id}_{self._sum(f'grant {grant.id}', machine)}"
+
     def is_good(self, token: str, machine: Machine, port: int, now: datetime) -> bool:
         """Whether it lets to this port now."""
         if any([_is_same(token, self.make(machine)), _is_same(token, self.make_share(machine))]):
+            return True
+        grants = [it for it in machine.grants if it.port == port and it.is_good(now)]
+        if any(_is_same(token, self.make_grant(machine, it)) for it in grants):
             return True
         return self._is_good_link(token, machine, port, now)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from hutch.model.ids import MachineId, PoolId, SnapshotId, TenantId
-from hutch.model.network import PublishedPort
+from hutch.model.network import Grant, PublishedPort
 from hutch.model.states import State
 from hutch.model.volumes import Mount
 
@@ -148,6 +148,8 @@ class Machine:
     checkout: Checkout | None = None  # None: no pool was considered
     wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
     starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
+    private_traffic: bool = False  # a port that is opened without saying how is private, else public
+    grants: tuple[Grant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Nouns of machines' networks: what is published of them, and where they are reached."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +10,22 @@ class PublishedPort:
 
     port: int  # 1 to 65535, in the guest
     is_public: bool = False  # else only with a traffic token of the machine, a signed link, or a key of its tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A way in to one published port that is kept, so that it can be listed and revoked."""
+
+    id: str
+    port: int
+    issued_at: datetime
+    expires_at: datetime
+    in_header: bool = False  # its token is for a proxy of the tenant's, not for a browser
+    revoked_at: datetime | None = None
+
+    def is_good(self, now: datetime) -> bool:
+        """Whether it lets anybody in now."""
+        return self.revoked_at is None and now < self.expires_at
 
 
 @dataclass(frozen=True, slots=True)

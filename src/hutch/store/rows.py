@@ -10,7 +10,7 @@ from hutch.model.domains import Domain
 from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Checkout, Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
-from hutch.model.network import PublishedPort
+from hutch.model.network import Grant, PublishedPort
 from hutch.model.sessions import Session
 from hutch.model.states import State
 from hutch.model.usage import Charge, ExecCount, Interval, Rate
@@ -53,6 +53,7 @@ attempts = Plain(Attempt)
 _spec = TypeAdapter(MachineSpec)
 _timers = TypeAdapter(Timers)
 _ports = TypeAdapter(tuple[PublishedPort, ...])
+_grants = TypeAdapter(tuple[Grant, ...])
 _checkout = TypeAdapter(Checkout | None)
 _pool = TypeAdapter(Pool)
 
@@ -84,6 +85,8 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "checkout": _checkout.dump_python(machine.checkout, mode="json"),
         "wakes_on_traffic": machine.wakes_on_traffic,
         "starts_on_traffic": machine.starts_on_traffic,
+        "private_traffic": machine.private_traffic,
+        "grants": _grants.dump_python(machine.grants, mode="json"),
     }
 
 
@@ -98,6 +101,7 @@ def to_machine(row: Row) -> Machine:
             "timers": _timers.validate_python(columns["timers"]),
             "persistence": Persistence(columns["persistence"]),
             "ports": _ports.validate_python(columns["ports"]),
+            "grants": _grants.validate_python(columns["grants"]),
             "checkout": _checkout.validate_python(columns["checkout"]),
         }
     )

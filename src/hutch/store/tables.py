@@ -91,6 +91,8 @@ machines = sa.Table(
     sa.Column("share_generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("private_traffic", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("grants", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("checkout", sa.JSON),
 )
 

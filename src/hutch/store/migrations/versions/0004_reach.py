@@ -15,6 +15,8 @@ def upgrade() -> None:
     op.add_column("machines", sa.Column("share_generation", sa.Integer, nullable=False, server_default="0"))
     op.add_column("machines", sa.Column("wakes_on_traffic", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("machines", sa.Column("starts_on_traffic", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("machines", sa.Column("private_traffic", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("machines", sa.Column("grants", sa.JSON, nullable=False, server_default="[]"))
     _events()
     op.add_column("webhooks", sa.Column("updated_at", sa.DateTime(timezone=True)))
     _domains()
