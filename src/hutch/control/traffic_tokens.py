@@ -16,6 +16,7 @@ from hutch.model.network import Grant
 
 PREFIX = "htt_"
 LINK_PREFIX = "htl_"
+GRANT_PREFIX = "htg_"
 SHARE_PREFIX = "hts_"
 _LINK = re.compile(r"htl_([0-9]{1,5})_([0-9]{1,12})_[A-Za-z0-9_-]{43}")
 
