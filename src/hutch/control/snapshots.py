@@ -65,9 +65,15 @@ class Snapshots:
         return snapshot
 
     def list(self, principal: Principal, machine: MachineId | None = None) -> builtins.list[Snapshot]:
-        """The tenant's, or those made of one machine, newest first. Needs `machine:read`."""
+        """The tenant's, or those made of one machine, newest first. Needs `machine:read`.
+
+        `NotFound` for a machine that is not there and of which there is none.
+        """
         principal.require("machine:read")
-        return self._shelf.of(principal.tenant, machine)
+        found = self._shelf.of(principal.tenant, machine)
+        if machine is not None and not found:
+            self._fleet.entry(principal, machine, "machine:read")
+        return found
 
     def find(self, principal: Principal, id_or_name: str) -> Snapshot:
         """By id, else by name. Needs `machine:read`. `NotFound`."""

@@ -29,6 +29,24 @@ def test_a_machine_is_made_once(http: httpx.Client) -> None:
     assert posted(http, key()).json()["id"] != first.json()["id"]
 
 
+def test_a_key_that_may_make_it_needs_no_other_scope_to_be_told_of_it(http: httpx.Client, machine: Machine) -> None:
+    machine.post("start")
+    token = http.post("/v1/apikeys", json={"name": "maker", "scopes": ["machine:create"]}).json()["key"]
+    source, bare = {"type": "image", "reference": "debian"}, machine.id.removeprefix("mach-")
+    for path, body in (
+        ("/v1/machines", {"source": source}),
+        (f"{machine.path}/checkpoints", {}),
+        (f"{machine.path}/branches/batch", {"count": 1}),
+        ("/nullspace/v1/machines", {"template": "debian"}),
+        (f"/nullspace/v1/machines/{bare}/snapshots", None),
+        (f"/nullspace/v1/machines/{bare}/fork", None),
+    ):
+        headers = key() | {"authorization": f"Bearer {token}"}
+        first, again = (http.post(path, json=body, headers=headers) for _ in range(2))
+        assert (first.status_code, again.status_code) == (201, 201), (path, first.text, again.text)
+        assert first.json() == again.json() or first.json()["id"] == again.json()["id"]
+
+
 def test_many_at_once_make_one(service: live.Live) -> None:
     headers = key() | {"authorization": f"Bearer {service.key}"}
     body = {"source": {"type": "image", "reference": "debian"}}

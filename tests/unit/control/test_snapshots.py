@@ -6,7 +6,7 @@ import pytest
 
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors, ids
-from hutch.model.ids import SnapshotId
+from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
@@ -289,3 +289,18 @@ async def test_a_name_is_not_an_id(rig: Rig) -> None:
     await rig.plane.snapshots.create(rig.me, await rig.launch(), "s")
     with pytest.raises(errors.NotFound):
         await rig.plane.snapshots.delete(rig.me, SnapshotId("s"))
+
+
+async def test_the_list_of_a_machine_that_is_not_there_is_not_found_unless_it_left_some(rig: Rig) -> None:
+    machine, its = await rig.launch(), rig.plane.snapshots
+    assert its.list(rig.me, machine) == []
+    with pytest.raises(errors.NotFound):
+        its.list(rig.me, MachineId("nobody"))
+    with pytest.raises(errors.NotFound):
+        its.list(await rig.someone(tenant="other"), machine)
+    kept = await its.create(rig.me, machine)
+    await rig.plane.machines.delete(rig.me, machine)
+    assert its.list(rig.me, machine) == [kept]
+    await its.delete(rig.me, kept.id)
+    with pytest.raises(errors.NotFound):
+        its.list(rig.me, machine)

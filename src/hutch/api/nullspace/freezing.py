@@ -13,6 +13,7 @@ from starlette.responses import Response
 from hutch.api import service
 from hutch.api.answers import Json
 from hutch.api.nullspace import errors, launch, listing, machines, once, present, refs, responses
+from hutch.control.keys import Principal
 from hutch.control.machines import ForkRequest
 from hutch.model.errors import Forbidden, NotFound
 from hutch.model.ids import MachineId
@@ -46,7 +47,7 @@ async def resume(request: Request, id: str) -> Response:
     """Let it go on where it was, under the same id; a running one is left alone."""
     machine = _resumed(request, id)
     await service.of(request).control.machines.resume(service.principal(request), machine)
-    return Json(machines.look(request, machine))
+    return Json(machines.done(request, machine))
 
 
 @router.post("/v1/machines/{id}/fork", status_code=201, responses={201: {"model": responses.Machine}})
@@ -58,7 +59,7 @@ async def fork(request: Request, id: str) -> Response:
         (child,) = await control.machines.fork(service.principal(request), refs.machine(id), ForkRequest(count=1))
         return child.id
 
-    return Json(machines.look(request, await once.once(request, f"fork_machine {id}", None, work)), 201)
+    return Json(machines.done(request, await once.once(request, f"fork_machine {id}", None, work)), 201)
 
 
 @router.post("/v1/machines/{id}/snapshots", status_code=201, responses={201: {"model": responses.Snapshot}})
@@ -71,29 +72,29 @@ async def create(request: Request, id: str) -> Response:
 
     made = await once.once(request, f"create_snapshot {id}", None, work)
     with errors.naming(_SNAPSHOT):
-        return Json(_look(request, made), 201)
+        return Json(_look(request, service.principal(request).seeing(), made), 201)
 
 
-def _source(request: Request, id: str) -> Machine | None:
+def _source(request: Request, caller: Principal, id: str) -> Machine | None:
     try:
-        return service.of(request).control.machines.get(service.principal(request), refs.machine(id))
+        return service.of(request).control.machines.get(caller, refs.machine(id))
     except NotFound:
         return None
 
 
-def _metadata(request: Request, id: str) -> Mapping[str, object]:
+def _metadata(request: Request, caller: Principal, id: str) -> Mapping[str, object]:
     """Of a snapshot's machine, if that is still there."""
-    source = _source(request, id)
+    source = _source(request, caller, id)
     return {} if source is None else source.metadata
 
 
-def _look(request: Request, id: str) -> dict[str, object]:
+def _look(request: Request, caller: Principal, id: str) -> dict[str, object]:
     """A snapshot, or else a machine's hibernation."""
-    source = _source(request, refs.snapshot(id))
+    source = _source(request, caller, refs.snapshot(id))
     if source is not None and present.status(source) == "paused":
         return present.hibernation(source)
-    found = service.of(request).control.snapshots.find(service.principal(request), refs.snapshot(id))
-    return present.snapshot(found, _metadata(request, found.machine))
+    found = service.of(request).control.snapshots.find(caller, refs.snapshot(id))
+    return present.snapshot(found, _metadata(request, caller, found.machine))
 
 
 @router.get("/v1/snapshots", responses={200: {"model": list[responses.Snapshot]}})
@@ -103,7 +104,7 @@ async def list_all(request: Request, machine_id: str | None = None, metadata: st
     wanted = None if machine_id is None else refs.machine(machine_id)
     asked = {} if metadata is None else listing.metadata(metadata)
     kept = [
-        (it.created_at, present.snapshot(it, _metadata(request, it.machine)))
+        (it.created_at, present.snapshot(it, _metadata(request, caller, it.machine)))
         for it in control.snapshots.list(caller, wanted)
     ]
     asleep = [
@@ -120,7 +121,7 @@ async def list_all(request: Request, machine_id: str | None = None, metadata: st
 async def get(request: Request, id: str) -> Response:
     """One snapshot, or a machine's hibernation."""
     with errors.naming(_SNAPSHOT):
-        return Json(_look(request, id))
+        return Json(_look(request, service.principal(request), id))
 
 
 @router.delete("/v1/snapshots/{id}", status_code=204)
@@ -131,6 +132,6 @@ async def delete(request: Request, id: str) -> Response:
         try:
             await service.of(request).control.snapshots.delete(caller, snapshot)
         except NotFound:
-            launch.check_not_asleep(_source(request, snapshot))
+            launch.check_not_asleep(_source(request, caller, snapshot))
             raise
     return Response(status_code=204)

@@ -11,6 +11,7 @@ from hutch.api.answers import Json
 from hutch.api.nullspace import launch, listing, once, present, refs, requests, responses
 from hutch.control.keys import Principal
 from hutch.control.machines import Machines
+from hutch.model.ids import MachineId
 from hutch.model.machine import Machine
 
 router = APIRouter(tags=["machines"])
@@ -25,8 +26,17 @@ def shown(machines: Machines, caller: Principal, it: Machine) -> dict[str, Any]:
 
 def look(request: Request, id: str) -> dict[str, Any]:
     """The machine of `id` as it is now."""
-    caller, machines = service.principal(request), service.of(request).control.machines
-    return shown(machines, caller, machines.get(caller, refs.machine(id)))
+    return _look(request, service.principal(request), refs.machine(id))
+
+
+def done(request: Request, id: str) -> dict[str, Any]:
+    """The same, of one that the caller has made or changed with this request, or with the same one before."""
+    return _look(request, service.principal(request).seeing(), refs.machine(id))
+
+
+def _look(request: Request, caller: Principal, id: MachineId) -> dict[str, Any]:
+    machines = service.of(request).control.machines
+    return shown(machines, caller, machines.get(caller, id))
 
 
 @router.post(
@@ -39,7 +49,7 @@ async def create(request: Request) -> Response:
     """Make a machine and run it; it runs when this answers. Header `Idempotency-Key`: at most one for a key."""
     body = await bodies.parse(request, requests.CreateMachine)
     made = await once.once(request, "create_machine", body, lambda: launch.machine(request, body))
-    return Json(launch.told(look(request, launch.id_of(made)), made), 201)
+    return Json(launch.told(done(request, launch.id_of(made)), made), 201)
 
 
 @router.get("/v1/machines", responses={200: {"model": list[responses.Machine] | responses.MachinePage}})

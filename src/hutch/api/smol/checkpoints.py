@@ -36,7 +36,7 @@ async def create(request: Request, id: str) -> Response:
     async def make() -> Sequence[Snapshot]:
         return [await snapshots.create(caller, machine, wanted.name)]
 
-    (made,) = await once.made(request, body, make, lambda id: snapshots.find(caller, id))
+    (made,) = await once.made(request, body, make, lambda id: snapshots.find(caller.seeing(), id))
     return present.Json(present.checkpoint(made), 201)
 
 
@@ -44,10 +44,7 @@ async def create(request: Request, id: str) -> Response:
 async def list_of_machine(request: Request, id: str) -> Response:
     """Those made of this machine, newest first."""
     caller, machine, control = service.principal(request), refs.machine(request), service.of(request).control
-    found = control.snapshots.list(caller, machine)
-    if not found:
-        control.machines.get(caller, machine)  # none of a machine that is there, or of one that is not
-    return present.Json([present.checkpoint(it) for it in found])
+    return present.Json([present.checkpoint(it) for it in control.snapshots.list(caller, machine)])
 
 
 @router.get("/v1/checkpoints", responses={200: {"model": list[responses.Checkpoint]}})

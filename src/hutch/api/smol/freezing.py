@@ -113,7 +113,7 @@ async def _forked(request: Request, body: bytes, wanted: ForkRequest) -> Sequenc
         request,
         body,
         lambda: machines.fork(caller, source, wanted),
-        lambda id: machines.get(caller, MachineId(id)),
+        lambda id: machines.get(caller.seeing(), MachineId(id)),
     )
 
 

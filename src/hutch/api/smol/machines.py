@@ -35,7 +35,7 @@ async def create(request: Request) -> Response:
         with errors.about_volumes(wanted):
             return [await machines.create(caller, wanted)]
 
-    making = once.made(request, body, make, lambda id: machines.get(caller, MachineId(id)))
+    making = once.made(request, body, make, lambda id: machines.get(caller.seeing(), MachineId(id)))
     (made,) = await streams.unless_hung_up(request.receive, making)
     return await shown.machine(request, made, 201)
 
