@@ -92,7 +92,7 @@ class LocalHost:
         self._states.open()
         self.volumes.open()
         await adoption.take_up(self._context, self._settings, self._owners)
-        await self._connector.collect()
+        await self._connector.collect(is_known=not self._layers.is_frozen)
         self._collect()
         self._sweeping = asyncio.create_task(self._sweep())
         return [owner.state for owner in self._owners.values()]

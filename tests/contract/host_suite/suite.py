@@ -6,6 +6,7 @@ from contract.host_suite.freezing import FreezingSuite
 from contract.host_suite.images import ImagesSuite
 from contract.host_suite.looking import LookingSuite
 from contract.host_suite.machines import MachinesSuite
+from contract.host_suite.networks import NetworksSuite
 from contract.host_suite.processes import ProcessesSuite
 from contract.host_suite.snapshots import SnapshotsSuite
 from contract.host_suite.volumes import VolumesSuite
@@ -21,5 +22,6 @@ class HostSuite(
     SnapshotsSuite,
     ChangesSuite,
     VolumesSuite,
+    NetworksSuite,
 ):
     """Derive from it, and give it a fixture named `rig`."""

@@ -48,10 +48,10 @@ class LocalConnector:
                 raise
             log.warning("machines get QEMU's user network", reason=error.message)
 
-    async def collect(self) -> None:
-        """Everything that runs has been adopted."""
+    async def collect(self, is_known: bool) -> None:
+        """Everything that is known to run has been adopted; `is_known`: that is all there is."""
         if self._slots is not None:
-            await self._slots.collect()
+            await self._slots.collect(is_known)
 
     async def close(self) -> None:
         """Let go; what runs stays connected."""

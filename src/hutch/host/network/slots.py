@@ -134,9 +134,10 @@ class Slots:
             words = getattr(error, "stderr", "") or str(error)
             raise errors.Unsupported(f"network slots cannot be made: {words}") from error
 
-    async def collect(self) -> None:
-        """Remove what a former service left and nothing runs in, and begin to make slots ahead."""
-        left, self._left = self._left, set()
+    async def collect(self, is_known: bool) -> None:
+        """Remove what a former service left, if it `is_known` what runs, and begin to make slots ahead."""
+        left = {*self._left} if is_known else set()
+        self._left -= left
         if left:
             log.info("removing networks that nothing is in", slots=sorted(left))
         await asyncio.gather(*(self._remove(number) for number in left), self._remove_ready(self._wanted.ready))
