@@ -25,6 +25,9 @@ from hutch.model import errors
 LOCK = Path("/run/hutch-networks.lock")
 """Held while a service chooses its network: others on this box choose too."""
 
+GATEWAY_MAC = "52:55:0a:00:02:02"
+"""Of every tap, and of QEMU's user network: a guest that goes on in another slot remembers that of its former one."""
+
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 _NEW_NET = 0x40000000  # CLONE_NEWNET, from linux/sched.h
@@ -63,7 +66,7 @@ def _make(slot: Slot) -> int:
             prefix = int(guest_network.ADDRESS.rpartition("/")[2])
             here.addr("add", index=index, address=guest_network.GATEWAY, prefixlen=prefix)
             here.addr("add", index=index, address=guest_network.RESOLVER, prefixlen=32)
-            here.link("set", index=index, state="up")
+            here.link("set", index=index, address=GATEWAY_MAC, state="up")
             with _home(), IPRoute() as host:
                 _link(host, slot, own)
             index = here.link_lookup(ifname=slot.link)[0]
