@@ -26,6 +26,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+import uvloop
 
 from hutch.host.network import policy, resolver, rules, slot
 from hutch.model.machine import NetworkPolicy
@@ -243,7 +244,8 @@ class World:
     def _live(self, ready: Future[None]) -> None:
         try:
             _enter(self.outside)
-            asyncio.run(self._serve(ready))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve(ready))
         except BaseException as error:
             if ready.done():
                 raise
@@ -272,6 +274,11 @@ class World:
             opened.push_async_callback(self.resolver.close)
             ready.set_result(None)
             await self._over.wait()
+            async with asyncio.timeout(LIMIT):
+                while self._writers:  # aborted, their handlers end; cancelled, they would complain
+                    for writer in self._writers:
+                        writer.transport.abort()
+                    await asyncio.sleep(0.01)
 
     async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -283,9 +290,11 @@ class World:
         writer.close()
 
     async def _sink(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 self.received += len(data)
+        self._writers.discard(writer)
         writer.close()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:

@@ -1,5 +1,6 @@
 """What the guests' resolver answers, asked by a guest over its slot."""
 
+import contextlib
 import random
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -68,8 +69,7 @@ def test_an_alias_is_followed_and_a_circle_of_them_is_a_failure(world: World) ->
     world.put_under(HOSTS)
     assert texts(world.ask("www.example.org")) == {"edge.cdn.net.", "93.184.216.40"}
     assert texts(world.ask("alias.example.org")) == {"inside.evil.net."}
-    assert world.ask("loop.example.org").rcode() in (dns.rcode.SERVFAIL, dns.rcode.NOERROR)
-    assert not any(rrset.rdtype == dns.rdatatype.A for rrset in world.ask("loop.example.org").answer)
+    assert world.ask("loop.example.org").rcode() == dns.rcode.SERVFAIL
 
 
 def test_an_answer_too_long_for_udp_is_had_over_tcp(world: World) -> None:
@@ -162,37 +162,33 @@ def test_answers_and_strangers_get_no_answer(world: World) -> None:
 
 
 def test_a_tcp_connection_carries_many_questions_and_a_guest_has_few(world: World) -> None:
-    def converse() -> tuple[int, int]:
-        sockets = [socket.create_connection((RESOLVER, 53), timeout=LIMIT) for _ in range(resolver.CONNECTIONS)]
-        answered = 0
-        for connection in sockets:
-            for _ in range(3):
-                dns.query.send_tcp(connection, dns.message.make_query("example.org", "A"), None)
-                answered += bool(dns.query.receive_tcp(connection, None)[0].answer)
-        with socket.create_connection((RESOLVER, 53), timeout=LIMIT) as further:
-            refused = further.recv(1) if _is_open(further) else b""
-        for connection in sockets:
-            connection.close()
-        return answered, len(refused)
+    def converse() -> tuple[int, bool]:
+        with contextlib.ExitStack() as opened:
+            answered = 0
+            for _ in range(resolver.CONNECTIONS):
+                connection = opened.enter_context(socket.create_connection((RESOLVER, 53), timeout=LIMIT))
+                for _ in range(3):
+                    dns.query.send_tcp(connection, dns.message.make_query("example.org", "A"), None)
+                    answered += bool(dns.query.receive_tcp(connection, None)[0].answer)
+            return answered, _is_closed(opened.enter_context(socket.create_connection((RESOLVER, 53), timeout=LIMIT)))
 
-    assert world.in_guest(converse) == (3 * resolver.CONNECTIONS, 0)
+    assert world.in_guest(converse) == (3 * resolver.CONNECTIONS, True)
 
 
-def _is_open(connection: socket.socket) -> bool:
+def _is_closed(connection: socket.socket) -> bool:
     try:
-        connection.sendall(b"\x00")
-    except OSError:
-        return False
-    return True
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def test_a_question_over_tcp_that_is_too_long_ends_the_connection(world: World) -> None:
-    def send() -> bytes:
+    def send() -> bool:
         with socket.create_connection((RESOLVER, 53), timeout=LIMIT) as connection:
             connection.sendall((resolver.QUESTION_BYTES + 1).to_bytes(2))
-            return connection.recv(1)
+            return _is_closed(connection)
 
-    assert world.in_guest(send) == b""
+    assert world.in_guest(send)
 
 
 def test_a_flood_of_questions_is_not_answered_whole(world: World) -> None:

@@ -133,7 +133,7 @@ class Resolver:
             self._transport, _ = await loop.create_datagram_endpoint(
                 lambda: _Datagrams(self), local_addr=(address, self._port)
             )
-            self._server = await asyncio.start_server(self._converse, address, self._port, limit=QUESTION_BYTES)
+            self._server = await asyncio.start_server(self._take_up, address, self._port, limit=QUESTION_BYTES)
         except OSError as error:
             await self.close()
             raise errors.Unsupported(
@@ -187,12 +187,11 @@ class Resolver:
         if said is not None and self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(said, source)
 
+    def _take_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._spawn(self._converse(reader, writer))
+
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One TCP connection: question after question, until it is silent for long or asks too much."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         writer.transport.set_write_buffer_limits(0)  # `drain` returns when all is the kernel's
         client = self._clients.get((writer.get_extra_info("peername") or ("",))[0])
         try:
