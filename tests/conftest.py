@@ -74,7 +74,11 @@ async def vms(host: LocalHost, tools: str, home: Path) -> AsyncIterator[Launcher
 @pytest.fixture(scope="session")
 def real_service(registry: Registry) -> Iterator[Live]:
     """`hutch up` in a process of its own, with a home of its own beside the tests' (one service a home)."""
-    environment = {"HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host, "HUTCH_HOST_SPARE_PROCESSES": "0"}
+    environment = {
+        "HUTCH_IMAGES_INSECURE_REGISTRIES": registry.host,
+        "HUTCH_HOST_SPARE_PROCESSES": "0",
+        "HUTCH_NETWORK_READY": "0",
+    }
     live = Live(ROOT / ".hutch" / "service", **environment)
     yield live
     live.stop()

@@ -19,7 +19,7 @@ from bench.live import Live
 from hutch.host.machines import journal
 from hutch.host.paths import Paths
 from hutch.model.ids import MachineId
-from machines import traces
+from machines import left_by_service, traces
 from registry import Registry
 
 MIB = 2**20
@@ -77,7 +77,7 @@ def api(real_service: Live, tools: str) -> Iterator[Api]:
     for machine in api.http.get("/v1/machines").json():
         api.delete(machine["id"])
     api.http.close()
-    assert traces(real_service.home) == before
+    assert left_by_service(real_service.home, before) == before
 
 
 def pid_of(api: Api, machine: str) -> int:
