@@ -96,7 +96,7 @@ def build_simulated(settings: Settings) -> ControlPlane:
 
     paths = Paths(settings.service.home)
     store: Store = Database(settings.service.database) if settings.service.database else MemoryStore()
-    return _assemble(settings, paths, store, SimulatedHost(World(paths.machines)))
+    return _assemble(settings, paths, store, SimulatedHost(World(paths.machines), owns_world=True))
 
 
 def _assemble(settings: Settings, paths: Paths, store: Store, host: Host) -> ControlPlane:

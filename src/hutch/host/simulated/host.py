@@ -41,8 +41,10 @@ _TERM_GRACE = 1.0
 class SimulatedHost:
     """Implements `hutch.host.interface.Host` on a `World`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, owns_world: bool = False) -> None:
+        """With `owns_world` nothing outlives `close`."""
         self.world = world
+        self._owns_world = owns_world
         self._died: asyncio.Queue[Died] = asyncio.Queue()
         self.images = SimulatedImages(world)
         self.processes = SimulatedProcesses(self._reach)
@@ -59,6 +61,8 @@ class SimulatedHost:
         if self.world.listener is self._died:
             self.world.listener = None
             self._drop_transient()
+        if self._owns_world:
+            await self.world.close()
 
     def _drop_transient(self) -> None:
         for saved in list(self.world.snapshots.values()):

@@ -29,6 +29,13 @@ class Pipe:
                 break  # EIO: nobody holds the other side of a terminal any more
         return b""
 
+    def read_now(self, limit: int) -> bytes:
+        """What there is, without waiting."""
+        try:
+            return b"" if self.is_closed else os.read(self.descriptor, limit)
+        except OSError:  # nothing there, or nobody at the other side
+            return b""
+
     async def write(self, data: bytes) -> None:
         """All of it. Raises what `write` raises."""
         rest = memoryview(data)

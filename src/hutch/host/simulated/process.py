@@ -272,6 +272,10 @@ class Process:
                         await self._changed.wait()
                     kept.add(data)
                     self._changed.notify_all()
+        except asyncio.CancelledError:
+            if kept.has_room(_CHUNK):
+                kept.add(pipe.read_now(_CHUNK))  # on a busy box it may have come with the end of the time
+            raise
         finally:
             pipe.close()
 
