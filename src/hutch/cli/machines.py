@@ -51,6 +51,7 @@ def new_machine(
         disk_gb=shape.disk,
         network="blocked" if shape.offline else "allow" if shape.allow else None,
         allow=shape.allow,
+        ports=[models.Port(*options.port(text)) for text in shape.publish],
         mounts=[models.Mount(*options.mount(text)) for text in shape.mount],
         env=options.pairs(env, "--env"),
         workdir=workdir,
@@ -101,6 +102,8 @@ def state(machine: "models.Machine") -> str:
         return machine.state_detail
     if machine.state != "started" or machine.ready:
         return machine.state
+    if machine.state_detail == "running":
+        return "started: ports closed"
     if machine.progress is None:
         return "starting"
     done = "" if machine.progress.fraction is None else f" {machine.progress.fraction:.0%}"

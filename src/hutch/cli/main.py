@@ -19,6 +19,7 @@ from hutch.cli import (
     jobs,
     keys,
     machines,
+    network,
     options,
     out,
     pools,
@@ -69,6 +70,9 @@ app.command()(events.events)
 app.command()(usage.usage)
 app.add_typer(sessions.app, name="session")
 app.add_typer(jobs.app, name="job")
+app.command()(network.publish)
+app.command()(network.url)
+app.add_typer(network.app, name="net")
 app.add_typer(volumes.app, name="volume")
 app.add_typer(snapshots.app, name="snapshot")
 app.add_typer(pools.app, name="pool")

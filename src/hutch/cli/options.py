@@ -67,6 +67,9 @@ class Shape(PoolShape):
     allow: Annotated[
         list[str], typer.Option(metavar="NET|HOST", help="Reach only this: 10.0.0.0/8, example.org, *.example.org.")
     ] = field(default_factory=list)
+    publish: Annotated[
+        list[str], typer.Option("--publish", "-p", metavar="PORT[:public]", help="A port to be reached from outside.")
+    ] = field(default_factory=list)
 
 
 Action = Literal["stop", "suspend", "destroy"]
@@ -147,6 +150,14 @@ def mount(text: str) -> tuple[str, str, bool]:
     if not (volume and colon and path.startswith("/")):
         raise typer.BadParameter(f"{text!r} is not of the form VOLUME:/path or VOLUME:/path:ro", param_hint="--mount")
     return volume, path, text.endswith(":ro")
+
+
+def port(text: str) -> tuple[int, bool]:
+    """`PORT` or `PORT:public`: the port, and whether it is public."""
+    number, colon, access = text.partition(":")
+    if not number.isdecimal() or not 1 <= int(number) <= 65535 or (colon and access != "public"):
+        raise typer.BadParameter(f"{text!r} is not of the form PORT or PORT:public", param_hint="--publish")
+    return int(number), bool(colon)
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:

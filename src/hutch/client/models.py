@@ -15,6 +15,38 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What a machine may reach, and how much it may send."""
+
+    mode: str = "open"  # open, blocked, or allow
+    allow: Sequence[str] = ()  # with mode allow: networks such as 10.0.0.0/8, and hosts such as *.example.org
+    deny: Sequence[str] = ()  # networks that are refused all the same
+    kbit_per_second: int | None = None
+    packets_per_second: int | None = None
+    burst: int | None = None  # packets at once above that
+
+
+@dataclass(frozen=True)
+class Port:
+    """A published TCP port of a machine. A public one is for everybody, else it takes a link, a token or a key."""
+
+    port: int
+    public: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way in to a published port for whoever has it; `expires_at` None: until it is revoked."""
+
+    url: str
+    token: str
+    expires_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"Link(expires_at={self.expires_at!r})"
+
+
+@dataclass(frozen=True)
 class NewMachine:
     """A machine to make; None means the service's default. Of an image, or with `snapshot` (id or name) of that."""
 
@@ -23,7 +55,7 @@ class NewMachine:
     cpus: int | None = None
     memory_mb: int | None = None
     disk_gb: int | None = None
-    network: str | None = None  # open, blocked, or allow
+    network: str | Network | None = None  # open, blocked, allow, or all that can be said of it
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
     command: Sequence[str] | None = None  # started beside the agent at every start
@@ -40,6 +72,9 @@ class NewMachine:
     metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
     mounts: Sequence[Mount] = ()
     allow: Sequence[str] = ()  # with network allow: networks such as 10.0.0.0/8, and hosts such as *.example.org
+    ports: Sequence[Port] = ()  # published from the start
+    wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
+    starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
 
 
 @dataclass(frozen=True)
@@ -112,6 +147,11 @@ class Machine:
     remaining: Remaining | None = None  # only of one that was looked at by itself
     mounts: Sequence[Mount] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    policy: Network = Network()
+    ports: Sequence[Port] = ()
+    url: str | None = None  # of its first published port
+    wakes_on_traffic: bool = True
+    starts_on_traffic: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -65,11 +65,53 @@ def _resources(it: models.NewMachine | models.NewPool) -> dict[str, Any]:
     return _given({"cpus": it.cpus, "memoryMb": it.memory_mb, "diskGb": it.disk_gb})
 
 
-def _network(it: models.NewMachine) -> Json | None:
-    if it.network != "allow":
-        return {"mode": it.network} if it.network else None
-    cidrs = [entry for entry in it.allow if "/" in entry]
-    return {"mode": "allowCidrs", "cidrs": cidrs, "hosts": [entry for entry in it.allow if "/" not in entry]}
+def network(it: models.Network) -> Json:
+    """A network policy, or the body of a change of it."""
+    fields = {
+        "cidrs": [entry for entry in it.allow if _is_address(entry)],
+        "hosts": [entry for entry in it.allow if not _is_address(entry)],
+        "denied": list(it.deny),
+        "kbitPerSecond": it.kbit_per_second,
+        "packetsPerSecond": it.packets_per_second,
+        "burst": it.burst,
+    }
+    mode = "allowCidrs" if it.mode == "allow" else it.mode
+    return {"mode": mode} | {name: given for name, given in fields.items() if given not in (None, [])}
+
+
+def _is_address(entry: str) -> bool:
+    """10.0.0.0/8 or 192.0.2.7, and not a host name; what is wrong with it the service says."""
+    return "/" in entry or ":" in entry or entry.replace(".", "").isdecimal()
+
+
+def _read_network(data: Json) -> models.Network:
+    mode: str = data["mode"]
+    return models.Network(
+        mode="allow" if mode == "allowCidrs" else mode,
+        allow=[*data.get("cidrs", ()), *data.get("hosts", ())],
+        deny=data.get("denied", []),
+        kbit_per_second=data.get("kbitPerSecond"),
+        packets_per_second=data.get("packetsPerSecond"),
+        burst=data.get("burst"),
+    )
+
+
+def _new_network(it: models.NewMachine) -> Json | None:
+    if it.network is None:
+        return None
+    if isinstance(it.network, models.Network):
+        return network(it.network)
+    return network(models.Network(it.network, it.allow if it.network == "allow" else ()))
+
+
+def ports(its: Sequence[models.Port]) -> list[Json]:
+    """Ports to publish."""
+    return [{"port": it.port, "public": it.public} for it in its]
+
+
+def link(data: Json) -> models.Link:
+    """A link to a port; one that is shared says nothing of an end."""
+    return models.Link(data["url"], data["token"], maybe_time(data.get("expiresAt")))
 
 
 def _mount(it: models.Mount) -> Json:
@@ -91,9 +133,11 @@ def _character(it: models.NewMachine) -> dict[str, Any]:
             "metadata": dict(it.metadata),
             "ephemeral": it.ephemeral,
             "persistence": _persistence(it),
+            "ports": ports(it.ports) or None,
+            "startsOnTraffic": it.starts_on_traffic,
             **timers(it),
         }
-    )
+    ) | ({} if it.wakes_on_traffic else {"wakesOnTraffic": False})
 
 
 def timers(it: models.NewMachine | models.Timers) -> dict[str, Any]:
@@ -111,7 +155,7 @@ def new_machine(it: models.NewMachine) -> Json:
     """The body of a create."""
     kind, reference = ("image", it.image) if it.snapshot is None else ("checkpoint", it.snapshot)
     mounts = [_mount(mount) for mount in it.mounts] or None
-    shape = _given({"resources": _resources(it), "network": _network(it), "mounts": mounts})
+    shape = _given({"resources": _resources(it), "network": _new_network(it), "mounts": mounts})
     return {"source": {"type": kind, "reference": reference}} | shape | _character(it)
 
 
@@ -197,6 +241,11 @@ def machine(data: Json) -> models.Machine:
         parent=data["parentId"],
         snapshot=data["checkpointId"],
         remaining=_remaining(data.get("timers")),
+        policy=_read_network(data["network"]),
+        ports=[models.Port(it["port"], it["public"]) for it in data["ports"]],
+        url=data["url"],
+        wakes_on_traffic=data["wakesOnTraffic"],
+        starts_on_traffic=data["startsOnTraffic"],
         **_shape(data["resources"]),
     )
 

@@ -28,7 +28,7 @@ def check(policy: NetworkPolicy) -> None:
     _check_cidrs(policy.cidrs)
     _check_cidrs(policy.denied)
     for host in policy.hosts:
-        if not _HOST.fullmatch(host) or len(host) > 253:
+        if not _HOST.fullmatch(host) or len(host) > 253 or _is_address(host):
             raise InvalidRequest(f"network: {host[:80]!a} is not a host name such as example.org or *.example.org")
     _check_rates(policy)
 
@@ -39,6 +39,15 @@ def _check_cidrs(cidrs: Sequence[str]) -> None:
             ipaddress.ip_network(cidr, strict=False)
         except ValueError:
             raise InvalidRequest(f"network: {cidr[:80]!a} is not a CIDR such as 10.0.0.0/8") from None
+
+
+def _is_address(text: str) -> bool:
+    """An address is a CIDR of its own: no name leads to it, so as a host it would never be let through."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_rates(policy: NetworkPolicy) -> None:

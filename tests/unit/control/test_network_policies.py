@@ -41,6 +41,7 @@ def test_a_policy_that_can_be_enforced_is_taken(policy: NetworkPolicy) -> None:
         (NetworkPolicy(denied=("\udc80" * 1000,)), "is not a CIDR"),
         (NetworkPolicy(NetworkMode.ALLOW, hosts=("a..example",)), "is not a host name"),
         (NetworkPolicy(NetworkMode.ALLOW, hosts=("*",)), "is not a host name"),
+        (NetworkPolicy(NetworkMode.ALLOW, hosts=("192.0.2.7",)), "is not a host name"),
         (NetworkPolicy(NetworkMode.ALLOW, hosts=("a" * 254,)), "is not a host name"),
         (NetworkPolicy(kbit_per_second=0), "kbit per second is 0"),
         (NetworkPolicy(packets_per_second=-5), "packets per second is -5"),

@@ -49,13 +49,14 @@ class Machines:
         name_prefix: str | None = None,
         freeze_source: bool = False,
         once: str | None = None,
+        ports: Sequence[models.Port] = (),
     ) -> list[models.Machine]:
         """Running copies, memory and processes included: all or none. One unless `count` or `names` say otherwise.
 
-        `once` is a key, as in `create`.
+        `once` is a key, as in `create`. `ports` are published in place of the source's.
         """
         given = {"count": count, "names": None if names is None else list(names), "namePrefix": name_prefix}
-        body = query(given) | {"freezeSource": freeze_source}
+        body = query(given) | {"freezeSource": freeze_source, "ports": wire.ports(ports)}
         path = wire.machine_path(machine, "branches", "batch")
         made = await self._http.json("POST", path, json=body, headers=idempotent(once), timeout=LONG)
         return [wire.machine(it) for it in made["clones"]]
@@ -72,6 +73,11 @@ class Machines:
         """Give it these timers instead of those it has; its lifetime begins anew, now."""
         path = wire.machine_path(machine, "timers")
         return wire.machine(await self._http.json("PUT", path, json=wire.timers(timers), timeout=LONG))
+
+    async def set_network(self, machine: str, network: models.Network) -> models.Machine:
+        """What it may reach from now on; connections that are forbidden now are broken."""
+        path = wire.machine_path(machine, "network")
+        return wire.machine(await self._http.json("PUT", path, json=wire.network(network), timeout=LONG))
 
     async def wait(self, machine: str, *states: str, timeout: float = 60) -> models.Machine:
         """Returns when it is in one of these states, as `state_detail` tells them; none means running.

@@ -12,6 +12,7 @@ from hutch.client._sync.jobs import Jobs
 from hutch.client._sync.keys import Keys
 from hutch.client._sync.machines import Machines
 from hutch.client._sync.pools import Pools
+from hutch.client._sync.ports import Ports
 from hutch.client._sync.processes import Processes
 from hutch.client._sync.sessions import Sessions
 from hutch.client._sync.snapshots import Snapshots
@@ -31,6 +32,7 @@ class Hutch:
         self.url = (url or os.environ.get("HUTCH_URL") or DEFAULT_URL).rstrip("/")
         self._http = Http(self.url, key or os.environ.get("HUTCH_KEY") or "")
         self.machines = Machines(self._http)
+        self.ports = Ports(self._http)
         self.processes = Processes(self._http)
         self.sessions = Sessions(self._http)
         self.jobs = Jobs(self._http)

@@ -49,13 +49,14 @@ class Machines:
         name_prefix: str | None = None,
         freeze_source: bool = False,
         once: str | None = None,
+        ports: Sequence[models.Port] = (),
     ) -> list[models.Machine]:
         """Running copies, memory and processes included: all or none. One unless `count` or `names` say otherwise.
 
-        `once` is a key, as in `create`.
+        `once` is a key, as in `create`. `ports` are published in place of the source's.
         """
         given = {"count": count, "names": None if names is None else list(names), "namePrefix": name_prefix}
-        body = query(given) | {"freezeSource": freeze_source}
+        body = query(given) | {"freezeSource": freeze_source, "ports": wire.ports(ports)}
         path = wire.machine_path(machine, "branches", "batch")
         made = self._http.json("POST", path, json=body, headers=idempotent(once), timeout=LONG)
         return [wire.machine(it) for it in made["clones"]]
@@ -73,13 +74,20 @@ class Machines:
         path = wire.machine_path(machine, "timers")
         return wire.machine(self._http.json("PUT", path, json=wire.timers(timers), timeout=LONG))
 
+    def set_network(self, machine: str, network: models.Network) -> models.Machine:
+        """What it may reach from now on; connections that are forbidden now are broken."""
+        path = wire.machine_path(machine, "network")
+        return wire.machine(self._http.json("PUT", path, json=wire.network(network), timeout=LONG))
+
     def wait(self, machine: str, *states: str, timeout: float = 60) -> models.Machine:
         """Returns when it is in one of these states, as `state_detail` tells them; none means running.
 
         `TimedOut` after `timeout` seconds, at most 3600; an error as soon as it fails or is gone.
         """
         params = [*(("state", state) for state in states), ("timeout", str(timeout))]
-        return wire.machine(self._http.json("GET", wire.machine_path(machine, "wait"), params=params, timeout=LONG))
+        return wire.machine(
+            self._http.json("GET", wire.machine_path(machine, "wait"), params=params, timeout=LONG)
+        )
 
     def delete(self, machine: str) -> None:
         """End and remove it."""
