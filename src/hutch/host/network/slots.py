@@ -92,8 +92,8 @@ class SlotConnection:
 
     def end(self) -> None:
         """See the interface."""
-        self.handed_over()
-        self._slots.give_back(self._slot.number)
+        tap, self._tap = self._tap, None
+        self._slots.give_back(self._slot.number, tap)
 
 
 class Slots:
@@ -113,6 +113,11 @@ class Slots:
         self._refilling: asyncio.Task[None] | None = None
         self._bounds: policy.Bounds | None = None
         self._resolver: Resolver | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether one can be taken at once."""
+        return bool(self._ready)
 
     async def open(self) -> None:
         """Take a network of the range, load this host's rules, and make one slot. `Unsupported` where that fails."""
@@ -189,11 +194,11 @@ class Slots:
         self._resolver.register(slot.outside, slot, wanted)
         await policy.apply(slot, wanted, self._bounds)
 
-    def give_back(self, number: int) -> None:
+    def give_back(self, number: int, tap: int | None = None) -> None:
         """Have a slot removed in the background, whose process has ended. No error if that is under way."""
         if number in self._taken:
             self._taken.discard(number)
-            self._spawn(self._remove(number))
+            self._spawn(self._remove(number, tap))
 
     async def close(self) -> None:
         """Remove what is ready; of what runs everything stays, else nothing."""
@@ -254,16 +259,17 @@ class Slots:
             assert self._bounds is not None
             await policy.apply(slot, NetworkPolicy(), self._bounds)
         except BaseException:
-            os.close(ready.tap)
-            await self._remove(number)
+            await self._remove(number, ready.tap)
             raise
         return ready
 
-    async def _remove(self, number: int) -> None:
+    async def _remove(self, number: int, tap: int | None = None) -> None:
         slot = self._opened().slot(number)
         if self._resolver is not None:
             self._resolver.forget(slot.outside)
         try:
+            if tap is not None:
+                await self._in_thread(os.close, tap)  # the last one who has it waits for the kernel
             await self._in_thread(kernel.remove, slot)
         except KERNEL_ERRORS as error:  # its number is not used again before a restart
             log.warning("a network cannot be removed", slot=number, error=str(error))
@@ -273,8 +279,7 @@ class Slots:
     async def _remove_ready(self, keep: int = 0) -> None:
         while len(self._ready) > keep:
             ready = self._ready.pop()
-            os.close(ready.tap)
-            await self._remove(ready.slot.number)
+            await self._remove(ready.slot.number, ready.tap)
 
     def _refill(self, at_once: bool = False) -> None:
         if self._refilling is not None and not at_once:
