@@ -85,9 +85,7 @@ class Machines:
         `TimedOut` after `timeout` seconds, at most 3600; an error as soon as it fails or is gone.
         """
         params = [*(("state", state) for state in states), ("timeout", str(timeout))]
-        return wire.machine(
-            self._http.json("GET", wire.machine_path(machine, "wait"), params=params, timeout=LONG)
-        )
+        return wire.machine(self._http.json("GET", wire.machine_path(machine, "wait"), params=params, timeout=LONG))
 
     def delete(self, machine: str) -> None:
         """End and remove it."""
