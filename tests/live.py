@@ -43,13 +43,13 @@ class Live:
 
 
 @contextlib.contextmanager
-def simulated(home: Path) -> Iterator[Live]:
+def simulated(home: Path, **settings: str) -> Iterator[Live]:
     """A service with its state in `home`. We bind the socket, so that its first client just waits for its answer."""
     home.mkdir(parents=True, exist_ok=True)
     log = home / "service.log"
     with server.bind("127.0.0.1:0") as sock, log.open("ab") as output:
         url = server.url(sock)
-        environment = {**os.environ, "HUTCH_HOME": str(home)}
+        environment = {**os.environ, **settings, "HUTCH_HOME": str(home)}
         process = subprocess.Popen(
             [sys.executable, __file__, str(sock.fileno())],
             pass_fds=[sock.fileno()],

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hutch.api import bearer
+from hutch.api.hyperfleet import dialect as hyperfleet
 from hutch.api.nullspace import dialect as nullspace
 from hutch.api.service import Service
 from hutch.api.smol import dialect as smol
+from hutch.api.starpod import dialect as starpod
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +20,19 @@ class Dialect:
     name: str
     build: Callable[[Service], ASGIApp]
     paths: tuple[str, ...] = ()  # root paths that are its alone, with what is below them
-    key_prefix: str | None = None  # keys that begin so speak it on the root paths that several dialects claim
+    key_prefix: str | None = None  # keys that begin so speak it on the root paths that several dialects claim …
+    shared: tuple[str, ...] = ()  # … or only on these, with what is below them
 
 
 DEFAULT = Dialect("smol", smol.build)
 """Has every root path that no other dialect claims."""
 
-DIALECTS = (DEFAULT, Dialect("nullspace", nullspace.build, paths=("/healthz",), key_prefix="ns_"))
+DIALECTS = (
+    DEFAULT,
+    Dialect("nullspace", nullspace.build, paths=("/healthz",), key_prefix="ns_"),
+    Dialect("hyperfleet", hyperfleet.build, paths=("/machines",), key_prefix="hf_", shared=("/health", "/docs")),
+    Dialect("starpod", starpod.build, paths=("/api/instances", "/api/health")),
+)
 
 
 def _is_below(path: str, root: str) -> bool:
@@ -41,7 +49,8 @@ def spoken(path: str, token: str | None, dialects: tuple[Dialect, ...] = DIALECT
         if any(_is_below(path, root) for root in dialect.paths):
             return dialect, path
     for dialect in dialects:
-        if dialect.key_prefix and token and token.startswith(dialect.key_prefix):
+        is_its_key = dialect.key_prefix and token and token.startswith(dialect.key_prefix)
+        if is_its_key and (not dialect.shared or any(_is_below(path, root) for root in dialect.shared)):
             return dialect, path
     return dialects[0], path
 

@@ -19,7 +19,7 @@ from hutch.control.forks import Forks
 from hutch.control.keys import Principal
 from hutch.control.making import Making
 from hutch.control.operation import Networking, Resize, Restart, Rollback, Setting
-from hutch.control.policy import Answer, Verb
+from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.control.requests import ForkRequest as ForkRequest
 from hutch.control.requests import MachineRequest as MachineRequest
@@ -89,6 +89,11 @@ class Machines:
         if entry is None:
             raise errors.NotFound("machine not found")
         return entry.machine
+
+    def is_taken(self, principal: Principal, name: str) -> bool:
+        """Whether a machine of the tenant, or one that is just being made, is called so. Needs `machine:create`."""
+        principal.require("machine:create")
+        return self._records.is_taken(principal.tenant, name)
 
     def list(self, principal: Principal, labels: Mapping[str, str] | None = None) -> list[Machine]:
         """The tenant's machines that have all these labels, newest first. Needs `machine:read`."""
@@ -265,9 +270,14 @@ class Machines:
         return await self._host.stats(self._entry(principal, id).machine.id)
 
     def facts(self, principal: Principal, id: MachineId) -> tuple[ProcessFacts, NetworkFacts | None]:
-        """What it is run with on its host, and how it is connected while it has a process. Needs `machine:read`."""
-        machine = self._entry(principal, id).machine.id
-        return self._host.facts(machine), self._host.networks.facts(machine)
+        """What it is run with on its host, and how it is connected while it has a process. `NotFound`.
+
+        Needs no scope of its own: it is told together with a machine that was made, changed or looked at.
+        """
+        entry = self._records.get(id)
+        if entry is None or entry.machine.tenant != principal.tenant:
+            raise errors.NotFound("machine not found")
+        return self._host.facts(id), self._host.networks.facts(id)
 
     def _entry(self, principal: Principal, id: str) -> Entry:
         return self._fleet.entry(principal, id, "machine:read")
@@ -279,9 +289,7 @@ class Machines:
         entry = self._fleet.entry(principal, id, scope)
         machine = entry.machine
         if only_in is not None and machine.state not in only_in:
-            refused = policy.refusal(Answer.ILLEGAL, verb, machine.id, machine.state, machine.reason)
-            assert refused is not None
-            raise refused
+            raise errors.IllegalTransition(policy.illegal(verb, machine.id, machine.state), machine)
         return entry
 
 

@@ -134,11 +134,16 @@ def refusal(answer: Answer, verb: Verb, machine: str, state: State, reason: str 
             why = f"machine {machine} has failed: {reason or 'the reason is not known'}; start it again or delete it"
             return errors.MachineFailed(why)
         case Answer.ILLEGAL:
-            return errors.IllegalTransition(f"machine {machine} is {state} and cannot {_WORDS[verb]}")
+            return errors.IllegalTransition(illegal(verb, machine, state))
         case Answer.NO_MEMORY:
-            return errors.NotRunning(f"machine {machine} is {state} and cannot {_WORDS[verb]}: start it first")
+            return errors.NotRunning(f"{illegal(verb, machine, state)}: start it first")
         case _:
             return None
+
+
+def illegal(verb: Verb, machine: str, state: State) -> str:
+    """Why a machine in this state refuses it."""
+    return f"machine {machine} is {state} and cannot {_WORDS[verb]}"
 
 
 _WORDS: dict[Verb, str] = {

@@ -5,6 +5,10 @@ commands, other tenants' names) goes into `context`, which is logged and never s
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hutch.model.machine import Machine
 
 
 class HutchError(Exception):
@@ -54,6 +58,10 @@ class IdempotencyMismatch(Conflict):
 
 class IllegalTransition(Conflict):
     """The machine's state does not allow this."""
+
+    def __init__(self, message: str | None = None, machine: "Machine | None" = None) -> None:
+        super().__init__(message)
+        self.machine = machine  # as it was, where the caller had named the states it is allowed in
 
 
 class NoCapacity(HutchError):

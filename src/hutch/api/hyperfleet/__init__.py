@@ -1,0 +1,1 @@
+"""The API of Hyperfleet: microVMs as records that are started and stopped."""
