@@ -91,6 +91,12 @@ class Tenants:
     keep_deliveries_days: float = 7.0
     """Days that the record of a webhook's deliveries is kept; 0: for ever."""
 
+    keep_jobs_days: float = 30.0
+    """Days that the records of jobs that have ended are kept; 0: for ever."""
+
+    keep_usage_days: float = 30.0
+    """Days that usage is kept exactly, then by the day; of a deleted machine only its tenant's sums. 0: for ever."""
+
 
 @dataclass(frozen=True)
 class Host:

@@ -13,8 +13,9 @@ disagree, whatever dies. What runs when the service dies has no seen end: its in
 running, and ends at its last heartbeat if it is not.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from hutch.control.clock import Clock
@@ -22,7 +23,7 @@ from hutch.model import errors, ids
 from hutch.model.ids import MachineId, PoolId, TenantId
 from hutch.model.machine import Machine, Pool
 from hutch.model.states import State
-from hutch.model.usage import Charge, ExecCount, Interval, Rate, Turn, Usage
+from hutch.model.usage import Charge, Day, ExecCount, Interval, Rate, Turn, Usage, floor_day
 from hutch.model.volumes import Volume
 from hutch.store.interface import Store
 
@@ -80,11 +81,25 @@ def find_pool_turn(pool: Pool, ready: int, at: datetime) -> Turn:
 
 
 def sum_up(
-    intervals: Iterable[Interval], execs: Iterable[ExecCount], start: datetime, end: datetime, now: datetime
+    intervals: Iterable[Interval],
+    execs: Iterable[ExecCount],
+    days: Collection[Day],
+    start: datetime,
+    end: datetime,
+    now: datetime,
 ) -> Usage:
-    """Usage from `start` to `end`. An interval counts for the part that lies within; an open one lasts until `now`."""
-    seconds = cpus = memory = disk = 0.0
-    machines = set()
+    """Usage from `start` to `end`. An interval counts for the part that lies within; an open one lasts until `now`.
+
+    Of what is kept by the day, the day in which the period begins and that in which it ends count whole.
+    """
+    first = floor_day(start)
+    within = [it for it in days if first <= it.day < end]
+    seconds = sum(it.uptime_seconds for it in within)
+    cpus = sum(it.cpu_seconds for it in within)
+    memory = sum(it.memory_mib_seconds for it in within) / 1024
+    disk = sum(it.disk_gib_seconds for it in within)
+    machines = {it.subject for it in within if it.machines}
+    forgotten = sum(it.begun for it in days if it.day < end) - sum(it.ended for it in days if it.day < first)
     for it in intervals:
         until = max(it.until, now) if it.is_open else it.until
         if it.start >= end or until < it.start or (until <= start and it.start < start):
@@ -102,9 +117,9 @@ def sum_up(
         cpu_hours=cpus / HOUR,
         memory_gib_hours=memory / HOUR,
         disk_gib_hours=disk / HOUR,
-        machines=len(machines),
-        execs=sum(count.count for count in counts),
-        exec_seconds=sum(count.seconds for count in counts),
+        machines=len(machines) + forgotten,
+        execs=sum(count.count for count in counts) + sum(it.execs for it in within),
+        exec_seconds=sum(count.seconds for count in counts) + sum(it.exec_seconds for it in within),
     )
 
 
@@ -123,6 +138,7 @@ class Meter:
         self._counts: dict[tuple[MachineId, datetime], tuple[TenantId, int, float]] = {}
         self._unwritten: set[tuple[MachineId, datetime]] = set()
         self._turns: list[Turn] = []  # of pools, to be written with the next heartbeat
+        self.books = asyncio.Lock()  # held while they are read and while they are folded: nothing is read twice
         self._is_resuming = False
 
     @contextlib.contextmanager
@@ -167,6 +183,13 @@ class Meter:
         for key in keys - self._unwritten:
             if key[1] < minute:
                 self._counts.pop(key, None)
+
+    async def fold(self, before: datetime) -> None:
+        """What ended before is kept by the day alone, and of what is deleted only its tenant's sums."""
+        is_more = True
+        while is_more:
+            async with self.books:
+                is_more = await self._store.fold(before)
 
     def _count(self, key: tuple[MachineId, datetime]) -> ExecCount:
         machine, minute = key

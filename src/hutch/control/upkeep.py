@@ -48,6 +48,8 @@ class Upkeep:
                 if now - pruned >= PRUNE_INTERVAL:
                     pruned = now
                     await self._store.prune(find_horizon(self._limits, now))
+                    if self._limits.keep_usage_days:
+                        await self._meter.fold(now - self._limits.keep_usage_days * DAY)
             except Exception:
                 log.exception("upkeep failed")
 
@@ -58,4 +60,5 @@ def find_horizon(limits: settings.Tenants, now: datetime) -> Horizon:
         events=now - limits.keep_events_days * DAY if limits.keep_events_days else None,
         deliveries=now - limits.keep_deliveries_days * DAY if limits.keep_deliveries_days else None,
         attempts=now - KEPT,
+        jobs=now - limits.keep_jobs_days * DAY if limits.keep_jobs_days else None,
     )

@@ -1,7 +1,7 @@
 """What a tenant, or one machine, has used in a period; and what it is summed from."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from hutch.model.ids import MachineId, TenantId
@@ -65,6 +65,27 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Day:
+    """What was used on one day, in UTC, of which the intervals and counts are kept no more.
+
+    Of one machine, volume or pool; or, `subject` empty, of all of a tenant's that were deleted long ago.
+    """
+
+    tenant: TenantId
+    subject: str
+    day: datetime
+    uptime_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    memory_mib_seconds: float = 0.0
+    disk_gib_seconds: float = 0.0
+    machines: int = 0  # 1 where a machine was there on this day
+    begun: int = 0  # without a subject: machines of which this is the first day, …
+    ended: int = 0  # … or the last
+    execs: int = 0
+    exec_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """A change of what something is charged for: intervals that end, and others that begin.
 
@@ -87,3 +108,8 @@ class ExecCount:
     run: str  # a count replaces what the same run has counted of this minute before: writing it again changes nothing
     count: int
     seconds: float
+
+
+def floor_day(moment: datetime) -> datetime:
+    """Midnight, UTC, of the day it is in."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -33,6 +33,7 @@ from hutch.store.tables import (
     domains,
     events,
     facts,
+    jobs,
     keys,
     machines,
     pools,
@@ -89,6 +90,8 @@ class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, Domai
             if horizon.deliveries is not None:
                 is_old = deliveries.c.created_at < horizon.deliveries
                 await connection.execute(sa.delete(deliveries).where(is_old & is_settled))
+            if horizon.jobs is not None:
+                await connection.execute(sa.delete(jobs).where(jobs.c.finished_at < horizon.jobs))
             if horizon.attempts is not None:
                 await connection.execute(sa.delete(attempts).where(attempts.c.created_at < horizon.attempts))
 

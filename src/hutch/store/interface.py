@@ -18,7 +18,7 @@ from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Event, Machine, Pool, Snapshot
 from hutch.model.sessions import Session
 from hutch.model.states import State
-from hutch.model.usage import ExecCount, Interval, Turn
+from hutch.model.usage import Day, ExecCount, Interval, Turn
 from hutch.model.volumes import Volume
 from hutch.model.webhooks import Delivery, Webhook
 
@@ -74,6 +74,7 @@ class Horizon:
     events: datetime | None = None
     deliveries: datetime | None = None  # those that are delivered or given up
     attempts: datetime | None = None
+    jobs: datetime | None = None  # those that have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,17 @@ class UsageRecords(Protocol):
         self, start: datetime, end: datetime, tenant: TenantId | None = None, subject: str | None = None
     ) -> Sequence[ExecCount]:
         """Of the minutes from `start` (inclusive) to `end` (exclusive)."""
+
+    async def fold(self, before: datetime) -> bool:
+        """Keep some of what ended before by the day alone; False when there is no more of it.
+
+        Days of what has no interval and no count any more become its tenant's.
+        """
+
+    async def list_days(
+        self, end: datetime, tenant: TenantId | None = None, subject: str | None = None
+    ) -> Sequence[Day]:
+        """Those that begin before `end`."""
 
 
 class AttemptRecords(Protocol):

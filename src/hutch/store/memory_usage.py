@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from hutch.model.ids import MachineId, TenantId
-from hutch.model.usage import Charge, ExecCount, Interval, Turn
+from hutch.model.usage import Charge, Day, ExecCount, Interval, Turn
+from hutch.store import folding
 
 
 class MemoryUsage:
@@ -14,6 +15,7 @@ class MemoryUsage:
     def __init__(self) -> None:
         self._intervals: list[Interval] = []
         self._execs: dict[tuple[MachineId, datetime, str], ExecCount] = {}
+        self._days: dict[tuple[TenantId, str, datetime], Day] = {}
 
     async def beat(self, at: datetime, execs: Sequence[ExecCount], turns: Sequence[Turn] = ()) -> None:
         for turn in turns:
@@ -48,6 +50,39 @@ class MemoryUsage:
             for it in counts
             if start <= it.minute < end and tenant in (None, it.tenant) and subject in (None, it.machine)
         ]
+
+    async def fold(self, before: datetime) -> bool:
+        ended = [it for it in self._intervals if not it.is_open and it.until < before][: folding.BATCH]
+        counts = [it for it in self._execs.values() if it.minute < before][: folding.BATCH]
+        self._add(folding.fold(ended, counts))
+        self._intervals = [it for it in self._intervals if it not in ended]
+        for count in counts:
+            del self._execs[count.machine, count.minute, count.run]
+        return bool(ended or counts) or self._forget_subjects()
+
+    def _forget_subjects(self) -> bool:
+        there = {it.subject for it in self._intervals} | {it.machine for it in self._execs.values()} | {""}
+        gone = list({it.subject: None for it in self._days.values() if it.subject not in there})[: folding.SUBJECTS]
+        for subject in gone:
+            its = [it for it in self._days.values() if it.subject == subject]
+            self._days = {key: it for key, it in self._days.items() if it.subject != subject}
+            self._add(folding.of_tenant(its))
+        return bool(gone)
+
+    def _add(self, days: Sequence[Day]) -> None:
+        for day in days:
+            key = (day.tenant, day.subject, day.day)
+            self._days[key] = folding.add(self._days[key], day) if key in self._days else day
+
+    async def list_days(
+        self, end: datetime, tenant: TenantId | None = None, subject: str | None = None
+    ) -> Sequence[Day]:
+        wanted = [
+            it
+            for it in self._days.values()
+            if it.day < end and tenant in (None, it.tenant) and subject in (None, it.subject)
+        ]
+        return sorted(wanted, key=lambda it: it.day)
 
     def _take_turn(self, turn: Turn) -> None:
         kept = []

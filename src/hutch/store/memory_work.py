@@ -127,5 +127,9 @@ class MemoryWork:
                 for id, it in self._deliveries.items()
                 if it.created_at >= horizon.deliveries or it.next_attempt_at is not None
             }
+        if horizon.jobs is not None:
+            self._jobs = {
+                id: it for id, it in self._jobs.items() if it.finished_at is None or it.finished_at >= horizon.jobs
+            }
         if horizon.attempts is not None:
             self._attempts = {key: it for key, it in self._attempts.items() if it.created_at >= horizon.attempts}

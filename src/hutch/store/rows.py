@@ -13,7 +13,7 @@ from hutch.model.machine import Checkout, Event, Level, Machine, MachineSpec, Pe
 from hutch.model.network import Grant, PublishedPort
 from hutch.model.sessions import Session
 from hutch.model.states import State
-from hutch.model.usage import Charge, ExecCount, Interval, Rate
+from hutch.model.usage import Charge, Day, ExecCount, Interval, Rate
 from hutch.model.volumes import Volume
 from hutch.model.webhooks import Delivery, Webhook
 from hutch.store.interface import Attempt, StoredKey
@@ -48,6 +48,7 @@ webhooks = Plain(Webhook)
 domains = Plain(Domain)
 deliveries = Plain(Delivery)
 execs = Plain(ExecCount)
+days = Plain(Day)
 attempts = Plain(Attempt)
 
 _spec = TypeAdapter(MachineSpec)

@@ -266,6 +266,24 @@ execs = sa.Table(
     sa.Index("ix_execs_tenant_minute", "tenant", "minute"),
 )
 
+usage_days = sa.Table(
+    "usage_days",
+    metadata,
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), primary_key=True),
+    sa.Column("subject", sa.String(64), primary_key=True),  # a machine, a volume, a pool; empty: deleted ones
+    sa.Column("day", Moment, primary_key=True),
+    sa.Column("uptime_seconds", sa.Float, nullable=False),
+    sa.Column("cpu_seconds", sa.Float, nullable=False),
+    sa.Column("memory_mib_seconds", sa.Float, nullable=False),
+    sa.Column("disk_gib_seconds", sa.Float, nullable=False),
+    sa.Column("machines", sa.Integer, nullable=False),
+    sa.Column("begun", sa.Integer, nullable=False),
+    sa.Column("ended", sa.Integer, nullable=False),
+    sa.Column("execs", sa.Integer, nullable=False),
+    sa.Column("exec_seconds", sa.Float, nullable=False),
+    sa.Index("ix_usage_days_subject", "subject"),
+)
+
 attempts = sa.Table(
     "attempts",
     metadata,

@@ -1,7 +1,7 @@
 """Usage, limits and volumes, as every store keeps them."""
 
 import dataclasses
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -11,11 +11,13 @@ from hutch.model.ids import MachineId, VolumeId
 from hutch.model.keys import Limits
 from hutch.model.machine import Event, Machine
 from hutch.model.states import State
-from hutch.model.usage import Charge, ExecCount, Turn
+from hutch.model.usage import Charge, Day, ExecCount, Turn
 from hutch.model.volumes import Mount, Volume
+from hutch.store import folding
 from hutch.store.interface import Store
 
 HOUR = timedelta(hours=1)
+RUNS = (Charge.RUNNING, Charge.DISK)
 
 
 async def run(store: Store) -> Machine:
@@ -151,3 +153,54 @@ async def test_an_events_kind_is_kept(store: Store) -> None:
     machine = a_machine()
     await store.add_machine(machine, dataclasses.replace(an_event(machine), kind="machine.created"))
     assert [event.kind for event in await store.list_events(machine.id, 9)] == ["machine.created"]
+
+
+async def fold(store: Store, before: datetime) -> None:
+    while await store.fold(before):
+        pass
+
+
+async def test_what_ended_long_ago_is_kept_by_the_day(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "BATCH", 1)
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    start = midnight + 23 * HOUR
+    machine = a_machine()
+    await store.add_machine(machine, an_event(machine))
+    begin = Turn(machine.id, frozenset(), None, tuple(an_interval(machine.id, it, start) for it in RUNS))
+    running = dataclasses.replace(machine, state=State.RUNNING)
+    await store.save_machine(running, State.CREATING, an_event(machine), begin)
+    await store.beat(start, [ExecCount(machine.id, OURS.id, start + n * HOUR, "r", 1, 0.5) for n in range(3)])
+    await end(store, running, Turn(machine.id, frozenset({Charge.RUNNING}), start + 26 * HOUR, ()))
+    await fold(store, start + 26 * HOUR)
+    assert await store.list_days(start + 99 * HOUR) == [
+        Day(OURS.id, machine.id, midnight, execs=1, exec_seconds=0.5),
+        Day(OURS.id, machine.id, midnight + 24 * HOUR, execs=2, exec_seconds=1.0),
+    ]
+    await fold(store, start + 27 * HOUR)
+    await fold(store, start + 27 * HOUR)
+    hour, days = 3600.0, await store.list_days(start + 99 * HOUR, OURS.id, machine.id)
+    assert [(it.uptime_seconds, it.cpu_seconds) for it in days] == [(hour, hour), (24 * hour, 24 * hour), (hour, hour)]
+    assert [(it.memory_mib_seconds, it.machines, it.execs) for it in days] == [
+        *((hour * 512, 0, 1), (24 * hour * 512, 0, 2), (hour * 512, 0, 0))
+    ]
+    assert [it.charge for it in await store.list_intervals(NOW, NOW + 99 * HOUR)] == [Charge.DISK]
+    assert await store.list_days(midnight + 24 * HOUR) == [days[0]]
+    assert await store.list_days(start + 99 * HOUR, THEIRS.id) == []
+
+
+async def test_of_what_was_deleted_long_ago_only_the_tenants_days_are_left(store: Store) -> None:
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    for name, hours in (("a", 1), ("b", 30)):
+        machine = a_machine(name)
+        await store.add_machine(machine, an_event(machine))
+        begin = Turn(machine.id, frozenset(), None, (an_interval(machine.id, Charge.DISK, midnight),))
+        await store.save_machine(machine, State.CREATING, an_event(machine), begin)
+        gone = dataclasses.replace(machine, state=State.DESTROYED)
+        ended = Turn(machine.id, frozenset({Charge.DISK}), midnight + hours * HOUR, ())
+        await store.save_machine(gone, State.CREATING, an_event(machine), ended)
+    await fold(store, midnight + 99 * HOUR)
+    days = await store.list_days(midnight + 99 * HOUR)
+    assert [(it.subject, it.day, it.machines, it.begun, it.ended) for it in days] == [
+        *(("", midnight, 0, 2, 1), ("", midnight + 24 * HOUR, 0, 0, 1))
+    ]
+    assert await store.list_intervals(midnight, midnight + 99 * HOUR) == []

@@ -143,9 +143,14 @@ async def test_what_is_old_is_forgotten_but_not_what_is_still_to_be_delivered(st
         await store.add_delivery(a_delivery(id, created_at=created, next_attempt_at=due))
     for key, at in (("old", NOW), ("new", LATER)):
         await store.add_attempt(Attempt(OURS.id, key, "create", b"x" * 32, at))
+    await store.add_job(a_job(machine.id, "running"))
+    for id, at in (("ended", NOW), ("new", LATER)):
+        await store.add_job(dataclasses.replace(a_job(machine.id, id), state=JobState.EXITED, finished_at=at))
     await store.prune(Horizon())
+    assert len(await store.list_jobs(machine.id, 9)) == 3
     assert len(await store.list_deliveries("w", 9)) == 3
-    await store.prune(Horizon(events=LATER, deliveries=LATER, attempts=LATER))
+    await store.prune(Horizon(events=LATER, deliveries=LATER, attempts=LATER, jobs=LATER))
+    assert [it.id for it in await store.list_jobs(machine.id, 9)] == ["new", "running"]
     assert [event.message for event in await store.list_events(machine.id, 9)] == ["new"]
     assert [it.id for it in await store.list_deliveries("w", 9)] == ["new", "waiting"]
     assert [attempt.key for attempt in (await store.load()).attempts] == ["new"]

@@ -1,5 +1,6 @@
 """What is written now and then: heartbeats, and the forgetting of what is old."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,20 +9,20 @@ from hutch import settings
 from hutch.control.upkeep import find_horizon
 from hutch.model import errors
 from hutch.store.interface import Horizon
-from unit.control.rig import Rig, turn
+from unit.control.rig import LIMIT, Rig, turn
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def test_what_is_old_is_what_the_settings_say() -> None:
-    its = settings.Tenants(keep_events_days=30, keep_deliveries_days=0.5)
+    its = settings.Tenants(keep_events_days=30, keep_deliveries_days=0.5, keep_jobs_days=2)
     day = timedelta(days=1)
-    assert find_horizon(its, NOW) == Horizon(NOW - 30 * day, NOW - day / 2, NOW - day)
+    assert find_horizon(its, NOW) == Horizon(NOW - 30 * day, NOW - day / 2, NOW - day, NOW - 2 * day)
 
 
 def test_what_is_to_be_kept_for_ever_has_no_horizon() -> None:
-    found = find_horizon(settings.Tenants(keep_events_days=0, keep_deliveries_days=0), NOW)
-    assert (found.events, found.deliveries) == (None, None)
+    found = find_horizon(settings.Tenants(keep_events_days=0, keep_deliveries_days=0, keep_jobs_days=0), NOW)
+    assert (found.events, found.deliveries, found.jobs) == (None, None, None)
 
 
 async def test_old_events_are_forgotten_and_new_ones_are_not(rig: Rig) -> None:
@@ -34,6 +35,18 @@ async def test_old_events_are_forgotten_and_new_ones_are_not(rig: Rig) -> None:
     rig.clock.advance(7200)
     await turn(20)
     assert len(await rig.messages(machine)) == 2
+
+
+async def test_the_records_of_jobs_that_ended_long_ago_are_forgotten(rig: Rig) -> None:
+    await turn()
+    machine, jobs = await rig.launch(), rig.plane.jobs
+    ended, running = [await jobs.start(rig.me, machine, rig.line(line)) for line in ("true", "sleep 1000")]
+    async with asyncio.timeout(LIMIT):
+        while (await jobs.get(rig.me, machine, ended.id)).finished_at is None:
+            await asyncio.sleep(0.01)
+    rig.clock.advance(31 * 86400)
+    await turn(20)
+    assert [it.id for it in await jobs.list(rig.me, machine)] == [running.id]
 
 
 async def test_a_failure_is_tried_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from hutch.model import errors
 from hutch.model.ids import MachineId, TenantId
 from hutch.model.states import State
 from hutch.model.usage import Charge, Interval, Rate, Usage
-from unit.control.rig import Rig
+from unit.control.rig import Rig, turn
 
 HOUR = 3600.0
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -204,7 +204,7 @@ def test_reports_of_parts_add_up_to_the_report_of_the_whole(
     ]
 
     def seconds(start: int, end: int) -> float:
-        return metering.sum_up(its, [], at(start), at(end), at(110)).uptime_seconds
+        return metering.sum_up(its, [], [], at(start), at(end), at(110)).uptime_seconds
 
     cuts.sort()
     parts = sum(seconds(start, end) for start, end in itertools.pairwise(cuts))
@@ -291,3 +291,45 @@ async def take(rig: Rig, machine: MachineId, oracle: Oracle, step: str, seconds:
         oracle.now += seconds
         await rig.crash_and_restart()
         oracle.written = oracle.now
+
+
+async def test_old_usage_is_kept_by_the_day_and_a_tenants_totals_stay_the_same(rig: Rig) -> None:
+    await turn()
+    began = rig.clock.now()
+    machines = [await rig.launch(cpus=2, memory_mib=1024, disk_gib=10) for _ in range(3)]
+    for machine in machines:
+        await rig.run(machine, "true")
+    rig.clock.advance(50 * HOUR)
+    for machine in machines:
+        await rig.plane.machines.stop(rig.me, machine)
+    for machine in machines[:2]:
+        await rig.plane.machines.delete(rig.me, machine)
+    end = rig.clock.now()
+    before = (await rig.plane.usage.report(rig.me, began, end)).usage
+    assert (before.machines, before.execs, before.cpu_hours, before.disk_gib_hours) == (3, 3, 300.0, 1500.0)
+    own = await of(rig, machines[2])
+    rig.clock.advance(31 * 24 * HOUR)
+    await turn(50)
+    assert not await rig.store.list_execs(began, end)
+    open_intervals = await rig.store.list_intervals(began, end)
+    assert [(it.subject, it.charge) for it in open_intervals] == [(machines[2], Charge.DISK)]
+    assert {it.subject for it in await rig.store.list_days(end)} == {"", machines[2]}
+    after = (await rig.plane.usage.report(rig.me, began, end)).usage
+    assert dataclasses.replace(after, exec_seconds=0) == dataclasses.replace(before, exec_seconds=0)
+    assert after.exec_seconds == pytest.approx(before.exec_seconds)
+    assert (await of(rig, machines[2])).uptime_seconds == own.uptime_seconds == 50 * HOUR
+    with pytest.raises(errors.NotFound, match="for 30 days"):
+        await of(rig, machines[0])
+    later = (await rig.plane.usage.report(rig.me, end + timedelta(days=2))).usage
+    assert (later.machines, later.uptime_seconds) == (1, 0.0)
+
+
+async def test_usage_is_kept_exactly_for_as_long_as_is_said(rig: Rig) -> None:
+    await turn()
+    machine = await rig.launch()
+    rig.clock.advance(HOUR)
+    await rig.plane.machines.delete(rig.me, machine)
+    rig.clock.advance(29 * 24 * HOUR)
+    await turn(50)
+    assert await rig.store.list_days(rig.clock.now()) == []
+    assert (await of(rig, machine)).uptime_seconds == HOUR

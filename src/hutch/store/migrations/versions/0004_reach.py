@@ -1,4 +1,6 @@
-"""Published ports of machines and the generation of their traffic tokens; events by tenant and by snapshot."""
+"""Published ports of machines and the generation of their traffic tokens; events by tenant
+and by snapshot; old usage.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,6 +23,7 @@ def upgrade() -> None:
     op.add_column("webhooks", sa.Column("updated_at", sa.DateTime(timezone=True)))
     _domains()
     _pools()
+    _usage_days()
 
 
 def _events() -> None:
@@ -76,3 +79,19 @@ def _pools() -> None:
     op.add_column("pools", sa.Column("labels", sa.JSON, nullable=False, server_default="{}"))
     op.add_column("pools", sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"))
     op.add_column("pools", sa.Column("updated_at", sa.DateTime(timezone=True)))
+
+
+def _usage_days() -> None:
+    sums = ("uptime_seconds", "cpu_seconds", "memory_mib_seconds", "disk_gib_seconds")
+    op.create_table(
+        "usage_days",
+        sa.Column("tenant", sa.String(64), nullable=False),
+        sa.Column("subject", sa.String(64), nullable=False),
+        sa.Column("day", sa.DateTime(timezone=True), nullable=False),
+        *(sa.Column(name, sa.Float, nullable=False) for name in sums),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in ("machines", "begun", "ended", "execs")),
+        sa.Column("exec_seconds", sa.Float, nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "subject", "day", name="pk_usage_days"),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_usage_days_tenant"),
+    )
+    op.create_index("ix_usage_days_subject", "usage_days", ["subject"])
