@@ -26,6 +26,7 @@ class Live:
             self.listen = f"127.0.0.1:{probe.getsockname()[1]}"
         self.url = f"http://{self.listen}"
         self.environment = {**os.environ, **environment, "HUTCH_HOME": str(home), "HUTCH_URL": self.url}
+        self.environment.setdefault("HUTCH_PROXY_LISTEN", "127.0.0.1:0")
         self.home = home
         self.log = home / "service.log"
         home.mkdir(parents=True, exist_ok=True)

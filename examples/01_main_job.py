@@ -35,7 +35,7 @@ def service() -> Iterator[httpx.Client]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{probe.getsockname()[1]}"
-    env = {"HUTCH_HOME": str(ROOT / ".hutch"), **os.environ}
+    env = {"HUTCH_HOME": str(ROOT / ".hutch"), "HUTCH_PROXY_LISTEN": "127.0.0.1:0", **os.environ}
     home = Path(env["HUTCH_HOME"])
     home.mkdir(parents=True, exist_ok=True)
     with (home / "demo.log").open("w") as log:

@@ -217,6 +217,11 @@ class Settings:
     network: Network = field(default_factory=Network)
     proxy: Proxy = field(default_factory=Proxy)
 
+    def listening(self, port: int) -> "Settings":
+        """The same, once the proxy has its port: what shows addresses of machines must not show port 0."""
+        host = self.proxy.listen.rpartition(":")[0]
+        return dataclasses.replace(self, proxy=dataclasses.replace(self.proxy, listen=f"{host}:{port}"))
+
 
 _BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 

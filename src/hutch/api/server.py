@@ -84,31 +84,39 @@ def _nothing() -> None:
     pass
 
 
+_NO_NEWS = frozenset(
+    {
+        "ASGI callable returned without completing handshake.",  # of a WebSocket that was refused with an answer
+        "ASGI callable returned without completing response.",  # which the proxy breaks off where its upstream did
+    }
+)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn 0.54 takes a WebSocket that was refused with an answer for one that was not answered."""
-    return record.msg != "ASGI callable returned without completing handshake."
+    return record.msg not in _NO_NEWS
+
+
+def config(app: ASGIApp) -> uvicorn.Config:
+    """How `app` is served."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        ws="websockets-sansio",
+        ws_max_size=WEBSOCKET_MESSAGE,
+        ws_ping_interval=PING,
+        ws_ping_timeout=2 * PING,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
 
 
 def server(app: ASGIApp, on_ready: Callable[[], None] = _nothing, on_end: Callable[[], None] = _nothing) -> Server:
     """A server of `app`: `await server.serve(sockets=[…])`."""
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    return Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            loop="uvloop",
-            ws="websockets-sansio",
-            ws_max_size=WEBSOCKET_MESSAGE,
-            ws_ping_interval=PING,
-            ws_ping_timeout=2 * PING,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
-        ),
-        on_ready,
-        on_end,
-    )
+    return Server(config(app), on_ready, on_end)

@@ -32,27 +32,40 @@ async def _own_key(plane: "ControlPlane", settings: "Settings", url: str) -> Non
     config.write(settings.service.home, config.Config(url, key))
 
 
-def _welcome(plane: "ControlPlane", settings: "Settings", url: str) -> None:
+def _welcome(plane: "ControlPlane", settings: "Settings", url: str, proxy: str) -> None:
     report = plane.health.report()
     home = settings.service.home
     out.say(f"Hutch {report.version} listens on {url}")
     out.say(f"  machines  {report.host.vmm}, {report.host.accelerator} ({report.host.accelerator_reason})")
     out.say(f"  state     {home}")
     out.say(f"  key       {config.path(home)}, which `hutch` reads; `hutch key create` makes more")
+    out.say(f"  proxy     {proxy}; published ports at MACHINE-PORT.{settings.proxy.domain}")
     out.say(f"  docs      {url}/smol/docs")
     out.say("  try       hutch run debian -- uname -a")
 
 
-async def serve(plane: "ControlPlane", settings: "Settings", sock: "socket.socket") -> None:
-    """Open the plane, serve it on `sock` until SIGTERM or SIGINT, close it. Running machines run on."""
+async def serve(plane: "ControlPlane", settings: "Settings", sock: "socket.socket", proxied: "socket.socket") -> None:
+    """Open the plane, serve its API on `sock` and its proxy on `proxied` until SIGTERM or SIGINT, close it.
+
+    Running machines run on.
+    """
     from hutch.api import app, server
+    from hutch.api.proxy.app import Proxy
+    from hutch.api.proxy.listener import Listener
 
     url = server.url(sock)
+    proxy = Listener(Proxy(plane.exposure, plane.keys, settings.proxy), proxied)
+
+    def end() -> None:
+        plane.processes.release()
+        proxy.end()
+
     try:
         await plane.open()
         await _own_key(plane, settings, url)
-        api = server.server(app.build(plane, settings), lambda: _welcome(plane, settings, url), plane.processes.release)
-        await api.serve(sockets=[sock])
+        api = server.server(app.build(plane, settings), lambda: _welcome(plane, settings, url, proxy.url), end)
+        async with proxy.serving():
+            await api.serve(sockets=[sock])
     finally:
         await plane.close()
     out.say("Hutch has stopped; machines that run go on running")
@@ -76,8 +89,10 @@ def up(
     try:
         with (
             server.bind(listen or settings.service.listen) as sock,
+            server.bind(settings.proxy.listen) as proxied,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(serve(bootstrap.build(settings), settings, sock))
+            settings = settings.listening(proxied.getsockname()[1])
+            runner.run(serve(bootstrap.build(settings), settings, sock, proxied))
     except errors.HutchError as error:
         raise Failure(error.message, "`hutch doctor` looks at this box") from error

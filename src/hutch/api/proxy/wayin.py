@@ -1,0 +1,98 @@
+"""What a request brings along to be let in, taken out of it: none of it may reach a guest. Pure.
+
+A traffic token comes in a header, in the query (a link; then it is kept in a cookie) or in that cookie; an API key as
+a bearer token or in `X-API-Key`. A key is ours if it is known here: every other `Authorization` is the app's own.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from hutch.api.proxy.headers import Headers
+from hutch.control.exposure import TOKEN_PARAMETER, Visitor
+from hutch.control.keys import Principal
+from hutch.model import errors
+
+HEADER = b"x-hutch-traffic-token"
+COOKIE = b"hutch_traffic_token"
+
+_PARAMETER = TOKEN_PARAMETER.encode() + b"="
+_TOKEN = re.compile(rb"[A-Za-z0-9_.-]{1,512}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request without it."""
+
+    visitor: Visitor
+    headers: Headers
+    query: bytes
+    linked: bytes | None = None  # the token that was in the query
+
+    def cookie(self, path: bytes, is_https: bool) -> bytes | None:
+        """The `Set-Cookie` that keeps the token of a link for everything below `path`."""
+        if self.linked is None:
+            return None
+        secure = b"; Secure" if is_https else b""
+        return COOKIE + b"=" + self.linked + b"; Path=" + path + b"; HttpOnly; SameSite=Lax" + secure
+
+
+def read(headers: Headers, query: bytes, authenticate: Callable[[str], Principal]) -> Request:
+    """Take it out. `authenticate` raises `UnknownKey` for what is no key of ours."""
+    kept: Headers = []
+    principal: Principal | None = None
+    named: bytes | None = None
+    kept_tokens: list[bytes] = []
+    for name, value in headers:
+        if name == HEADER:
+            named = named or _token(value)
+        elif name == b"cookie":
+            rest = _take_cookie(value, kept_tokens)
+            kept += [(name, rest)] if rest else []
+        elif (key := _key(name, value)) and (found := _known(key, authenticate)):
+            principal = principal or found
+        else:
+            kept.append((name, value))
+    rest, linked = _take_parameter(query)
+    token = named or linked or (kept_tokens[0] if kept_tokens else None)
+    return Request(Visitor(token.decode() if token else None, principal), kept, rest, linked)
+
+
+def _token(value: bytes) -> bytes | None:
+    return value if _TOKEN.fullmatch(value) else None
+
+
+def _key(name: bytes, value: bytes) -> str | None:
+    if name == b"x-api-key":
+        return value.strip().decode("latin-1")
+    if name == b"authorization" and value[:7].lower() == b"bearer ":
+        return value[7:].strip().decode("latin-1")
+    return None
+
+
+def _known(key: str, authenticate: Callable[[str], Principal]) -> Principal | None:
+    try:
+        return authenticate(key)
+    except errors.UnknownKey:
+        return None
+
+
+def _take_cookie(value: bytes, tokens: list[bytes]) -> bytes:
+    kept = []
+    for pair in value.split(b";"):
+        name, _, token = pair.strip().partition(b"=")
+        if name != COOKIE:
+            kept.append(pair.strip())
+        elif found := _token(token):
+            tokens.append(found)
+    return b"; ".join(kept)
+
+
+def _take_parameter(query: bytes) -> tuple[bytes, bytes | None]:
+    if _PARAMETER not in query:
+        return query, None
+    parts = query.split(b"&")
+    tokens = [_token(unquote_to_bytes(part[len(_PARAMETER) :])) for part in parts if part.startswith(_PARAMETER)]
+    rest = b"&".join(part for part in parts if not part.startswith(_PARAMETER))
+    return rest, tokens[0] if tokens else None
