@@ -12,6 +12,7 @@ from hutch.api import auth, limits, openapi, page
 from hutch.api.service import Service
 from hutch.api.smol import (
     checkpoints,
+    connect,
     console,
     domains,
     errors,
@@ -44,7 +45,7 @@ PUBLIC = health.PATHS | _DOCUMENTS
 
 _ROOMS = (
     *(machines, freezing, checkpoints, pools, execs, terminals, sessions, jobs, processes, files, feed, console),
-    ports,
+    *(ports, connect),
     *(volumes, usage, domains, webhooks, images, keys, tenants, health),
 )
 BODIES = (
