@@ -40,7 +40,7 @@ _HEAD_LIMIT = 1024
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What became of looking at a port: whether traffic can come there, and whether something answers."""
+    """What became of looking at a port: whether the machine runs, and whether something answers."""
 
     is_reachable: bool
     is_serving: bool
@@ -84,6 +84,8 @@ class Grants:
         grant = Grant(ids.random_id(), port, now, now + timedelta(seconds=seconds), in_header)
 
         def change(it: Machine) -> tuple[str, Mapping[str, object]]:
+            nonlocal grant
+            grant = dataclasses.replace(grant, generation=it.token_generation)
             told = f"port {port} may be reached by link {grant.id} until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC"
             return told, {"ports": _opened(it, port), "grants": (*_kept(it, now), grant)}
 
@@ -117,9 +119,11 @@ class Grants:
     ) -> Probe:
         """Look at a port until something serves there: takes connections, and answers a GET of `path` if that is given.
 
-        For `seconds` at most, `interval` between two looks. Looking wakes no machine. Needs `machine:exec`.
+        For `seconds` at most, `interval` between two looks; published or not. Looking wakes no machine. Needs
+        `machine:exec`.
         """
         entry = self._fleet.entry(principal, machine, "machine:exec")
+        requests.check_ports((PublishedPort(port),))
         if not 0 <= seconds <= MAX_WAIT or interval < 0:
             raise errors.InvalidRequest(f"a port is looked at for 0 to {MAX_WAIT:g} s")
         if path is not None and (
@@ -130,15 +134,13 @@ class Grants:
         while True:
             looks += 1
             error = await self._look(entry.machine, port, path)
-            is_reachable = entry.machine.state is State.RUNNING and find_port(entry.machine, port) is not None
+            is_reachable = entry.machine.state is State.RUNNING
             if error is None or not is_reachable or self._clock.now() + timedelta(seconds=interval) >= ends:
                 return Probe(is_reachable, error is None, looks, error)
             await self._clock.sleep(max(interval, 0.05))
 
     async def _look(self, machine: Machine, port: int, path: str | None) -> str | None:
         """Why nothing serves there; None: something does."""
-        if find_port(machine, port) is None:
-            return f"port {port} is not published on this machine"
         if machine.state is not State.RUNNING:
             return f"the machine is {machine.state}"
         try:
@@ -182,7 +184,7 @@ def _opened(machine: Machine, port: int) -> tuple[PublishedPort, ...]:
 
 def _kept(machine: Machine, now: datetime) -> tuple[Grant, ...]:
     """Its grants, with room for one more. `Conflict` without."""
-    over = [it for it in machine.grants if not it.is_good(now)]
+    over = [it for it in machine.grants if not it.is_good(now, machine.token_generation)]
     if len(machine.grants) - len(over) >= MOST:
         raise errors.Conflict(f"there are {MOST} links to this machine already: revoke one first")
     dropped = {it.id for it in over[: max(0, len(machine.grants) - MOST + 1)]}

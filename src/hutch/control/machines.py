@@ -32,7 +32,7 @@ from hutch.model.facts import ProcessFacts
 from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.kinds import Kind
 from hutch.model.machine import Event, Machine, NetworkPolicy, Timers
-from hutch.model.network import NetworkFacts
+from hutch.model.network import NetworkFacts, Traffic
 from hutch.model.states import State
 from hutch.store.interface import Store
 
@@ -268,6 +268,10 @@ class Machines:
     async def stats(self, principal: Principal, id: MachineId) -> guest.GuestStats:
         """What the guest's kernel says of itself. Needs `machine:read`. `NotRunning`."""
         return await self._host.stats(self._entry(principal, id).machine.id)
+
+    async def traffic(self, principal: Principal, id: MachineId) -> Traffic:
+        """What it has received and sent since its process was started. Needs `machine:read`."""
+        return await self._host.networks.traffic(self._entry(principal, id).machine.id)
 
     def facts(self, principal: Principal, id: MachineId) -> tuple[ProcessFacts, NetworkFacts | None]:
         """What it is run with on its host, and how it is connected while it has a process. `NotFound`.

@@ -52,7 +52,7 @@ class TrafficTokens:
         """Whether it lets to this port now."""
         if any([_is_same(token, self.make(machine)), _is_same(token, self.make_share(machine))]):
             return True
-        grants = [it for it in machine.grants if it.port == port and it.is_good(now)]
+        grants = [it for it in machine.grants if it.port == port and it.is_good(now, machine.token_generation)]
         if any(_is_same(token, self.make_grant(machine, it)) for it in grants):
             return True
         return self._is_good_link(token, machine, port, now)

@@ -21,11 +21,12 @@ class Grant:
     issued_at: datetime
     expires_at: datetime
     in_header: bool = False  # its token is for a proxy of the tenant's, not for a browser
+    generation: int = 0  # of its machine's tokens: when that is raised, it is revoked
     revoked_at: datetime | None = None
 
-    def is_good(self, now: datetime) -> bool:
-        """Whether it lets anybody in now."""
-        return self.revoked_at is None and now < self.expires_at
+    def is_good(self, now: datetime, generation: int) -> bool:
+        """Whether it lets anybody in now; `generation` is that of its machine's tokens."""
+        return self.revoked_at is None and self.generation == generation and now < self.expires_at
 
 
 @dataclass(frozen=True, slots=True)

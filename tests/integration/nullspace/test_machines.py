@@ -113,9 +113,8 @@ def test_what_makes_no_sense_is_refused(http: httpx.Client, fields: dict[str, An
     [
         ({"desktop": {"dpi": 96}}, "desktop"),
         ({"network": {"mask_request_host": "x"}}, "network.mask_request_host"),
-        ({"network": {"deny_out": ["10.0.0.0/8"]}}, "network.deny_out"),
-        ({"network": {"egress": {"mode": "custom", "deny_cidrs": ["10.0.0.0/8"]}}}, "egress.deny_cidrs"),
-        ({"network": {"egress": {"mode": "allow_all", "rate_limit": {"pps": 1}}}}, "egress.rate_limit"),
+        ({"network": {"deny_out": ["example.org"]}}, "network.deny_out"),
+        ({"network": {"allow_out": ["1.1.1.1"], "deny_out": ["10.0.0.0/8"]}}, "network.deny_out"),
     ],
 )
 def test_what_cannot_act_here_is_refused_by_name(http: httpx.Client, fields: dict[str, Any], words: str) -> None:

@@ -24,6 +24,7 @@ from hutch.store.memory import MemoryStore
 _READ, _CREATE, _EXEC, _FILES = "machine:read", "machine:create", "machine:exec", "machine:files"
 _DELETE, _ADMIN = "machine:delete", "admin"
 ID = "/v1/machines/{id}"
+PORT = f"{ID}/ports/{{port}}"
 HOOK = "/v1/lifecycle/webhooks"
 POOLS = "/v1/template-warm-pools"
 
@@ -57,6 +58,12 @@ SCOPES: dict[tuple[str, str], str] = {
     ("GET", f"{ID}/lifecycle"): _READ,
     ("GET", f"{ID}/volumes"): _READ,
     ("GET", "/v1/lifecycle/events"): _READ,
+    ("PATCH", f"{ID}/egress"): _EXEC,
+    ("POST", f"{ID}/host"): _EXEC,
+    ("GET", f"{PORT}/preview-url"): _EXEC,
+    **{("POST", f"{PORT}/{what}"): _EXEC for what in ("signed-preview-url", "preview-proxy-target", "readiness")},
+    ("GET", f"{ID}/preview-urls"): _READ,
+    ("DELETE", f"{ID}/preview-urls/{{grant}}"): _EXEC,
     ("GET", "/v1/snapshots"): _READ,
     ("GET", "/v1/snapshots/{id}"): _READ,
     ("DELETE", "/v1/snapshots/{id}"): _DELETE,
@@ -86,6 +93,9 @@ SCOPES: dict[tuple[str, str], str] = {
 
 BODIES: dict[str, Any] = {
     f"{ID}/timeout": {"timeout_ms": 600_000},
+    f"{ID}/egress": {"egress": {"mode": "deny_all"}},
+    f"{ID}/host": {"port": 8080},
+    f"{PORT}/readiness": {"timeout_secs": 0},
     f"{ID}/exec": {"command": "true"},
     f"{ID}/processes/{{pid}}/stdin": {"data": ""},
     f"{ID}/pty/{{sid}}/resize": {"cols": 80, "rows": 24},
@@ -125,7 +135,9 @@ class Office:
 
     def fill(self, path: str) -> str:
         meant = next((id for start, id in self.things.items() if path.startswith(start)), "x")
-        filled = path.replace("{id}", meant).replace("{pid}", "1").replace("{sid}", "x").replace("{name}", "mine")
+        filled = path.replace("{id}", meant)
+        for name, value in (("pid", "1"), ("sid", "x"), ("name", "mine"), ("port", "8080"), ("grant", "x")):
+            filled = filled.replace(f"{{{name}}}", value)
         return filled + ("?path=/tmp/x" if path == f"{ID}/file" else "")
 
     def sent(self, method: str, path: str, key: str | None) -> dict[str, Any]:

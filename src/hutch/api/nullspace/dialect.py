@@ -25,6 +25,7 @@ from hutch.api.nullspace import (
     machines,
     metrics,
     pools,
+    previews,
     pty_channel,
     rawfiles,
     requests,
@@ -58,8 +59,8 @@ def routes(its: Service) -> FastAPI:
     app.state.service = its
     told: dict[int | str, dict[str, Any]] = {status: {"model": responses.Error} for status in STATUSES}
     rooms = (
-        *(machines, leases, freezing, execs, pty_channel, files, rawfiles, edits, metrics, lifecycle, webhooks),
-        *(templates, pools, volumes, keys, health, undone),
+        *(machines, leases, freezing, previews, execs, pty_channel, files, rawfiles, edits, metrics),
+        *(lifecycle, webhooks, templates, pools, volumes, keys, health, undone),
     )
     for room in rooms:
         app.include_router(room.router, responses=told)

@@ -45,9 +45,9 @@ def fields(text: str) -> tuple[str, ...]:
     return asked
 
 
-def masked(shown: Mapping[str, Any], mask: Sequence[str] | None) -> dict[str, Any]:
+def masked(shown: Mapping[str, Any], mask: Sequence[str]) -> dict[str, Any]:
     """Only what the mask names."""
-    return dict(shown) if mask is None else {name: shown[name] for name in mask if name in shown}
+    return {name: shown[name] for name in mask if name in shown}
 
 
 def query(
@@ -63,9 +63,9 @@ def query(
     )
 
 
-def page(items: Sequence[Mapping[str, Any]], mask: Sequence[str] | None, next_token: str | None) -> dict[str, Any]:
+def page(items: Sequence[Mapping[str, Any]], next_token: str | None) -> dict[str, Any]:
     """A page of machines as they are shown."""
-    shown = {"items": [masked(it, mask) for it in items], "has_next": next_token is not None}
+    shown = {"items": list(items), "has_next": next_token is not None}
     return shown if next_token is None else {**shown, "next_token": next_token}
 
 

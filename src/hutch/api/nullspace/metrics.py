@@ -25,4 +25,4 @@ async def metrics(request: Request, id: str) -> Response:
     await asyncio.sleep(BETWEEN)
     after = await machines.stats(caller, machine)
     cpus = machines.get(caller, machine).spec.resources.cpus
-    return Json([present.metrics(datetime.now(UTC), before, after, cpus)])
+    return Json([present.metrics(datetime.now(UTC), before, after, cpus, await machines.traffic(caller, machine))])

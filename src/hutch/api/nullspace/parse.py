@@ -8,13 +8,14 @@ import dataclasses
 import math
 import re
 import shlex
+from dataclasses import dataclass
 from typing import Any
 
-from hutch.api.nullspace import refs, requests
+from hutch.api.nullspace import egress, refs, requests
 from hutch.control import machines, pools, processes
 from hutch.control.requests import MountRequest
 from hutch.model import errors
-from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, TimerAction, Timers
+from hutch.model.machine import Persistence, TimerAction, Timers
 
 BASE = "base"
 """The built-in template, and the image it means."""
@@ -27,6 +28,12 @@ TIMEOUT_MS = 300_000
 CWD = "/workspace"
 EXEC_SECONDS = 30
 MIB_PER_GIB = 1024
+PREVIEW_SECONDS = 3600
+"""How long a link to a port is good that is asked for without a time."""
+
+READINESS_SECONDS = 30
+READINESS_INTERVAL_MS = 500
+REFUSED_PORTS = frozenset((22, *range(5900, 6000)))
 VOLUME_GB = 10
 """The size of a volume that is asked for without one."""
 
@@ -89,33 +96,32 @@ def renewed(has: Timers, body: requests.SetTimeout) -> Timers:
     return dataclasses.replace(has, lifetime=lifetime, lifetime_action=action, idle_action=action)
 
 
-def egress(given: requests.Egress) -> NetworkPolicy:
-    """An egress policy. What the control plane cannot record is refused by name."""
-    _refuse(
-        ("egress.rate_limit", given.rate_limit, "this service cannot limit rates"),
-        ("egress.deny_cidrs", given.deny_cidrs, "this service knows what a machine may reach, not what it may not"),
-    )
-    if given.mode == "custom":
-        return NetworkPolicy(NetworkMode.ALLOW, cidrs=tuple(given.allow_cidrs or ()))
-    return NetworkPolicy(NetworkMode.OPEN if given.mode == "allow_all" else NetworkMode.BLOCKED)
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What is looked for: a page at `path`, or just a connection; seconds."""
+
+    path: str | None
+    seconds: float
+    interval: float
 
 
-def network(body: requests.CreateMachine) -> NetworkPolicy:
-    """What a new machine may reach: everything, unless it says otherwise."""
-    given = body.network or requests.Network()
-    _refuse(
-        ("network.mask_request_host", given.mask_request_host, "this service cannot publish ports yet"),
-        ("network.deny_out", given.deny_out, "this service knows what a machine may reach, not what it may not"),
-    )
-    if body.internet_access is False:
-        return NetworkPolicy(NetworkMode.BLOCKED)
-    if given.egress is not None:
-        return egress(given.egress)
-    if given.allow_out:
-        cidrs = tuple(it for it in given.allow_out if re.fullmatch(r"[0-9a-fA-F.:]+(/\d+)?", it))
-        hosts = tuple(it for it in given.allow_out if it not in cidrs)
-        return NetworkPolicy(NetworkMode.ALLOW, cidrs=cidrs, hosts=hosts)
-    return NetworkPolicy()
+def readiness(body: requests.PreviewReadiness) -> Readiness:
+    """What is looked for at a port."""
+    if body.kind != "http" and body.path not in (None, "", "/"):
+        raise errors.InvalidRequest("path: only with kind http")
+    seconds = READINESS_SECONDS if body.timeout_secs is None else body.timeout_secs
+    interval = READINESS_INTERVAL_MS if body.interval_ms is None else body.interval_ms
+    return Readiness(body.path or "/" if body.kind == "http" else None, seconds, interval / 1000)
+
+
+def guest_port(given: int | str) -> int:
+    """A port that may be seen from outside: those of ssh and VNC may not."""
+    text = str(given)
+    if not text.isascii() or not text.isdecimal() or len(text) > 5 or not 1 <= int(text) <= 65535:
+        raise errors.InvalidRequest(f"port: {text[:20]!a} is none: 1 to 65535")
+    if int(text) in REFUSED_PORTS:
+        raise errors.InvalidRequest(f"port: {text} may not be seen from outside, nor may any of 22 and 5900 to 5999")
+    return int(text)
 
 
 def mounts(given: list[requests.VolumeMount] | None) -> tuple[MountRequest, ...]:
@@ -165,7 +171,9 @@ def _rest(body: requests.CreateMachine) -> dict[str, Any]:
     _refuse(("desktop", body.desktop, "this service has no desktops"))
     return {
         "disk_gib": _gib(body.disk_mb),
-        "network": network(body),
+        "network": egress.of_new(body),
+        "wakes_on_traffic": bool(body.auto_resume),
+        "private_traffic": body.network is not None and body.network.allow_public_traffic is False,
         "env": body.envs or {},
         "metadata": body.metadata or {},
         "persistence": Persistence.EPHEMERAL if body.ephemeral else Persistence.PERSISTENT,

@@ -16,6 +16,7 @@ from hutch.control import processes, timers
 from hutch.model import guest
 from hutch.model.guest import FileKind, FileStat
 from hutch.model.machine import Machine, Persistence, Resources, Snapshot, TimerAction
+from hutch.model.network import Traffic
 from hutch.model.states import State
 
 STATES: Mapping[State, str] = {
@@ -224,8 +225,10 @@ def match(it: guest.Match) -> dict[str, Any]:
     return {"file": it.path, "line": it.line, "content": it.text}
 
 
-def metrics(now: datetime, before: guest.GuestStats, after: guest.GuestStats, cpus: int) -> dict[str, Any]:
-    """What a guest's kernel says of itself, its CPU between two looks. Traffic is not counted."""
+def metrics(
+    now: datetime, before: guest.GuestStats, after: guest.GuestStats, cpus: int, traffic: Traffic
+) -> dict[str, Any]:
+    """What a guest's kernel says of itself, its CPU between two looks, and what its host counted."""
     total, busy = after.cpu_total - before.cpu_total, after.cpu_busy - before.cpu_busy
     return {
         "timestamp": moment(now),
@@ -235,6 +238,6 @@ def metrics(now: datetime, before: guest.GuestStats, after: guest.GuestStats, cp
         "mem_total_bytes": after.memory_total,
         "disk_used_bytes": after.disk_total - after.disk_available,
         "disk_total_bytes": after.disk_total,
-        "network_rx_bytes": 0,
-        "network_tx_bytes": 0,
+        "network_rx_bytes": traffic.received,
+        "network_tx_bytes": traffic.sent,
     }

@@ -108,6 +108,35 @@ class UpdateEgress(Body):
     egress: Egress
 
 
+class GetHost(Body):
+    """A port to reach."""
+
+    port: Count
+
+
+class SignedPreviewUrl(Body):
+    """How long a link is good."""
+
+    expires_in_seconds: Count | None = None
+
+
+class PreviewProxyTarget(SignedPreviewUrl):
+    """What a proxy of one's own wants to send."""
+
+    transports: Annotated[list[Literal["http", "websocket"]], Field(min_length=1)] | None = None
+    token_transport: Literal["header"] | None = None
+    include_traffic_token_hint: bool | None = None
+
+
+class PreviewReadiness(Body):
+    """What is looked for at a port, and for how long."""
+
+    kind: Literal["http", "tcp"] | None = None
+    path: str | None = None
+    timeout_secs: Count | None = None
+    interval_ms: Count | None = None
+
+
 class Exec(Body):
     """A command to run."""
 
@@ -257,7 +286,8 @@ class Resize(Body):
 
 
 ALL = (
-    *(CreateMachine, SetTimeout, UpdateEgress, Exec, SendStdin),
+    *(CreateMachine, SetTimeout, UpdateEgress, GetHost, SignedPreviewUrl, PreviewProxyTarget, PreviewReadiness),
+    *(Exec, SendStdin),
     *(Path, ReadFile, WriteFile, Rename, SetPermissions, Search, Replace),
     *(CreateKey, CreatePool, CreateVolume, CreateWebhook, UpdateWebhook, Resize),
 )

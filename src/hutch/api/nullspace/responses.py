@@ -64,6 +64,9 @@ class Machine(Answer):
     cwd: str | None = None
     snapshot_id: str | None = Field(None, description="Only while it is paused.")
     warm_pool_checkout: Checkout | None = None
+    traffic_access_token: str | None = Field(
+        None, description="Of one without public traffic: in the answer to its creation, and where `fields` names it."
+    )
 
 
 Masked = dict[str, Any]
@@ -133,7 +136,7 @@ class Logs(Answer):
 
 
 class Metrics(Answer):
-    """A machine at a moment. Traffic is not counted: always 0."""
+    """A machine at a moment. Traffic is what it received and sent since it last began to run."""
 
     timestamp: str
     cpu_percent: float

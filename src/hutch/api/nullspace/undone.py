@@ -12,23 +12,11 @@ from hutch.model import errors
 
 router = APIRouter(tags=["not here"])
 
-_PORTS = "this service cannot publish ports yet"
 _ID = "/v1/machines/{id}"
 
 OF_MACHINES: dict[str, tuple[tuple[str, str], ...]] = {
-    "what a machine may reach is decided when it is made": (("PATCH", "/egress"),),
-    _PORTS: (
-        ("POST", "/host"),
-        ("POST", "/ports/{port}/readiness"),
-        ("POST", "/ports/{port}/preview-proxy-target"),
-        ("POST", "/ports/{port}/signed-preview-url"),
-        ("GET", "/ports/{port}/preview-url"),
-        ("GET", "/preview-urls"),
-        ("DELETE", "/preview-urls/{grant}"),
-        ("POST", "/ssh-access"),
-        ("POST", "/files/download-url"),
-        ("POST", "/files/upload-url"),
-    ),
+    "this service makes no certificates for ssh: use exec or a terminal": (("POST", "/ssh-access"),),
+    "files go up and down at …/file, with a key": (("POST", "/files/download-url"), ("POST", "/files/upload-url")),
     "a volume is attached when its machine is made": (
         ("POST", "/volumes"),
         ("DELETE", "/volumes/{attachment}"),
