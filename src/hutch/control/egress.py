@@ -11,7 +11,8 @@ LIST_LENGTH = 256  # entries of the allow list, and of the deny list
 MAX_RATE = 100_000_000  # kbit/s or packets/s
 MAX_BURST = 1_000_000  # packets
 
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.?")
 
 
 def check(policy: NetworkPolicy) -> None:
@@ -25,8 +26,13 @@ def check(policy: NetworkPolicy) -> None:
         raise InvalidRequest(f"the allow network mode takes at most {LIST_LENGTH} CIDRs and hosts")
     if len(policy.denied) > LIST_LENGTH:
         raise InvalidRequest(f"network: at most {LIST_LENGTH} CIDRs are denied")
-    _check_cidrs(policy.cidrs)
     _check_cidrs(policy.denied)
+    _check_cidrs(policy.cidrs)
+    for cidr in policy.cidrs:
+        if ":" in cidr:
+            raise InvalidRequest(
+                f"network: {cidr} is IPv6, which machines do not have: allow IPv4 CIDRs and hosts only"
+            )
     for host in policy.hosts:
         if not _HOST.fullmatch(host) or len(host) > 253 or _is_address(host):
             raise InvalidRequest(f"network: {host[:80]!a} is not a host name such as example.org or *.example.org")

@@ -157,16 +157,15 @@ def test_a_guest_sends_no_more_packets_than_it_may(world: World) -> None:
             began = time.monotonic()
             for _ in range(400):
                 sender.send(b"x")
-            took = time.monotonic() - began
-            passed = 0
+            passed, took = 0, 0.0
             try:
                 while sender.recv(10):
-                    passed += 1
+                    passed, took = passed + 1, time.monotonic() - began
             except TimeoutError:
                 return passed, took
 
     passed, took = world.in_guest(flood)
-    assert 15 <= passed <= 25 + 50 * took
+    assert 5 <= passed <= 25 + 50 * took
     world.put_under(NetworkPolicy())
     assert "packets" not in world.nft("list", "chain", "inet", "hutch-policy", "early")
 

@@ -19,7 +19,8 @@ ALLOW = NetworkPolicy(NetworkMode.ALLOW, cidrs=("192.0.2.0/24",))
     [
         NetworkPolicy(),
         NetworkPolicy(NetworkMode.BLOCKED, denied=("0.0.0.0/0",)),
-        NetworkPolicy(NetworkMode.ALLOW, cidrs=("192.0.2.7", "192.0.2.9/24", "2001:db8::/32"), hosts=("*.a.example",)),
+        NetworkPolicy(NetworkMode.ALLOW, cidrs=("192.0.2.7", "192.0.2.9/24"), hosts=("*.a.example",)),
+        NetworkPolicy(denied=("0.0.0.0/0", "::/0")),
         NetworkPolicy(kbit_per_second=1, packets_per_second=1, burst=1),
         NetworkPolicy(kbit_per_second=egress.MAX_RATE, denied=("192.0.2.0/24",) * egress.LIST_LENGTH),
     ],
@@ -37,6 +38,11 @@ def test_a_policy_that_can_be_enforced_is_taken(policy: NetworkPolicy) -> None:
         (NetworkPolicy(NetworkMode.ALLOW, hosts=("a.example",) * 257), "at most 256 CIDRs and hosts"),
         (NetworkPolicy(denied=("192.0.2.0/24",) * 257), "at most 256 CIDRs are denied"),
         (NetworkPolicy(NetworkMode.ALLOW, cidrs=("192.0.2.0/33",)), "is not a CIDR"),
+        (
+            NetworkPolicy(NetworkMode.ALLOW, cidrs=("192.0.2.7", "2001:db8::/32")),
+            "2001:db8::/32 is IPv6, which machines",
+        ),
+        (NetworkPolicy(NetworkMode.ALLOW, hosts=("a" * 64 + ".example",)), "is not a host name"),
         (NetworkPolicy(denied=("example.org",)), "'example.org' is not a CIDR"),
         (NetworkPolicy(denied=("\udc80" * 1000,)), "is not a CIDR"),
         (NetworkPolicy(NetworkMode.ALLOW, hosts=("a..example",)), "is not a host name"),
