@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
-from smol import ConnectOptions, ExecOptions, Machine, MachineConfig, PortSpec, ResourceSpec, SmolError
+from smol import ConnectOptions, ExecOptions, Machine, MachineConfig, ResourceSpec, SmolError
 from smol.errors import NotSupportedError
 
 MIB = 2**20
@@ -223,11 +223,6 @@ def test_an_image_that_cannot_be_had_is_422_and_leaves_nothing(cloud: ConnectOpt
         Machine.create(wanted, cloud)
     assert caught.value.status == 422
     assert wanted.name not in [it.name for it in Machine.list(cloud)]
-
-
-def test_what_the_service_cannot_do_yet_is_refused_by_name(cloud: ConnectOptions) -> None:
-    with pytest.raises(SmolError, match="ports: this service cannot publish ports yet"):
-        Machine.create(config(ports=[PortSpec(host=0, guest=80)]), cloud)
 
 
 def test_an_allow_list_is_kept_and_a_host_that_cannot_enforce_it_starts_no_such_machine(cloud: ConnectOptions) -> None:
