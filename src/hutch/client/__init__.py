@@ -15,3 +15,4 @@ from hutch.client.models import Command as Command
 from hutch.client.models import Mount as Mount
 from hutch.client.models import NewMachine as NewMachine
 from hutch.client.models import NewPool as NewPool
+from hutch.client.models import PoolChange as PoolChange

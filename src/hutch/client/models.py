@@ -90,6 +90,23 @@ class NewPool:
     disk_gb: int | None = None
     network: str | None = None  # open or blocked
     warm_up: Sequence[str] | None = None  # run in each before it waits
+    mode: str | None = None  # of a claim that names none: prefer (the default), require or bypass
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PoolChange:
+    """What of a pool is to be otherwise; None: as it is."""
+
+    name: str | None = None
+    min: int | None = None
+    max: int | None = None
+    warm_up: Sequence[str] | None = None  # members warmed by another command go
+    state: str | None = None  # enabled; disabled: none is made or taken; draining: those that are ready go too
+    mode: str | None = None  # of a claim that names none: prefer, require or bypass
+    labels: Mapping[str, str] | None = None
+    metadata: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +207,7 @@ class Pool:
     id: str
     name: str
     image: str
-    status: str  # ready, filling or waiting
+    status: str  # ready, filling, waiting, disabled or draining
     min: int
     max: int
     ready: int
@@ -203,6 +220,11 @@ class Pool:
     warm_up: Sequence[str] | None
     created_at: datetime
     reason: str | None = None  # why it is not full, if it should be
+    state: str = "enabled"
+    mode: str = "prefer"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True)

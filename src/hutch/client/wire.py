@@ -1,6 +1,7 @@
 """The native API's JSON, read into `models` and written from them. Pure."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -159,16 +160,25 @@ def new_machine(it: models.NewMachine) -> Json:
     return {"source": {"type": kind, "reference": reference}} | shape | _character(it)
 
 
-def claim(it: models.NewMachine | None) -> Json:
+def claim(it: models.NewMachine | None, mode: str | None = None, wait: float | None = None) -> Json:
     """The body of a claim: what of a new machine its pool does not decide."""
-    return {} if it is None else _character(it)
+    wait_ms = None if wait is None else round(wait * 1000)
+    return ({} if it is None else _character(it)) | _given({"mode": mode, "waitMs": wait_ms})
 
 
 def new_pool(it: models.NewPool) -> Json:
     """The body of a new pool."""
     network = None if it.network is None else it.network == "open"
-    rest = {"name": it.name, "min": it.min, "max": it.max, "warmUp": it.warm_up and list(it.warm_up)}
+    rest: dict[str, Any] = {"name": it.name, "min": it.min, "max": it.max, "warmUp": it.warm_up and list(it.warm_up)}
+    rest |= {"mode": it.mode, "labels": dict(it.labels), "metadata": dict(it.metadata)}
     return {"image": it.image} | _resources(it) | _given(rest) | ({} if network is None else {"network": network})
+
+
+def pool_change(it: models.PoolChange) -> Json:
+    """The body of a change of a pool."""
+    asked = dataclasses.asdict(it)
+    asked["warmUp"] = asked.pop("warm_up")
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def command(it: models.Command) -> Json:
@@ -282,6 +292,11 @@ def pool(data: Json) -> models.Pool:
         warm_up=data["warmUp"],
         created_at=time(data["createdAt"]),
         reason=data["reason"],
+        state=data["state"],
+        mode=data["mode"],
+        labels=data["labels"],
+        metadata=data["metadata"],
+        updated_at=time(data["updatedAt"]),
         **_shape(data["resources"]),
     )
 

@@ -75,7 +75,7 @@ class Core:
         self.feed = Feed(clock, self._tenant_of)
         records = Records(store, clock, self.meter, self.quotas, self.feed.publish)
         self.rack = Rack(store, host, records, self.quotas, clock)
-        self.fleet = Fleet(records, self.quotas, host, clock, self.background, limits.machines)
+        self.fleet = Fleet(records, self.quotas, host, self.meter, clock, self.background, limits.machines)
         self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.machines.sweep_interval)
         self.idempotency = Idempotency(store, clock, self.background, self._is_made)
         self.sanctions = Sanctions(self.accounts, self.fleet, clock)
@@ -119,6 +119,8 @@ class Core:
             stack.push_async_callback(self.fleet.close)
             with self.meter.resuming():
                 await self.fleet.reconcile(found, recorded.is_new)
+            for pool in recorded.pools:
+                self.meter.resume_pool(pool.id)
             await self.meter.beat()
             await self.shelf.reconcile()
             await self.rack.reconcile(recorded.is_new)

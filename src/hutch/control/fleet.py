@@ -18,6 +18,7 @@ from hutch.control.eviction import Eviction
 from hutch.control.keys import Principal
 from hutch.control.lifecycle import Lifecycle
 from hutch.control.members import Members
+from hutch.control.metering import Meter
 from hutch.control.operation import Death, Operation
 from hutch.control.owner import Owner
 from hutch.control.policy import Verb
@@ -44,6 +45,7 @@ class Fleet:
         records: Records,
         quotas: Quotas,
         host: Host,
+        meter: Meter,
         clock: Clock,
         background: Background,
         limits: settings.Machines,
@@ -52,7 +54,7 @@ class Fleet:
         self.quotas = quotas
         self.host = host
         self.admission = Admission(host)
-        self.members = Members(host, self.admission, clock, background)
+        self.members = Members(host, self.admission, quotas, meter, clock, background)
         self.eviction = Eviction(records, host, self._destroy_idle, limits.storage_quota_gib)
         make_room = self.eviction.make_room
         self._lifecycle = Lifecycle(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+from dataclasses import dataclass
 
 from hutch import settings
 from hutch.control import idempotency, names, quotas, requests
@@ -14,11 +15,21 @@ from hutch.control.policy import Verb
 from hutch.control.requests import MachineRequest
 from hutch.control.shelf import Shelf
 from hutch.control.volumes import Rack
+from hutch.control.warm import Taken
 from hutch.model import errors, ids
 from hutch.model.ids import TenantId
-from hutch.model.machine import ImageRef, Machine, MachineSpec, Snapshot
+from hutch.model.machine import Checkout, ImageRef, Machine, MachineSpec, Snapshot
 from hutch.model.states import State
 from hutch.model.volumes import Mount
+
+
+@dataclass(frozen=True, slots=True)
+class OutOf:
+    """How a pool is used for a new machine."""
+
+    checkout: Checkout
+    image: ImageRef | None = None  # what the request's means: the pool found out before
+    member: Taken | None = None  # which it is to become
 
 
 class Making:
@@ -34,8 +45,8 @@ class Making:
         self._clock = clock
         self._limits = limits
 
-    async def make(self, tenant: TenantId, request: MachineRequest, image: ImageRef | None = None) -> Machine:
-        """See `Machines.create`. `image`: what the request's means, where that was found out before."""
+    async def make(self, tenant: TenantId, request: MachineRequest, out_of: OutOf | None = None) -> Machine:
+        """See `Machines.create`."""
         requests.check(request, self._limits)
         records = self._fleet.records
         name = request.name or names.make_name(lambda name: records.is_taken(tenant, name))
@@ -44,13 +55,13 @@ class Making:
         with records.claim(tenant, name):
             if snapshot is None:
                 host = self._fleet.host
-                image = image or await host.images.resolve(request.image)
+                image = (out_of and out_of.image) or await host.images.resolve(request.image)
                 spec = requests.plan(request, name, image, self._limits, await host.capacity())
                 spec = dataclasses.replace(spec, mounts=mounts)
             else:
                 requests.check_copy(f"snapshot {snapshot.name}", snapshot.spec)
                 spec = requests.plan_from(request, name, snapshot)
-            return await self._background.finish(self._make(tenant, request, name, spec, snapshot))
+            return await self._background.finish(self._make(tenant, request, name, spec, snapshot, out_of))
 
     def _find_mounts(self, tenant: TenantId, request: MachineRequest) -> tuple[Mount, ...]:
         """`NotFound` for a volume that the tenant has not."""
@@ -63,7 +74,7 @@ class Making:
         self,
         tenant: TenantId,
         request: MachineRequest,
-        image: ImageRef | None = None,
+        out_of: OutOf | None = None,
         cause: str = "asked for",
         patience: float | None = None,
     ) -> Machine:
@@ -72,12 +83,12 @@ class Making:
         With `patience` it returns after so many seconds all the same: the start goes on, and one that fails then
         leaves a machine that has failed.
         """
-        return await self._background.finish(self._launch(tenant, request, image, cause, patience))
+        return await self._background.finish(self._launch(tenant, request, out_of, cause, patience))
 
     async def _launch(
-        self, tenant: TenantId, request: MachineRequest, image: ImageRef | None, cause: str, patience: float | None
+        self, tenant: TenantId, request: MachineRequest, out_of: OutOf | None, cause: str, patience: float | None
     ) -> Machine:
-        machine = await self.make(tenant, request, image)
+        machine = await self.make(tenant, request, out_of)
         entry = self._fleet.records.get(machine.id)
         if entry is None:
             raise errors.Conflict(f"machine {machine.name} was deleted before it was started")
@@ -93,7 +104,13 @@ class Making:
             raise
 
     async def _make(
-        self, tenant: TenantId, request: MachineRequest, name: str, spec: MachineSpec, snapshot: Snapshot | None
+        self,
+        tenant: TenantId,
+        request: MachineRequest,
+        name: str,
+        spec: MachineSpec,
+        snapshot: Snapshot | None,
+        out_of: OutOf | None,
     ) -> Machine:
         now = self._clock.now()
         machine = Machine(
@@ -115,10 +132,12 @@ class Making:
             private_traffic=request.private_traffic,
             parent=None if snapshot is None else snapshot.machine,
             snapshot=None if snapshot is None else snapshot.id,
+            checkout=None if out_of is None else out_of.checkout,
         )
         source = spec.image.reference if snapshot is None else f"snapshot {snapshot.name}"
         claims = [mount.volume for mount in spec.mounts]
         with self._fleet.quotas.claim(tenant, {machine.id: quotas.of_machine(machine)}), self._rack.claim(claims):
             await idempotency.expect([machine.id])
             entry = await self._fleet.records.add(machine, f"creating from {source}")
+            entry.member = None if out_of is None else out_of.member
         return await self._fleet.carry_out(entry, Creation(machine.snapshot))

@@ -1,110 +1,57 @@
 """The members of warm pools: made one at a time, kept paused, taken by the machines that fit.
 
-Of a pool as many are kept as its `min`, and as many more as were taken within the last minute, up to its `max`. When
-a machine needs the memory they go, those of the newest pool first. One that cannot be made is tried again later, each
-time after twice as long. They have no record: a service that is killed leaves them to its successor, which destroys
-them.
+Of a pool as many are kept as its `min`, and as many more as were asked for within the last minute, up to its `max`.
+When a machine needs the memory they go, those of the newest pool first, and so they do when its tenant's quota needs
+their place. One that cannot be made is tried again later, each time after twice as long. They have no record: a service
+that is killed leaves them to its successor, which destroys them.
+
+A ready member belongs to its pool, a taken one to whoever took it, until a machine has become it or it is given back:
+
+    making ──► ready ──► taken ──► a machine
+                 ▲─────────┘ given back
 """
 
 import asyncio
 import contextlib
-import dataclasses
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 import structlog
 
+from hutch.control import warm, warming
 from hutch.control.admission import Admission
 from hutch.control.background import Background
 from hutch.control.clock import Clock
-from hutch.host.interface import Host
-from hutch.model import errors, guest, ids
+from hutch.control.metering import Meter
+from hutch.control.quotas import NOTHING, Quotas
+from hutch.control.warm import Taken, Warm
+from hutch.host.interface import Host, Life
+from hutch.model import errors, ids
 from hutch.model.ids import MachineId, PoolId, TenantId
 from hutch.model.machine import Machine, Pool
 
 log = structlog.get_logger(__name__)
 
-MEMORY = timedelta(seconds=60)
-"""How long a claim makes its pool larger."""
-
-RETRY = timedelta(seconds=1)
-"""How long after a first failure a member is tried again; twice as long after each further one, at most `MAX_RETRY`."""
-
-MAX_RETRY = timedelta(seconds=300)
-
-WARM_UP_TIMEOUT = 120.0
-"""Seconds a pool's command may run in a new member."""
-
-_WARM_UP = "warm-up"
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A member that was taken."""
-
-    machine: MachineId
-    pool: str  # its name
-
-
-@dataclass(slots=True)
-class Warm:
-    """A pool, and how it stands."""
-
-    pool: Pool
-    ready: deque[MachineId] = field(default_factory=deque)  # oldest first
-    making: MachineId | None = None
-    claimed: int = 0
-    reason: str | None = None  # why it is not full
-    claims: deque[datetime] = field(default_factory=deque)  # of the last minute
-    failures: int = 0
-    retry_at: datetime | None = None
-    is_ended: bool = False  # its pool is being deleted
-
-    def target(self, now: datetime) -> int:
-        """How many should be ready."""
-        while self.claims and self.claims[0] <= now - MEMORY:
-            self.claims.popleft()
-        return min(self.pool.max, self.pool.min + len(self.claims))
-
-    def wants(self, now: datetime) -> int:
-        """How many are missing, if one may be made now."""
-        if self.is_ended or (self.retry_at is not None and now < self.retry_at):
-            return 0
-        return self.target(now) - len(self.ready)
-
-    def fits(self, machine: Machine) -> bool:
-        """Whether its members can become this machine."""
-        its, ours = machine.spec, self.pool.spec
-        return (machine.tenant, its.image.digest, its.resources, its.network, its.mounts) == (
-            self.pool.tenant,
-            ours.image.digest,
-            ours.resources,
-            ours.network,
-            (),
-        )
-
-    def put_off(self, now: datetime, reason: str) -> None:
-        """No member could be made."""
-        self.reason = reason
-        self.retry_at = now + min(RETRY * 2 ** min(self.failures, 16), MAX_RETRY)
-        self.failures += 1
-
 
 class Members:
     """The members of all pools."""
 
-    def __init__(self, host: Host, admission: Admission, clock: Clock, background: Background) -> None:
+    def __init__(
+        self, host: Host, admission: Admission, quotas: Quotas, meter: Meter, clock: Clock, background: Background
+    ) -> None:
         self._host = host
         self._admission = admission
+        self._quotas = quotas
+        self._meter = meter
         self._clock = clock
         self._background = background
         self._pools: dict[PoolId, Warm] = {}
+        self._counted: dict[MachineId, TenantId] = {}  # in whose quota they are
+        self._taken: set[MachineId] = set()  # and neither given back nor become a machine
         self._making: asyncio.Task[None] | None = None
         self._is_closed = False
         self.is_barred: Callable[[TenantId], bool] = lambda _: False  # whether a tenant's pools are kept empty
         admission.give_way = self._give_way
+        quotas.give_way = self._give_place
 
     def all(self) -> list[Warm]:
         """Every pool, oldest first."""
@@ -116,69 +63,158 @@ class Members:
 
     def add(self, pool: Pool) -> Warm:
         """Begin to keep members of it."""
-        warm = self._pools[pool.id] = Warm(pool)
+        it = self._pools[pool.id] = Warm(pool)
         self.tick()
-        return warm
+        return it
 
-    async def end(self, warm: Warm) -> None:
+    async def change(self, it: Warm, pool: Pool) -> None:
+        """It is to be so from now on. Members that were warmed in another way go."""
+        is_stale, it.pool = pool.warm_up != it.pool.warm_up, pool
+        it.retry_at, it.failures, it.error = None, 0, None
+        if is_stale or not it.is_open:
+            await self._stop_making(it)
+        if is_stale:
+            self._drop_all(it)
+        if not it.is_open:
+            self._dismiss(it)
+        self.tick()
+
+    async def end(self, it: Warm) -> None:
         """No more of it; its members are destroyed when this returns."""
-        warm.is_ended = True
-        if warm.making is not None and self._making is not None:
+        it.is_ended = True
+        self._dismiss(it)
+        await self._stop_making(it)
+        await asyncio.gather(*(self._destroy(member) for member in self._take_out(it)))
+        self._pools.pop(it.pool.id, None)
+        self.tick()
+
+    async def _stop_making(self, it: Warm) -> None:
+        if it.making is not None and self._making is not None:
             self._making.cancel()
             await asyncio.wait([self._making])
-        await asyncio.gather(*(self._destroy(member) for member in self._take_out(warm)))
-        self._pools.pop(warm.pool.id, None)
+
+    def _dismiss(self, it: Warm) -> None:
+        """Nobody need wait for it any more."""
+        while it.waiting:
+            it.waiting.popleft().set_result(None)
+
+    async def reserve(self, it: Warm, wait: float) -> Taken | None:
+        """A ready member, or the first that is for the caller within `wait` seconds; None: there was none.
+
+        Whoever has it gives it to a machine (`hand_over`) or back (`settle`). First come, first served.
+        """
+        if not it.is_open:
+            return None
+        it.claims.append(self._clock.now())
+        if it.ready:
+            return self._take(it)
+        if wait <= 0:
+            return None
+        waiter: asyncio.Future[Taken | None] = asyncio.get_running_loop().create_future()
+        it.waiting.append(waiter)
         self.tick()
+        try:
+            await asyncio.wait([waiter], timeout=wait)
+        except asyncio.CancelledError:
+            if waiter.done():
+                self.settle(waiter.result())
+            raise
+        finally:
+            if not waiter.done():
+                it.waiting.remove(waiter)
+        return waiter.result() if waiter.done() else None
 
     def take(self, machine: Machine) -> Taken | None:
-        """A ready member that can become this machine; it is the caller's.
+        """A ready member that can become this machine, as by `reserve`.
 
         The next one is not begun before the next `tick`: it would take the CPU from the one that is wanted now.
         """
-        fitting = [warm for warm in self._pools.values() if warm.fits(machine) and not warm.is_ended]
-        for warm in fitting:
-            warm.claims.append(self._clock.now())
-            if warm.ready:
-                warm.claimed += 1
-                return Taken(warm.ready.popleft(), warm.pool.name)
+        for it in self._pools.values():
+            if it.is_open and it.fits(machine):
+                it.claims.append(self._clock.now())
+                if it.ready:
+                    return self._take(it)
         return None
 
+    def _take(self, it: Warm) -> Taken:
+        taken = Taken(it.ready.popleft(), it.pool)
+        self._taken.add(taken.machine)
+        it.claimed += 1
+        self._meter.note_pool(it.pool, len(it.ready))
+        return taken
+
+    def hand_over(self, taken: Taken, machine: Machine) -> None:
+        """This machine is to become it: its place in the quota is free, its memory the machine's."""
+        self._taken.discard(taken.machine)
+        self._uncount(taken.machine)
+        self._admission.transfer(taken.machine, machine.id)
+
+    def settle(self, taken: Taken | None) -> None:
+        """Who has it needs it no more: unless a machine has it, it is its pool's again, as far as that can be."""
+        if taken is None or taken.machine not in self._taken:
+            return
+        self._taken.discard(taken.machine)
+        it, real = self._pools.get(taken.pool.id), self._host.get(taken.machine)
+        is_whole = real is not None and real.life is Life.PAUSED and not self._is_closed
+        if it is not None and is_whole and not it.is_ended and it.pool.warm_up == taken.pool.warm_up:
+            it.claimed -= 1
+            self._offer(it, taken.machine)
+        else:
+            self.let_go(taken)
+
+    def _offer(self, it: Warm, member: MachineId) -> None:
+        """It is ready, for whoever waits longest."""
+        it.ready.append(member)
+        self._meter.note_pool(it.pool, len(it.ready))
+        if it.waiting:
+            it.waiting.popleft().set_result(self._take(it))
+
     def let_go(self, taken: Taken) -> None:
-        """It was claimed, or could not be: nothing may be left of it either way."""
-        self._background.go_on("removing a claimed member", self._destroy(taken.machine))
+        """A machine has become it, or could not: nothing may be left of it either way."""
+        self._remove(taken.machine)
 
     def note_death(self, machine: MachineId, reason: str) -> None:
         """It may have been a member."""
-        for warm in self._pools.values():
-            if machine in warm.ready:
-                warm.ready.remove(machine)
-                warm.put_off(self._clock.now(), f"a member died: {reason}")
-                self._background.go_on("removing a dead member", self._destroy(machine))
+        for it in self._pools.values():
+            if machine in it.ready:
+                it.ready.remove(machine)
+                self._lose(it, machine, errors.MachineFailed(f"a member died: {reason}"))
+
+    def _lose(self, it: Warm, member: MachineId, error: errors.HutchError) -> None:
+        """One that was ready is so no more."""
+        it.put_off(self._clock.now(), error)
+        self._meter.note_pool(it.pool, len(it.ready))
+        self._remove(member)
+
+    def _drop_all(self, it: Warm) -> None:
+        for member in self._take_out(it):
+            self._remove(member)
 
     def tick(self) -> None:
         """Begin to make the member that is missing most, and drop those that are too many."""
         if self._is_closed:
             return
         now = self._clock.now()
-        for warm in self._pools.values():
-            while len(warm.ready) > self._target(warm, now):
-                self._background.go_on("removing a member too many", self._destroy(warm.ready.pop()))
+        for it in self._pools.values():
+            if self.is_barred(it.pool.tenant):
+                self._dismiss(it)
+                self._drop_all(it)
+            while len(it.ready) > max(it.target(now), 0):
+                self._remove(it.ready.pop())
+                self._meter.note_pool(it.pool, len(it.ready))
         if self._making is None:
-            open_ones = [warm for warm in self._pools.values() if not self.is_barred(warm.pool.tenant)]
-            neediest = max(open_ones, key=lambda warm: warm.wants(now), default=None)
+            open_ones = [it for it in self._pools.values() if not self.is_barred(it.pool.tenant)]
+            neediest = max(open_ones, key=lambda it: it.wants(now), default=None)
             if neediest is not None and neediest.wants(now) > 0:
                 self._begin(neediest)
 
-    def _target(self, warm: Warm, now: datetime) -> int:
-        return 0 if self.is_barred(warm.pool.tenant) else max(warm.target(now), 0)
+    def _begin(self, it: Warm) -> None:
+        it.making = ids.new_machine_id()
+        self._making = asyncio.create_task(self._make(it, it.making))
+        self._making.add_done_callback(lambda making: self._made(it, making))
 
-    def _begin(self, warm: Warm) -> None:
-        warm.making = ids.new_machine_id()
-        self._making = asyncio.create_task(self._make(warm, warm.making))
-        self._making.add_done_callback(lambda making: self._made(warm, making))
-
-    def _made(self, warm: Warm, making: asyncio.Task[None]) -> None:
-        warm.making = self._making = None
+    def _made(self, it: Warm, making: asyncio.Task[None]) -> None:
+        it.making = self._making = None
         if not making.cancelled():
             self.tick()
 
@@ -188,67 +224,77 @@ class Members:
         if self._making is not None:
             self._making.cancel()
             await asyncio.wait([self._making])
-        members = [member for warm in self._pools.values() for member in self._take_out(warm)]
+        for it in self._pools.values():
+            self._dismiss(it)
+        members = [member for it in self._pools.values() for member in self._take_out(it)]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await asyncio.gather(*(self._destroy(member) for member in members))
 
-    def _take_out(self, warm: Warm) -> Iterator[MachineId]:
-        while warm.ready:
-            yield warm.ready.popleft()
+    def _take_out(self, it: Warm) -> Iterator[MachineId]:
+        while it.ready:
+            member = it.ready.popleft()
+            self._meter.note_pool(it.pool, len(it.ready))
+            yield member
 
-    async def _make(self, warm: Warm, member: MachineId) -> None:
+    async def _make(self, it: Warm, member: MachineId) -> None:
         try:
-            await self._make_member(warm, member)
+            with self._place(it, member):
+                pass  # it is not begun if there is no place for it
+            await self._admission.admit_member(member, it.pool.spec.resources.memory_mib)
+            await warming.make(self._host, it.pool, member)
+            with self._place(it, member):
+                self._counted[member] = it.pool.tenant
+                self._quotas.note(it.pool.tenant, member, warm.use(it.pool))
         except asyncio.CancelledError:
             await self._destroy(member)
             raise
         except Exception as error:
             await self._destroy(member)
-            known = isinstance(error, errors.HutchError)
-            reason = str(error) if known else str(errors.HutchError())
-            warm.put_off(self._clock.now(), reason)
-            log.warning("no member was made", pool=warm.pool.name, reason=reason, exc_info=None if known else error)
+            told = error if isinstance(error, errors.HutchError) else errors.HutchError()
+            it.put_off(self._clock.now(), told)
+            log.warning("no member was made", pool=it.pool.name, reason=told.message, exc_info=told is not error)
         else:
-            warm.ready.append(member)
-            warm.reason, warm.retry_at, warm.failures = None, None, 0
+            it.error, it.retry_at, it.failures = None, None, 0
+            self._offer(it, member)
 
-    async def _make_member(self, warm: Warm, member: MachineId) -> None:
-        spec = dataclasses.replace(warm.pool.spec, hostname=f"member-{member}")
-        await self._admission.admit_member(member, spec.resources.memory_mib)
-        await self._host.create(member, spec)
-        await self._host.start(member)
-        if warm.pool.warm_up is not None:
-            await self._warm_up(member, warm.pool.warm_up)
-        await self._host.pause(member)
-
-    async def _warm_up(self, member: MachineId, argv: tuple[str, ...]) -> None:
-        processes, at, words = self._host.processes, (0, 0), b""
-        spec = guest.ProcessSpec(argv, timeout=WARM_UP_TIMEOUT)
-        await processes.start(member, _WARM_UP, spec)
-        while True:
-            page = await processes.read(member, _WARM_UP, *at, wait=20.0)
-            at = (page.stdout_at + len(page.stdout), page.stderr_at + len(page.stderr))
-            words = (words + page.stdout + page.stderr)[-200:]
-            if page.exit is not None:
-                break
-        await processes.forget(member, _WARM_UP)
-        if page.exit.shell_code != 0:
-            told = words.decode(errors="replace").strip()
-            raise errors.MachineFailed(f"its warm-up command ended with {page.exit.shell_code}: {told or 'no output'}")
+    def _place(self, it: Warm, member: MachineId) -> contextlib.AbstractContextManager[None]:
+        """In the quota: only what is free. What is being made has none, so that it is in no machine's way."""
+        return self._quotas.claim(it.pool.tenant, {member: warm.use(it.pool)}, is_yielding=True)
 
     async def _give_way(self, memory_mib: int) -> int:
         """Destroy ready members for so much memory, those of the newest pool first."""
         given = 0
-        for warm in reversed(self.all()):
-            while warm.ready and given < memory_mib:
-                member = warm.ready.popleft()
-                warm.put_off(self._clock.now(), "its memory was needed by a machine")
+        for it in reversed(self.all()):
+            while it.ready and given < memory_mib:
+                member = it.ready.popleft()
+                self._meter.note_pool(it.pool, len(it.ready))
+                it.put_off(self._clock.now(), errors.NoCapacity("its memory was needed by a machine"))
                 await self._destroy(member)
-                given += warm.pool.spec.resources.memory_mib
+                given += it.pool.spec.resources.memory_mib
         return given
 
+    def _give_place(self, tenant: TenantId, limit: str) -> bool:
+        """Give up a ready member of the tenant's newest pool; False: there is none that counts for this limit."""
+        for it in reversed(self.all()):
+            if it.ready and it.pool.tenant == tenant and warm.use(it.pool)._asdict()[limit]:
+                why = errors.QuotaExceeded("its place in the quota was needed by a machine", limit=limit)
+                self._lose(it, it.ready.popleft(), why)
+                return True
+        return False
+
+    def _uncount(self, member: MachineId) -> None:
+        tenant = self._counted.pop(member, None)
+        if tenant is not None:
+            self._quotas.note(tenant, member, NOTHING)
+
+    def _remove(self, member: MachineId) -> None:
+        """Its place is free at once; it is destroyed in the background."""
+        self._uncount(member)
+        self._background.go_on("removing a member", self._destroy(member))
+
     async def _destroy(self, member: MachineId) -> None:
+        self._uncount(member)
         try:
             await self._host.destroy(member)
         except errors.HutchError as error:

@@ -130,7 +130,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         history=History(core.fleet.records, core.shelf, store),
         webhooks=webhooks,
         snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
-        pools=Pools(core.fleet, making, core.background, store, clock, limits),
+        pools=Pools(core.fleet, making, core.background, core.meter, store, clock, limits),
         files=Files(core.fleet, limits),
         images=Images(parts.host.images),
         health=Health(core, parts.version),

@@ -3,11 +3,12 @@
 What is recorded is tallied as it changes, so a check costs the same for ten machines and ten thousand.
 Who makes or starts something claims it first: from then until it is recorded it counts, once. There is no waiting
 between counting and claiming, so calls at once get exactly as much as fits. A paused machine counts as running, because
-it keeps its memory; one that is being deleted counts as gone.
+it keeps its memory; one that is being deleted counts as gone. The ready members of pools count among what runs, and
+make room for machines (`members.py`).
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from hutch.control.accounts import Accounts
@@ -95,6 +96,7 @@ class Quotas:
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
+        self.give_way: Callable[[TenantId, str], bool] = lambda *_: False  # frees some of a limit; False: it cannot
         self._tallies: dict[TenantId, Tally] = {}
         self._claims: dict[TenantId, list[Mapping[str, Use]]] = {}
 
@@ -107,13 +109,19 @@ class Quotas:
         self.note(machine.tenant, machine.id, of_machine(machine))
 
     @contextlib.contextmanager
-    def claim(self, tenant: TenantId, wanted: Mapping[K, Use]) -> Iterator[None]:
-        """Let things of these ids count for this much while in here, recorded or not. `QuotaExceeded`: all or none."""
-        limits = self._accounts.limits(tenant)
-        if any(getattr(limits, name) is not None for name in Use._fields):
-            before = self._claimed(tenant, wanted)
-            more = _sum(_difference(before[id], use) for id, use in wanted.items())
-            check(limits, self.used(tenant), more)
+    def claim(self, tenant: TenantId, wanted: Mapping[K, Use], is_yielding: bool = False) -> Iterator[None]:
+        """Let things of these ids count for this much while in here, recorded or not. `QuotaExceeded`: all or none.
+
+        `is_yielding`: nothing makes room for it.
+        """
+        while True:
+            try:
+                self._check(tenant, wanted)
+            except errors.QuotaExceeded as error:
+                if is_yielding or not self.give_way(tenant, str(error.context["limit"])):
+                    raise
+            else:
+                break
         claims = self._claims.setdefault(tenant, [])
         claim: Mapping[str, Use] = dict(wanted.items())
         claims.append(claim)
@@ -123,6 +131,13 @@ class Quotas:
             claims[:] = [other for other in claims if other is not claim]
             if not claims:
                 self._claims.pop(tenant, None)
+
+    def _check(self, tenant: TenantId, wanted: Mapping[K, Use]) -> None:
+        limits = self._accounts.limits(tenant)
+        if any(getattr(limits, name) is not None for name in Use._fields):
+            before = self._claimed(tenant, wanted)
+            more = _sum(_difference(before[id], use) for id, use in wanted.items())
+            check(limits, self.used(tenant), more)
 
     def used(self, tenant: TenantId) -> Use:
         """What it has now, and what is being made for it."""

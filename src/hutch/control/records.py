@@ -17,6 +17,7 @@ from hutch.control.catalog import Catalog, Place
 from hutch.control.clock import Clock
 from hutch.control.metering import Meter
 from hutch.control.quotas import Quotas
+from hutch.control.warm import Taken
 from hutch.host.interface import Progress
 from hutch.model import errors, ids, kinds, states
 from hutch.model.ids import MachineId, SnapshotId, TenantId
@@ -31,12 +32,13 @@ log = structlog.get_logger(__name__)
 class Entry:
     """One machine: its record, and what is known of it only now."""
 
-    __slots__ = ("accepted", "busy", "interruptions", "machine", "progress", "rollbacks", "watchers")
+    __slots__ = ("accepted", "busy", "interruptions", "machine", "member", "progress", "rollbacks", "watchers")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.progress: Progress | None = None
         self.accepted: object = None  # since when it runs, and with which ports, when they last were seen to accept
+        self.member: Taken | None = None  # of a pool, which its first start is to take
         self.busy = 0  # calls that use it at this moment
         self.interruptions = 0  # how often a running one was paused or suspended
         self.rollbacks = 0  # how often what was in its memory was exchanged

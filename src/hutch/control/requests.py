@@ -102,8 +102,8 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
         check_path("workdir", request.workdir)
     if request.command is not None:
         check_argv("command", request.command)
-    _check_labels(request.labels)
-    _check_metadata(request.metadata)
+    check_labels(request.labels)
+    check_metadata(request.metadata)
     _check_mounts(request)
     if not 0 <= request.priority <= MAX_PRIORITY:
         raise InvalidRequest(f"priority is {request.priority}: 0 to {MAX_PRIORITY}, and what is higher stays longer")
@@ -271,7 +271,7 @@ def _check_resources(request: MachineRequest, limits: settings.Machines) -> None
             raise InvalidRequest(f"{name} is {asked}{unit}: {bounds}")
 
 
-def _check_labels(labels: Mapping[str, str]) -> None:
+def check_labels(labels: Mapping[str, str]) -> None:
     if len(labels) > LABELS:
         raise InvalidRequest(f"labels: {len(labels)} given, at most {LABELS}")
     for key, value in labels.items():
@@ -283,7 +283,7 @@ def _check_labels(labels: Mapping[str, str]) -> None:
             raise InvalidRequest(f"labels: the value of {_shown(key)} is longer than {LABEL_VALUE_LENGTH} or holds NUL")
 
 
-def _check_metadata(metadata: Mapping[str, object]) -> None:
+def check_metadata(metadata: Mapping[str, object]) -> None:
     try:
         size = len(json.dumps(metadata).encode())
     except (TypeError, ValueError, RecursionError):

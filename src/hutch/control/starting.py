@@ -7,16 +7,17 @@ suspended ─────────►    │
 
 import contextlib
 import time
+from typing import Any
 
 from hutch.control import quotas
-from hutch.control.members import Taken
 from hutch.control.operation import Ended, Operation
 from hutch.control.records import Entry
 from hutch.control.steps import Steps
+from hutch.control.warm import Taken
 from hutch.host.interface import Life, OnProgress, Progress
 from hutch.model import errors
 from hutch.model.kinds import Kind
-from hutch.model.machine import Level
+from hutch.model.machine import Checkout, CheckoutMode, CheckoutSource, Level
 from hutch.model.states import State
 
 
@@ -68,17 +69,22 @@ class Starting:
 
     async def _admit(self, entry: Entry, claims: contextlib.ExitStack) -> Taken | None:
         """A place among what its tenant may run, and memory: its own, or that of a member."""
-        machine, admission = entry.machine, self._steps.admission
+        machine, members = entry.machine, self._steps.members
         wanted = {machine.id: quotas.of_machine(machine, is_up=True)}
+        member, entry.member = entry.member, None
+        if is_unused(entry) and machine.checkout is None:  # else it is known already where it is to come from
+            member = members.take(machine)
         try:
+            if member is not None:
+                members.hand_over(member, machine)
             claims.enter_context(self._steps.quotas.claim(machine.tenant, wanted))
-            member = self._steps.members.take(machine) if is_unused(entry) else None
             if member is None:
-                await admission.admit(machine.id, machine.spec.resources.memory_mib)
-            else:
-                admission.transfer(member.machine, machine.id)
+                await self._steps.admission.admit(machine.id, machine.spec.resources.memory_mib)
             return member
         except errors.NoCapacity as error:
+            if member is not None:
+                self._steps.admission.release(machine.id)
+                members.let_go(member)
             await self._records.note(entry, f"not started: {error.message}", Level.WARNING, Kind.START_FAILED)
             raise
 
@@ -98,20 +104,29 @@ class Starting:
             await self._not_started(entry, told)
             raise told from error
         now, took = self._steps.clock.now(), time.monotonic() - began
-        how = f", out of pool {member.pool}" if member is not None and is_claimed else ""
+        how, changes = "", dict[str, Any]()
+        if member is not None and is_claimed:
+            known, how = entry.machine.checkout, f", out of pool {member.pool.name}"
+            mode = CheckoutMode.PREFER if known is None else known.mode
+            changes = {"checkout": Checkout(CheckoutSource.MEMBER, mode, member.pool.id)}
         kind = Kind.STARTED if entry.machine.suspended_at is None else Kind.WOKEN
         message = f"running after {took:.2f} s{how}"
-        await records.transition(entry, State.RUNNING, message, kind=kind, ready_at=now, last_activity_at=now)
+        changes |= {"ready_at": now, "last_activity_at": now}
+        await records.transition(entry, State.RUNNING, message, kind=kind, **changes)
 
     async def _run(self, entry: Entry, member: Taken | None, tell: OnProgress) -> bool:
-        """Whether it took the member; if it could not have that, it is started as any other."""
+        """Whether it took the member; if it could not, it is started as any other, unless it must be one."""
         machine = entry.machine.id
         if member is not None:
             try:
                 await self._host.claim(machine, member.machine)
             except Exception as error:
                 told = self._steps.told(entry, error)
-                await self._records.note(entry, f"not out of pool {member.pool}: {told.message}", Level.WARNING)
+                message = f"not out of pool {member.pool.name}: {told.message}"
+                await self._records.note(entry, message, Level.WARNING)
+                checkout = entry.machine.checkout
+                if checkout is not None and checkout.mode is CheckoutMode.REQUIRE:
+                    raise errors.PoolUnavailable(message) from error
             else:
                 return True
         await self._host.start(machine, tell)

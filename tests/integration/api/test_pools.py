@@ -90,6 +90,51 @@ def test_a_machine_is_claimed_with_what_it_is_to_be(http: httpx.Client, made: Ca
     http.delete("/v1/machines/claimed")
 
 
+def test_a_pool_is_changed_drained_and_enabled(http: httpx.Client, made: Callable[..., dict[str, Any]]) -> None:
+    path = f"/v1/pools/{made(mode='require', labels={'a': 'b'})['id']}"
+    when_ready(http, path.rsplit("/", 1)[1])
+
+    def change(**fields: Any) -> responses.Pool:
+        answer = http.patch(path, json=fields)
+        assert answer.status_code == 200, answer.text
+        return responses.Pool.model_validate_json(answer.content)
+
+    pool = change(min=0, max=2, name="changed", warmUp=["true"], metadata={"n": 1})
+    assert (pool.min, pool.max, pool.name, pool.warm_up) == (0, 2, "changed", ["true"])
+    assert (pool.mode, pool.labels, pool.metadata) == ("require", {"a": "b"}, {"n": 1})
+    pool = change(state="draining")
+    assert (pool.status, pool.state, pool.idle_count) == ("draining", "draining", 0)
+    answer = http.post(f"{path}/claim", json={"waitMs": 30_000})
+    assert (answer.status_code, "it is draining" in answer.text) == (422, True)
+    assert change(state="enabled", mode="prefer").state == "enabled"
+    machine = http.post(f"{path}/claim", json={"waitMs": 30_000, "mode": "require"}).json()
+    assert http.get(path).json()["busyCount"] == 1
+    http.delete(f"/v1/machines/{machine['id']}")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"min": 3}, 400),
+        ({"max": 65}, 400),
+        ({"min": -1}, 422),
+        ({"name": "sp ace"}, 400),
+        ({"warmUp": []}, 400),
+        ({"state": "gone"}, 422),
+        ({"mode": 1}, 422),
+        ({"labels": {"": "x"}}, 400),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_refused(
+    http: httpx.Client, made: Callable[..., dict[str, Any]], body: object, status: int
+) -> None:
+    path = f"/v1/pools/{made(min=0, max=1)['id']}"
+    before = http.get(path).json()
+    assert http.patch(path, json=body).status_code == status
+    assert http.get(path).json() == before
+    assert http.patch("/v1/pools/pool-aaaaaaaaaaaaaaaaaaaa", json={}).status_code == 404
+
+
 def test_a_claim_needs_no_body_and_no_member_that_is_ready(
     http: httpx.Client, made: Callable[..., dict[str, Any]]
 ) -> None:
@@ -155,7 +200,10 @@ def test_an_unknown_pool_is_404(http: httpx.Client, method: str, what: str, id: 
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [({"name": "sp ace"}, 400), ({"name": 5}, 422), ({"env": {"": "x"}}, 400), ({"ttlSeconds": 0}, 400)],
+    [
+        *(({"name": "sp ace"}, 400), ({"name": 5}, 422), ({"env": {"": "x"}}, 400), ({"ttlSeconds": 0}, 400)),
+        *(({"mode": "often"}, 422), ({"waitMs": 30_001}, 422), ({"waitMs": "1"}, 422)),
+    ],
 )
 def test_a_claim_that_makes_no_sense_is_refused(
     http: httpx.Client, made: Callable[..., dict[str, Any]], body: object, status: int

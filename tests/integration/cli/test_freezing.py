@@ -181,7 +181,13 @@ def test_a_pool_is_made_listed_claimed_and_removed(hutch: Cli, sdk: Hutch) -> No
     assert (told["name"], told["min"], told["max"], told["memory_mb"]) == ("warm", 1, 2, 128)
     assert told["warm_up"] == ["sh", "-lc", "true && true"]
     assert hutch.text("pool", "ls").splitlines()[0].split()[:4] == ["NAME", "ID", "STATUS", "IMAGE"]
-    id = hutch.text("pool", "claim", "warm", "--name", "out-of-warm", "-e", "A=b", "--ttl", "1h")
+    assert hutch.text("pool", "set", "warm", "--name", "hot", "--max", "3", "--warm-up", "true") == "hot"
+    assert hutch.text("pool", "drain", "hot") == "hot"
+    assert hutch("pool", "claim", "hot", "--mode", "require", "--wait", "20", code=1).stdout == b""
+    told = as_json(hutch, "pool", "set", "hot", "--name", "warm", "--state", "enabled")
+    assert (told["name"], told["state"], told["max"]) == ("warm", "enabled", 3)
+    words = ("--mode", "require", "--wait", "30", "--name", "out-of-warm", "-e", "A=b", "--ttl", "1h")
+    id = hutch.text("pool", "claim", "warm", *words)
     claimed = sdk.machines.get("out-of-warm")
     assert (claimed.id, claimed.ready, claimed.env, claimed.ttl_seconds) == (id, True, {"A": "b"}, 3600)
     hutch("rm", "out-of-warm")

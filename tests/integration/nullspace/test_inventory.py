@@ -66,11 +66,7 @@ def test_a_pool_is_made_listed_and_deleted(http: httpx.Client, pool: dict[str, A
     assert (pool["template_ref"], pool["state"], pool["min_ready"], pool["max_ready"]) == ("base", "enabled", 1, 2)
     assert http.get(f"/v1/template-warm-pools/{pool['id'].removeprefix('twp_')}").json()["id"] == pool["id"]
     assert http.get(f"{path}/status").json()["ready"] == 1
-    for verb in ("enable", "reconcile"):
-        assert http.post(f"{path}/{verb}").json()["id"] == pool["id"]
-    for verb in ("disable", "drain"):
-        refused(http.post(f"{path}/{verb}"), 501, "not_implemented")
-    refused(http.patch(path, json={"min_ready": 2}), 501, "not_implemented")
+    assert http.post(f"{path}/reconcile").json()["state"] == "enabled"
 
     def found(**query: str) -> list[str]:
         answer = http.get("/v1/template-warm-pools", params=query)
@@ -87,14 +83,66 @@ def test_a_pool_is_made_listed_and_deleted(http: httpx.Client, pool: dict[str, A
     refused(http.get(path), 404, "not_found")
 
 
+def test_a_pool_is_changed_disabled_and_drained(http: httpx.Client, pool: dict[str, Any]) -> None:
+    path = f"/v1/template-warm-pools/{pool['id']}"
+
+    def shown(answer: httpx.Response) -> dict[str, Any]:
+        assert answer.status_code == 200, answer.text
+        inventory.Pool.model_validate_json(answer.content)
+        it: dict[str, Any] = answer.json()
+        return it
+
+    said = {"name": f"{pool['name']}x", "max_ready": 3, "labels": {"team": "a"}, "metadata": {"n": [1]}}
+    it = shown(http.patch(path, json={**said, "checkout_policy": "require", "template_ref": None}))
+    assert {name: it[name] for name in said} == said
+    assert (it["checkout_policy"], it["min_ready"]) == ("require", 1)
+    assert it["updated_at"] >= it["created_at"]
+    for label, is_found in (("team=a", True), ("team", True), ("team=b", False), ("other", False)):
+        items = http.get("/v1/template-warm-pools", params={"label": label}).json()["items"]
+        assert (pool["id"] in [one["id"] for one in items]) is is_found
+    it = shown(http.post(f"{path}/disable"))
+    assert (it["state"], it["degraded_reason"], it["status"]["ready"]) == ("disabled", "controller_disabled", 1)
+    refused(create(http, warm_pool={"id": pool["id"], "wait_ms": 30_000}), 503, "warm_pool_unavailable")
+    it = shown(http.post(f"{path}/drain"))
+    assert (it["state"], it["degraded_reason"], it["status"]["ready"]) == ("draining", "drain_active", 0)
+    assert pool["id"] in [
+        one["id"] for one in http.get("/v1/template-warm-pools", params={"state": "draining"}).json()["items"]
+    ]
+    it = shown(http.post(f"{path}/enable"))
+    assert (it["state"], it.get("degraded_reason")) == ("enabled", None)
+    wait(lambda: http.get(f"{path}/status").json()["ready"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"min_ready": 3}, 400),
+        ({"max_ready": 65}, 400),
+        ({"max_ready": -1}, 400),
+        ({"name": "sp ace"}, 400),
+        ({"labels": {"a": 1}}, 400),
+        ({"checkout_policy": "often"}, 400),
+        ({"template_ref": "alpine"}, 501),
+        ({"resources": {"vcpus": 2, "memory_mb": 256}}, 501),
+        ({"track_tag": "latest"}, 501),
+        ({"stale_after_seconds": 60}, 501),
+    ],
+)
+def test_a_change_of_a_pool_that_cannot_be_is_refused(
+    http: httpx.Client, pool: dict[str, Any], fields: dict[str, Any], status: int
+) -> None:
+    path = f"/v1/template-warm-pools/{pool['id']}"
+    refused(http.patch(path, json=fields), status, {400: "invalid_request"}.get(status, "not_implemented"))
+    refused(http.patch("/v1/template-warm-pools/twp_nope", json={}), 404, "not_found")
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
         ({"min_ready": 3}, 400),
         ({"template_ref": ""}, 400),
-        ({"labels": {"a": "b"}}, 501),
+        ({"labels": {"a": 1}}, 400),
         ({"version_policy": "track_tag"}, 501),
-        ({"checkout_policy": "require"}, 501),
         ({"idle_timeout_seconds": 60}, 501),
         ({"host_pool_id": "x"}, 501),
     ],
@@ -114,11 +162,15 @@ def test_a_machine_comes_out_of_a_pool(http: httpx.Client, pool: dict[str, Any])
     it = told(create(http, **wanted, warm_pool={"id": pool["id"], "mode": "require"}), 201)
     assert it["warm_pool_checkout"] == {"source": "ready_instance", "hit": True, "mode": "require", "id": pool["id"]}
     assert (it["status"], it["metadata"]) == ("running", {"a": 1})
+    for answer in (http.get(f"/v1/machines/{it['id']}"), http.get("/v1/machines"), http.get("/v1/machines?limit=100")):
+        found = answer.json()
+        items = found if isinstance(found, list) else found.get("items", [found])
+        assert next(one for one in items if one["id"] == it["id"])["warm_pool_checkout"] == it["warm_pool_checkout"]
     http.delete(f"/v1/machines/{it['id']}")
 
 
 def test_without_one_ready_it_is_made_or_refused(http: httpx.Client) -> None:
-    body = {"name": f"e{uuid.uuid4().hex[:8]}", "template": "alpine", "min_ready": 0, "max_ready": 1}
+    body = {"name": f"e{uuid.uuid4().hex[:8]}", "template": "alpine", "min_ready": 0, "max_ready": 0}
     pool = http.post("/v1/template-warm-pools", json=body | {"resources": {"vcpus": 1, "memory_mb": 256}}).json()["id"]
     refused(create(http, warm_pool={"id": pool, "mode": "require", "wait_ms": 50}), 503, "warm_pool_unavailable")
     it = told(create(http, warm_pool={"id": pool}), 201)
@@ -127,7 +179,11 @@ def test_without_one_ready_it_is_made_or_refused(http: httpx.Client) -> None:
     assert by["warm_pool_checkout"] == {"source": "bypassed", "hit": False, "mode": "bypass"}
     refused(create(http, template="base", warm_pool={"id": pool}), 400, "invalid_request")
     refused(create(http, warm_pool={"id": "twp_nope"}), 404, "not_found")
-    for id in (it["id"], by["id"]):
+    over = told(create(http, template="base", vcpus=1, warm_pool={"id": pool, "mode": "bypass"}), 201)
+    assert over["warm_pool_checkout"] == {"source": "bypassed", "hit": False, "mode": "bypass", "id": pool}
+    assert (over["template"], over["config"]["memory_mb"]) == ("base", 256)
+    refused(create(http, warm_pool={"id": "twp_nope", "mode": "bypass"}), 404, "not_found")
+    for id in (it["id"], by["id"], over["id"]):
         http.delete(f"/v1/machines/{id}")
     http.delete(f"/v1/template-warm-pools/{pool}")
 

@@ -100,7 +100,7 @@ def test_an_ephemeral_machine_is_destroyed_instead_of_hibernated(http: httpx.Cli
         ({"metadata": {"a": "x" * 70_000}}, "metadata"),
         ({"cwd": "relative"}, "workdir"),
         ({"template": "base", "snapshot_id": "snap_x"}, "snapshot_id"),
-        ({"warm_pool": {"mode": "prefer"}}, "warm_pool.id"),
+        ({"warm_pool": {"mode": "prefer"}}, "name a pool"),
         ({"warm_pool": {"mode": "bypass", "wait_ms": 30_001}}, "wait_ms"),
     ],
 )

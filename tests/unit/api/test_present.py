@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from hutch.api.smol import present, responses
 from hutch.control import health, images, machines, pools, processes
-from hutch.model import guest, keys
+from hutch.model import errors, guest, keys
 from hutch.model.ids import KeyId, MachineId, PoolId, ProcessId, SnapshotId, TenantId
 from hutch.model.machine import (
     Event,
@@ -143,7 +143,10 @@ def test_a_checkpoint_that_was_found_damaged_says_so() -> None:
 )
 def test_a_pool_is_told_as_documented_and_more(ready: int, making: int, reason: str | None, status: str) -> None:
     pool = Pool(PoolId("p"), TenantId("t"), "web", SPEC, 2, 4, ("sync",), WHEN)
-    shown = fits(responses.Pool, present.pool(pools.PoolStatus(pool, ready, making, 7, reason)))
+    shown = fits(
+        responses.Pool,
+        present.pool(pools.PoolStatus(pool, ready, making, 7, None if reason is None else errors.NoCapacity(reason))),
+    )
     assert (shown["id"], shown["image"], shown["status"]) == ("pool-p", "debian", status)
     assert (shown["targetSize"], shown["idleCount"], shown["busyCount"], shown["makingCount"]) == (2, ready, 7, making)
     assert (shown["min"], shown["max"], shown["warmUp"], shown["reason"]) == (2, 4, ["sync"], reason)

@@ -60,6 +60,14 @@ def test_a_new_pool_of_the_sdk_is_a_request_of_the_api() -> None:
     assert plain == {"image": "debian"}
 
 
+def test_a_change_of_a_pool_of_the_sdk_is_a_request_of_the_api() -> None:
+    wanted = models.PoolChange("hot", 0, 2, ["true"], "draining", "require", {"a": "b"}, {"n": 1})
+    read = parse.pool_change(requests.UpdatePool.model_validate_json(wire.to_json(wire.pool_change(wanted))))
+    assert (read.name, read.min, read.max, read.warm_up) == ("hot", 0, 2, ["true"])
+    assert (read.state, read.mode, read.labels, read.metadata) == ("draining", "require", {"a": "b"}, {"n": 1})
+    assert wire.pool_change(models.PoolChange(min=0)) == {"min": 0}
+
+
 def test_a_claim_of_the_sdk_says_nothing_of_the_pools_shape() -> None:
     assert wire.claim(None) == {}
     assert wire.claim(models.NewMachine("debian", name="web", cpus=2, network="open")) == {"name": "web"}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from hutch.control.machines import MachineRequest
-from hutch.control.members import MAX_RETRY, Warm
 from hutch.control.pools import PoolRequest
+from hutch.control.warm import MAX_RETRY, Warm
 from hutch.host.interface import Life
 from hutch.model import errors, ids
 from hutch.model.ids import PoolId, TenantId
@@ -113,7 +113,7 @@ async def test_another_tenant_takes_none(rig: Rig) -> None:
     await rig.plane.machines.start(other, machine.id)
     assert rig.plane.pools.find(rig.me, pool).claimed == 0
     assert rig.plane.pools.list(other) == []
-    for call in (rig.plane.pools.delete, rig.plane.pools.claim):
+    for call in (rig.plane.pools.delete, rig.plane.pools.checkout):
         with pytest.raises(errors.NotFound):
             await call(other, pool)
 
@@ -260,7 +260,7 @@ async def test_a_machine_that_fits_in_no_case_is_still_refused(rig: Rig) -> None
 async def test_a_claim_is_a_new_running_machine_of_the_pools_shape(rig: Rig) -> None:
     pool = await make(rig, MachineRequest("alpine", cpus=2, memory_mib=256))
     await come(rig, pool, 1)
-    machine = await rig.plane.pools.claim(rig.me, pool, MachineRequest("", name="mine", labels={"k": "v"}))
+    machine = await rig.plane.pools.checkout(rig.me, pool, MachineRequest("", name="mine", labels={"k": "v"}))
     assert (machine.name, machine.state, machine.labels) == ("mine", State.RUNNING, {"k": "v"})
     assert (machine.spec.resources.cpus, machine.spec.resources.memory_mib) == (2, 256)
     assert "starting: claimed from pool warm" in await rig.messages(machine.id)
@@ -269,7 +269,7 @@ async def test_a_claim_is_a_new_running_machine_of_the_pools_shape(rig: Rig) -> 
 
 async def test_a_claim_of_an_empty_pool_is_made_as_any_other(rig: Rig) -> None:
     pool = await make(rig, min=0)
-    machine = await rig.plane.pools.claim(rig.me, pool)
+    machine = await rig.plane.pools.checkout(rig.me, pool)
     assert rig.life(machine.id) is Life.RUNNING
     assert "pool" not in (await rig.messages(machine.id))[-1]
 
@@ -278,7 +278,7 @@ async def test_a_claim_that_cannot_be_started_leaves_no_machine(rig: Rig) -> Non
     pool = await make(rig, min=0)
     rig.world.faults.starts = [errors.MachineFailed("no")]
     with pytest.raises(errors.MachineFailed):
-        await rig.plane.pools.claim(rig.me, pool)
+        await rig.plane.pools.checkout(rig.me, pool)
     assert rig.plane.machines.list(rig.me) == []
 
 
@@ -286,7 +286,7 @@ async def test_a_claim_that_cannot_be_started_leaves_no_machine(rig: Rig) -> Non
 async def test_a_claim_of_another_shape_is_refused(rig: Rig, fields: dict[str, Any]) -> None:
     pool = await make(rig, min=0)
     with pytest.raises(errors.InvalidRequest, match="machines of pool warm have their own"):
-        await rig.plane.pools.claim(rig.me, pool, MachineRequest(**{"image": "alpine", **fields}))
+        await rig.plane.pools.checkout(rig.me, pool, MachineRequest(**{"image": "alpine", **fields}))
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ async def test_every_call_needs_its_scope(rig: Rig) -> None:
     pools = rig.plane.pools
     for work in (
         pools.create(nobody, PoolRequest(MachineRequest("alpine"))),
-        pools.claim(nobody, pool),
+        pools.checkout(nobody, pool),
         pools.delete(nobody, pool),
     ):
         with pytest.raises(errors.Forbidden):
@@ -392,7 +392,7 @@ def test_failures_are_spaced_out_more_and_more(rig: Rig) -> None:
     warm, now = Warm(Pool(PoolId("p"), TenantId("t"), "warm", spec, 1, 1, None, rig.clock.now())), rig.clock.now()
     waits = []
     for _ in range(20):
-        warm.put_off(now, "no")
+        warm.put_off(now, errors.MachineFailed("no"))
         assert warm.retry_at is not None
         waits.append((warm.retry_at - now).total_seconds())
     assert waits[:4] == [1, 2, 4, 8]

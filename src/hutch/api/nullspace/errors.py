@@ -31,6 +31,7 @@ KINDS: Mapping[type[errors.HutchError], tuple[int, str]] = {
     errors.Incompatible: (409, "incompatible_snapshot"),
     errors.Damaged: (409, "rebuild_required"),
     errors.NoCapacity: (503, "capacity_exceeded"),
+    errors.PoolUnavailable: (503, "warm_pool_unavailable"),
     errors.QuotaExceeded: (422, "QUOTA_EXCEEDED"),
     errors.ImageUnavailable: (404, "template_not_found"),
     errors.MachineFailed: (500, "internal_error"),

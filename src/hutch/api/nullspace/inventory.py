@@ -10,8 +10,8 @@ from hutch.api.nullspace import refs
 from hutch.api.nullspace.present import config, template_ref
 from hutch.api.nullspace.responses import Answer, Config
 from hutch.control import pools
-from hutch.model import keys
-from hutch.model.machine import Snapshot
+from hutch.model import errors, keys
+from hutch.model.machine import PoolState, Snapshot
 from hutch.model.volumes import Volume as Disk
 
 
@@ -76,8 +76,8 @@ class Pool(Answer):
     rollout_generation: int
     rollout_status: dict[str, Any]
     status: PoolCounts
-    state: Literal["enabled", "deleted"]
-    labels: dict[str, Any]
+    state: Literal["enabled", "disabled", "draining", "deleted"]
+    labels: dict[str, str]
     metadata: dict[str, Any]
     created_at: str
     updated_at: str
@@ -152,7 +152,7 @@ def key(it: keys.ApiKey) -> dict[str, Any]:
 
 def pool(it: pools.PoolStatus) -> dict[str, Any]:
     """A warm pool and how it stands."""
-    its, made = it.pool, moment(it.pool.created_at)
+    its = it.pool
     named = template_ref(its.spec.image.reference)
     shown = {
         "id": refs.POOL + its.id,
@@ -164,18 +164,39 @@ def pool(it: pools.PoolStatus) -> dict[str, Any]:
         "max_ready": its.max,
         "idle_timeout_seconds": 0,
         "stale_after_seconds": 0,
-        "checkout_policy": "prefer",
+        "checkout_policy": its.mode.value,
         "version_policy": "pinned_build",
         "rollout_generation": 1,
         "rollout_status": {},
         "status": pool_counts(it),
-        "state": "enabled",
-        "labels": {},
-        "metadata": {},
-        "created_at": made,
-        "updated_at": made,
+        "state": its.state.value,
+        "labels": dict(its.labels),
+        "metadata": dict(its.metadata),
+        "created_at": moment(its.created_at),
+        "updated_at": moment(its.updated_at or its.created_at),
     }
-    return shown if it.reason is None else {**shown, "degraded_reason": "artifact_prewarm_failed"}
+    degraded = _degraded(it)
+    return shown if degraded is None else {**shown, "degraded_reason": degraded}
+
+
+def _degraded(it: pools.PoolStatus) -> str | None:
+    """Why it is not full, if it should be or is not to be."""
+    match it.pool.state:
+        case PoolState.DISABLED:
+            return "controller_disabled"
+        case PoolState.DRAINING:
+            return "drain_active"
+    match it.error:
+        case None:
+            return None
+        case errors.QuotaExceeded():
+            return "quota_exceeded"
+        case errors.NoCapacity():
+            return "no_eligible_hosts"
+        case errors.ImageUnavailable():
+            return "template_build_unavailable"
+        case _:
+            return "artifact_prewarm_failed"
 
 
 def pool_counts(it: pools.PoolStatus) -> dict[str, int]:
@@ -186,9 +207,9 @@ def pool_counts(it: pools.PoolStatus) -> dict[str, int]:
 
 def standing(it: pools.PoolStatus) -> str:
     """How a pool is, in one word."""
-    if it.ready >= it.pool.min:
-        return "ready"
-    return "degraded" if it.reason else "warming"
+    if _degraded(it) is not None:
+        return "degraded"
+    return "ready" if it.ready >= it.pool.min else "warming"
 
 
 def template_info(name: str, description: str, builtin: bool = False) -> dict[str, Any]:

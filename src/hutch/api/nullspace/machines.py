@@ -68,9 +68,8 @@ async def create(request: Request) -> Response:
     """Make a machine and run it; it runs when this answers. Header `Idempotency-Key`: at most one for a key."""
     body = await bodies.parse(request, requests.CreateMachine)
     made = await once.once(request, "create_machine", body, lambda: launch.machine(request, body))
-    id = launch.id_of(made)
-    it = service.of(request).control.machines.get(service.principal(request).seeing(), MachineId(id))
-    return Json(launch.told(done(request, id), made) | _token(request, it), 201)
+    it = service.of(request).control.machines.get(service.principal(request).seeing(), MachineId(made))
+    return Json(done(request, made) | _token(request, it), 201)
 
 
 @router.get("/v1/machines", responses={200: {"model": list[responses.Machine] | responses.MachinePage}})

@@ -15,7 +15,7 @@ from hutch.api.nullspace import egress, refs, requests
 from hutch.control import machines, pools, processes
 from hutch.control.requests import MountRequest
 from hutch.model import errors
-from hutch.model.machine import Persistence, TimerAction, Timers
+from hutch.model.machine import CheckoutMode, Persistence, TimerAction, Timers
 
 BASE = "base"
 """The built-in template, and the image it means."""
@@ -216,22 +216,24 @@ def mode(text: str) -> int:
     return int(text.removeprefix("0o"), 8)
 
 
-def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
-    """Machines to keep ready. They wait until they are wanted or their memory is needed elsewhere."""
-    wanted = body.template_ref or body.template
-    if not wanted:
-        raise errors.InvalidRequest("template_ref: name a template")
+def _refuse_of_pool(body: requests.PoolFields) -> None:
+    """What no pool has here, neither a new one nor a changed one."""
     _refuse(
         ("version_policy", body.version_policy == "track_tag", "a pool keeps the image its template meant at first"),
         ("track_tag", body.track_tag, "a pool keeps the image its template meant at first"),
         ("host_pool_id", body.host_pool_id, "this service is one box"),
         ("cell_id", body.cell_id, "this service is one box"),
-        ("labels", body.labels, "pools have none here"),
-        ("metadata", body.metadata, "pools have none here"),
-        ("checkout_policy", body.checkout_policy not in (None, "prefer"), "say so at the machine's creation"),
         ("idle_timeout_seconds", body.idle_timeout_seconds, "machines of a pool wait until they are wanted"),
         ("stale_after_seconds", body.stale_after_seconds, "machines of a pool wait until they are wanted"),
     )
+
+
+def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
+    """Machines to keep ready. They wait until they are wanted or their memory is needed elsewhere."""
+    wanted = body.template_ref or body.template
+    if not wanted:
+        raise errors.InvalidRequest("template_ref: name a template")
+    _refuse_of_pool(body)
     return pools.PoolRequest(
         machine=machines.MachineRequest(
             image=image(wanted),
@@ -242,6 +244,26 @@ def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
         name=body.name,
         min=body.min_ready,
         max=body.max_ready,
+        mode=CheckoutMode(body.checkout_policy or "prefer"),
+        labels=body.labels or {},
+        metadata=body.metadata or {},
+    )
+
+
+def pool_change(body: requests.UpdatePool) -> pools.PoolChange:
+    """What of a pool is to be otherwise; its template and resources cannot."""
+    _refuse_of_pool(body)
+    _refuse(
+        ("template_ref", body.template_ref or body.template, "make another pool of it"),
+        ("resources", body.resources is not None, "make another pool with them"),
+    )
+    return pools.PoolChange(
+        name=body.name,
+        min=body.min_ready,
+        max=body.max_ready,
+        mode=None if body.checkout_policy is None else CheckoutMode(body.checkout_policy),
+        labels=body.labels,
+        metadata=body.metadata,
     )
 
 

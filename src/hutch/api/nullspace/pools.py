@@ -1,6 +1,6 @@
-"""Template warm pools: machines kept ready. They are on from their creation to their deletion."""
+"""Template warm pools: machines kept ready."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -11,7 +11,8 @@ from hutch.api import bodies, openapi, service
 from hutch.api.answers import Json
 from hutch.api.nullspace import inventory, parse, refs, requests
 from hutch.api.nullspace.errors import naming
-from hutch.control.pools import PoolStatus
+from hutch.control.pools import PoolChange, PoolStatus
+from hutch.model.machine import PoolState
 
 router = APIRouter(tags=["warm pools"])
 
@@ -37,11 +38,19 @@ async def list_all(
     label: Annotated[Sequence[str], Query()] = (),
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
 ) -> Response:
-    """The tenant's, oldest first. None is ever but enabled, and none has labels."""
+    """The tenant's, oldest first; those with all the labels, each `name=value` or a name alone."""
     found = service.of(request).control.pools.list(service.principal(request))
-    shown = [inventory.pool(it) for it in found if status in (None, inventory.standing(it))]
-    meant = [it for it in shown if template in (None, it["template_ref"]) and state in (None, it["state"])]
-    return Json({"items": [] if label else meant[:limit]})
+    meant = [
+        it
+        for it in map(inventory.pool, [it for it in found if status in (None, inventory.standing(it))])
+        if template in (None, it["template_ref"]) and state in (None, it["state"]) and _has(it["labels"], label)
+    ]
+    return Json({"items": meant[:limit]})
+
+
+def _has(its: Mapping[str, str], labels: Sequence[str]) -> bool:
+    asked = [label.partition("=") for label in labels]
+    return all(name in its and (not equals or its[name] == value) for name, equals, value in asked)
 
 
 def _find(request: Request, id: str) -> PoolStatus:
@@ -61,10 +70,44 @@ async def status(request: Request, id: str) -> Response:
     return Json(inventory.pool_counts(_find(request, id)))
 
 
+async def _change(request: Request, id: str, change: PoolChange) -> Response:
+    found = _find(request, id)
+    with naming(_MISSING):
+        pools = service.of(request).control.pools
+        return Json(inventory.pool(await pools.change(service.principal(request), found.pool.id, change)))
+
+
+@router.patch(
+    f"{_POOLS}/{{id}}",
+    responses={200: {"model": inventory.Pool}},
+    openapi_extra=openapi.body(requests.UpdatePool),
+)
+async def update(request: Request, id: str) -> Response:
+    """Another name, other sizes, another policy, labels or metadata; what is left out stays."""
+    return await _change(request, id, parse.pool_change(await bodies.parse(request, requests.UpdatePool)))
+
+
 @router.post(f"{_POOLS}/{{id}}/enable", responses={200: {"model": inventory.Pool}})
+async def enable(request: Request, id: str) -> Response:
+    """Fill it again."""
+    return await _change(request, id, PoolChange(state=PoolState.ENABLED))
+
+
+@router.post(f"{_POOLS}/{{id}}/disable", responses={200: {"model": inventory.Pool}})
+async def disable(request: Request, id: str) -> Response:
+    """Make no more machines and let none be taken; those that are ready stay."""
+    return await _change(request, id, PoolChange(state=PoolState.DISABLED))
+
+
+@router.post(f"{_POOLS}/{{id}}/drain", responses={200: {"model": inventory.Pool}})
+async def drain(request: Request, id: str) -> Response:
+    """The same, and end those that are ready."""
+    return await _change(request, id, PoolChange(state=PoolState.DRAINING))
+
+
 @router.post(f"{_POOLS}/{{id}}/reconcile", responses={200: {"model": inventory.Pool}})
-async def look_again(request: Request, id: str) -> Response:
-    """It is enabled, and looked after, in any case: it is told how it stands."""
+async def reconcile(request: Request, id: str) -> Response:
+    """It is looked after in any case: it is told how it stands."""
     return Json(inventory.pool(_find(request, id)))
 
 

@@ -15,7 +15,7 @@ from hutch.api.nullspace import parse, refs
 from hutch.control import processes, timers
 from hutch.model import guest
 from hutch.model.guest import FileKind, FileStat
-from hutch.model.machine import Machine, Persistence, Resources, Snapshot, TimerAction
+from hutch.model.machine import Checkout, CheckoutSource, Machine, Persistence, Resources, Snapshot, TimerAction
 from hutch.model.network import Traffic
 from hutch.model.states import State
 
@@ -131,8 +131,22 @@ def machine(it: Machine, remaining: float | None) -> dict[str, Any]:
         "ephemeral": it.persistence is Persistence.EPHEMERAL,
         "cwd": it.spec.workdir,
         "snapshot_id": refs.SNAPSHOT + it.id if status(it) == "paused" else None,
+        "warm_pool_checkout": None if it.checkout is None else checkout(it.checkout),
     }
     return {name: value for name, value in shown.items() if value is not None}
+
+
+_SOURCES = {
+    CheckoutSource.MEMBER: "ready_instance",
+    CheckoutSource.COLD: "cold_create",
+    CheckoutSource.BYPASSED: "bypassed",
+}
+
+
+def checkout(it: Checkout) -> dict[str, Any]:
+    """How a warm pool was used."""
+    shown = {"source": _SOURCES[it.source], "hit": it.source is CheckoutSource.MEMBER, "mode": it.mode.value}
+    return shown if it.pool is None else {**shown, "id": refs.POOL + it.pool}
 
 
 def snapshot(it: Snapshot, metadata: Mapping[str, object]) -> dict[str, Any]:

@@ -220,15 +220,11 @@ class PoolResources(Body):
     disk_mb: Annotated[int, Field(ge=512, le=131_072)] | None = None
 
 
-class CreatePool(Body):
-    """A pool of machines to keep ready."""
+class PoolFields(Body):
+    """What may be said of a new pool and of one that is to be changed."""
 
-    name: str
     template_ref: str | None = None
     template: str | None = None
-    min_ready: Count
-    max_ready: Count
-    resources: PoolResources
     checkout_policy: Literal["prefer", "require", "bypass"] | None = None
     idle_timeout_seconds: Count | None = None
     stale_after_seconds: Count | None = None
@@ -236,8 +232,26 @@ class CreatePool(Body):
     track_tag: str | None = None
     host_pool_id: str | None = None
     cell_id: str | None = None
-    labels: dict[str, Any] | None = None
+    labels: dict[str, str] | None = None
     metadata: dict[str, Any] | None = None
+
+
+class CreatePool(PoolFields):
+    """A pool of machines to keep ready."""
+
+    name: str
+    min_ready: Count
+    max_ready: Count
+    resources: PoolResources
+
+
+class UpdatePool(PoolFields):
+    """What of a pool is to be otherwise."""
+
+    name: str | None = None
+    min_ready: Count | None = None
+    max_ready: Count | None = None
+    resources: PoolResources | None = None
 
 
 class CreateVolume(Body):
@@ -289,6 +303,6 @@ ALL = (
     *(CreateMachine, SetTimeout, UpdateEgress, GetHost, SignedPreviewUrl, PreviewProxyTarget, PreviewReadiness),
     *(Exec, SendStdin),
     *(Path, ReadFile, WriteFile, Rename, SetPermissions, Search, Replace),
-    *(CreateKey, CreatePool, CreateVolume, CreateWebhook, UpdateWebhook, Resize),
+    *(CreateKey, CreatePool, UpdatePool, CreateVolume, CreateWebhook, UpdateWebhook, Resize),
 )
 """For the OpenAPI document."""

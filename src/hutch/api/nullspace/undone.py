@@ -62,11 +62,6 @@ OF_THE_SERVICE: dict[str, tuple[tuple[str, str], ...]] = {
         ("DELETE", "/v1/templates/{id}"),
     ),
     "deliveries are listed, without their attempts": (("GET", "/v1/lifecycle/webhooks/{id}/deliveries/{delivery}"),),
-    "a pool is on until it is deleted, and is as it was made": (
-        ("PATCH", "/v1/template-warm-pools/{id}"),
-        ("POST", "/v1/template-warm-pools/{id}/disable"),
-        ("POST", "/v1/template-warm-pools/{id}/drain"),
-    ),
 }
 """The same of everything else."""
 

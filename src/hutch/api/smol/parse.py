@@ -14,7 +14,7 @@ from typing import Any
 from hutch.api.smol import present, requests
 from hutch.control import machines, pools, processes
 from hutch.model import errors, guest, ids
-from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence, Resources, TimerAction, Timers
+from hutch.model.machine import CheckoutMode, NetworkMode, NetworkPolicy, Persistence, Resources, TimerAction, Timers
 from hutch.model.network import PublishedPort
 
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {
@@ -212,7 +212,24 @@ def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
         name=body.name,
         max=body.max,
         warm_up=None if body.warm_up is None else tuple(body.warm_up),
-        **({} if least is None else {"min": least}),
+        min=1 if least is None else least,
+        mode=body.mode or CheckoutMode.PREFER,
+        labels=body.labels or {},
+        metadata=body.metadata or {},
+    )
+
+
+def pool_change(body: requests.UpdatePool) -> pools.PoolChange:
+    """What of a pool is to be otherwise."""
+    return pools.PoolChange(
+        name=body.name,
+        min=body.min,
+        max=body.max,
+        warm_up=body.warm_up,
+        state=body.state,
+        mode=body.mode,
+        labels=body.labels,
+        metadata=body.metadata,
     )
 
 

@@ -39,11 +39,22 @@ async def get(request: Request, id: str) -> Response:
     openapi_extra=openapi.body(requests.Claim, optional=True),
 )
 async def claim(request: Request, id: str) -> Response:
-    """A running machine out of the pool, or one like them if none is ready. Native: what of it may be chosen."""
-    wanted = parse.claim_request(await bodies.parse(request, requests.Claim, optional=True))
-    pools = service.of(request).control.pools
-    claiming = pools.claim(service.principal(request), refs.pool(request, id), wanted)
+    """A running machine out of the pool, or one like them if none is ready. Native: its body."""
+    body = await bodies.parse(request, requests.Claim, optional=True)
+    caller, pools = service.principal(request), service.of(request).control.pools
+    wanted, wait = parse.claim_request(body), (body.wait_ms or 0) / 1000
+    claiming = pools.checkout(caller, parse.pool_ref(id), wanted, body.mode, wait)
     return await shown.machine(request, await streams.unless_hung_up(request.receive, claiming))
+
+
+@router.patch(
+    "/v1/pools/{id}", responses={200: {"model": responses.Pool}}, openapi_extra=openapi.body(requests.UpdatePool)
+)
+async def update(request: Request, id: str) -> Response:
+    """Another name, sizes, warm-up, mode; enabled, disabled or drained. Native: 200, what is left out stays."""
+    change = parse.pool_change(await bodies.parse(request, requests.UpdatePool))
+    caller, pools = service.principal(request), service.of(request).control.pools
+    return present.Json(present.pool(await pools.change(caller, refs.pool(request, id), change)))
 
 
 @router.delete("/v1/pools/{id}", status_code=204)

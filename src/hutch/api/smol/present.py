@@ -11,7 +11,17 @@ from hutch.api import answers
 from hutch.api.answers import Json as Json
 from hutch.control import health, images, machines, pools, processes
 from hutch.model import guest, keys
-from hutch.model.machine import Event, ImageRef, Machine, NetworkMode, NetworkPolicy, Persistence, Resources, Snapshot
+from hutch.model.machine import (
+    Event,
+    ImageRef,
+    Machine,
+    NetworkMode,
+    NetworkPolicy,
+    Persistence,
+    PoolState,
+    Resources,
+    Snapshot,
+)
 from hutch.model.network import PublishedPort
 from hutch.model.states import State
 from hutch.model.volumes import Mount
@@ -188,6 +198,8 @@ def checkpoint(it: Snapshot) -> dict[str, Any]:
 
 
 def _standing(it: pools.PoolStatus) -> str:
+    if it.pool.state is not PoolState.ENABLED:
+        return it.pool.state.value
     if it.ready >= it.pool.min:
         return "ready"
     return "waiting" if it.reason else "filling"
@@ -210,7 +222,12 @@ def pool(it: pools.PoolStatus) -> dict[str, Any]:
         "resources": _resources(spec.resources),
         "network": network(spec.network),
         "warmUp": it.pool.warm_up,
+        "state": it.pool.state.value,
+        "mode": it.pool.mode.value,
+        "labels": dict(it.pool.labels),
+        "metadata": dict(it.pool.metadata),
         "createdAt": _time(it.pool.created_at),
+        "updatedAt": _time(it.pool.updated_at or it.pool.created_at),
         "reason": it.reason,
     }
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from hutch.model.machine import CheckoutMode, PoolState
 from hutch.model.states import State
 
 
@@ -267,7 +268,7 @@ class Restore(Body):
 
 
 class CreatePool(Body):
-    """A pool of machines to keep ready. `name`, `min`, `max`, `diskGb` and `warmUp` are native extensions."""
+    """A pool of machines to keep ready. What follows `tenantId` is native, and so is `diskGb`."""
 
     image: str
     cpus: U32 | None = None
@@ -281,10 +282,29 @@ class CreatePool(Body):
     min: U32 | None = None
     max: U32 | None = None
     warm_up: list[str] | None = None
+    mode: CheckoutMode | None = None
+    labels: dict[str, str] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class UpdatePool(Body):
+    """What of a pool is to be otherwise; what is left out stays. Native."""
+
+    name: str | None = None
+    min: U32 | None = None
+    max: U32 | None = None
+    warm_up: list[str] | None = None
+    state: PoolState | None = None
+    mode: CheckoutMode | None = None
+    labels: dict[str, str] | None = None
+    metadata: dict[str, Any] | None = None
 
 
 class Claim(Character):
     """What a machine out of a pool is to be. Native: the documented service reads no body."""
+
+    mode: CheckoutMode | None = None
+    wait_ms: Annotated[int, Field(ge=0, le=30_000)] | None = None
 
 
 class Listing(BaseModel):
@@ -308,6 +328,6 @@ class Wait(BaseModel):
 ALL = (
     *(CreateMachine, Exec, Code, CreateKey, Signal, PullImage),
     *(SetPorts, NewLink, Network),
-    *(Timers, Pause, Branch, BranchBatch, Resize, Rollback, CreateCheckpoint, Restore, CreatePool, Claim),
+    *(Timers, Pause, Branch, BranchBatch, Resize, Rollback, CreateCheckpoint, Restore, CreatePool, UpdatePool, Claim),
 )
 """For the OpenAPI document."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from hutch.model.machine import CheckoutMode, PoolState
 from hutch.model.states import State
 
 
@@ -200,7 +201,7 @@ class Pool(Answer):
 
     id: str
     image: str
-    status: Literal["ready", "filling", "waiting"]
+    status: Literal["ready", "filling", "waiting", "disabled", "draining"]
     idle_count: int
     busy_count: int
     target_size: int
@@ -211,7 +212,12 @@ class Pool(Answer):
     resources: Resources
     network: Network
     warm_up: list[str] | None
+    state: PoolState
+    mode: CheckoutMode = Field(description="Of a claim that names none.")
+    labels: dict[str, str]
+    metadata: dict[str, Any]
     created_at: str
+    updated_at: str
     reason: str | None = Field(description="Why it is not full, if it should be.")
 
 

@@ -18,10 +18,24 @@ class Pools:
         """One, and how it stands."""
         return wire.pool(self._http.json("GET", wire.pool_path(pool)))
 
-    def claim(self, pool: str, wanted: models.NewMachine | None = None) -> models.Machine:
-        """A new running machine of the pool's shape; what `wanted` says of image, shape and network is the pool's."""
-        path = wire.pool_path(pool, "claim")
-        return wire.machine(self._http.json("POST", path, json=wire.claim(wanted), timeout=LONG))
+    def claim(
+        self,
+        pool: str,
+        wanted: models.NewMachine | None = None,
+        mode: str | None = None,
+        wait: float | None = None,
+    ) -> models.Machine:
+        """A new running machine of the pool's shape; what `wanted` says of image, shape and network is the pool's.
+
+        It waits up to `wait` seconds (30 at most) for one that is ready; else it is made as any other, or, with `mode`
+        require, not at all.
+        """
+        path, body = wire.pool_path(pool, "claim"), wire.claim(wanted, mode, wait)
+        return wire.machine(self._http.json("POST", path, json=body, timeout=LONG))
+
+    def update(self, pool: str, change: models.PoolChange) -> models.Pool:
+        """Change it."""
+        return wire.pool(self._http.json("PATCH", wire.pool_path(pool), json=wire.pool_change(change)))
 
     def delete(self, pool: str) -> None:
         """End it and its waiting machines; claimed ones live on."""
