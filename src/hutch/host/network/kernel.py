@@ -58,6 +58,7 @@ def _make(slot: Slot) -> int:
         for name, value in (("ipv6/conf/all/disable_ipv6", 1), ("ipv6/conf/default/disable_ipv6", 1)):
             _set(name, value)
         _set("ipv4/ip_forward", 1)
+        _set("ipv4/icmp_ratelimit", 0)  # each refusal is told, so that clients do not wait
         tap = _open_tap(slot.tap)
         opened.callback(os.close, tap)
         with IPRoute() as here:
