@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from hutch import settings
 from hutch.host.paths import Paths
@@ -14,6 +15,9 @@ from hutch.host.qemu import accelerator
 MIB = 2**20
 OLDEST_QEMU = (7, 2)
 READ_ONLY_MEMORY_QEMU = (8, 2)
+
+USER = "there are no allow lists, denied networks and rates, and this host's other users reach forwarded ports"
+"""What machines without slots lack."""
 
 TOOLS = {
     "qemu-img": ("qemu-utils", "makes disks"),
@@ -24,6 +28,8 @@ TOOLS = {
     "skopeo": ("skopeo", "pulls OCI images"),
     "umoci": ("umoci", "unpacks OCI images"),
     "nft": ("nftables", "filters what machines reach"),
+    "tc": ("iproute2", "limits how fast machines send"),
+    "nsenter": ("util-linux", "loads rules into machines' networks"),
 }
 
 
@@ -39,7 +45,7 @@ class Check:
 
 def diagnose(wanted: settings.Settings) -> list[Check]:
     """Every check of the host's own, in the order a person would want them."""
-    checks: list[Callable[[settings.Settings], Check]] = [_accelerator, _qemu, _root, _memory, _disk]
+    checks: list[Callable[[settings.Settings], Check]] = [_accelerator, _qemu, _root, _network, _memory, _disk]
     return [check(wanted) for check in checks] + [_tool(name) for name in TOOLS]
 
 
@@ -86,6 +92,29 @@ def _root(wanted: settings.Settings) -> Check:
     return Check("root", None, "not root: machines' processes run under your own user id", "run hutch up as root")
 
 
+def _network(wanted: settings.Settings) -> Check:
+    if wanted.network.mode == "user":
+        return Check("network", None, f"QEMU's user network, as HUTCH_NETWORK_MODE says: {USER}", "set it to auto")
+    lacks = [word for word, is_there in _what_slots_need() if not is_there]
+    if not lacks:
+        return Check("network", True, "slots: each machine has a network of its own")
+    is_fatal = wanted.network.mode == "slots"
+    detail = f"slots cannot be had without {', '.join(lacks)}"
+    remedy = "run hutch up as root, with the tools below and nothing taken from it"
+    return Check("network", False if is_fatal else None, detail if is_fatal else f"{detail}; so {USER}", remedy)
+
+
+def _what_slots_need() -> Iterator[tuple[str, bool]]:
+    yield "root", os.geteuid() == 0
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    has = int(status["CapEff"], 16)
+    for name, bit in (("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)):  # linux/capability.h
+        yield name, bool(has >> bit & 1)
+    yield "/dev/net/tun", Path("/dev/net/tun").exists()
+    for name in ("nft", "tc", "nsenter"):
+        yield name, _found(name) is not None
+
+
 def _memory(wanted: settings.Settings) -> Check:
     pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
@@ -108,7 +137,10 @@ def _disk(wanted: settings.Settings) -> Check:
 
 def _tool(name: str) -> Check:
     package, purpose = TOOLS[name]
-    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
-    if path is None:
+    if _found(name) is None:
         return Check(name, False, f"not found; it {purpose}", f"apt-get install {package}")
     return Check(name, True, purpose)
+
+
+def _found(tool: str) -> str | None:
+    return shutil.which(tool, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")

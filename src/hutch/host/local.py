@@ -85,14 +85,13 @@ class LocalHost:
         await self._connector.open()
         self._context = await self._make_context()
         self._context.engine.templates.open()
-        if self._root:
-            base = self._settings.uid_base
-            await firewall.protect(self._paths.tag, base, base + self._settings.uid_count + TEMPLATE_IDS)
+        await self._protect(is_known=False)
         trash.clear(paths.layers)
         self._states.open()
         self.volumes.open()
         await adoption.take_up(self._context, self._settings, self._owners)
-        await self._connector.collect(is_known=not self._layers.is_frozen)
+        await self._connector.collect(is_known := not self._layers.is_frozen)
+        await self._protect(is_known)
         self._collect()
         self._sweeping = asyncio.create_task(self._sweep())
         return [owner.state for owner in self._owners.values()]
@@ -278,6 +277,16 @@ class LocalHost:
             return self._owners[machine]
         except KeyError:
             raise errors.NotFound("machine not found") from None
+
+    async def _protect(self, is_known: bool) -> None:
+        """Keep machines' processes from what is not theirs; until it `is_known` which have slots, not from all."""
+        if not self._root:
+            return
+        living = [owner.journal.process for owner in self._owners.values() if owner.connection is not None]
+        has_slots = self._connector.has_slots and all(it is not None and it.slot is not None for it in living)
+        base = self._settings.uid_base
+        last = base + self._settings.uid_count + TEMPLATE_IDS
+        await firewall.protect(self._paths.tag, base, last, is_silent=is_known and has_slots)
 
     async def _make_context(self) -> Context:
         boot = await boot_files.ensure_boot_files(self._paths, AGENT_BINARY, _log_progress)

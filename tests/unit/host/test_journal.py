@@ -25,7 +25,7 @@ ENTRY = Journal(
     ),
     uid=200_000,
     phase=Phase.RUNNING,
-    process=Identity(4711, 12345),
+    process=Identity(4711, 12345, slot=7),
     template="0" * 32,
     booted=True,
 )
@@ -33,7 +33,10 @@ ENTRY = Journal(
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     ENTRY.write(tmp_path / "machine.json")
-    assert journal.read(tmp_path / "machine.json") == ENTRY
+    read = journal.read(tmp_path / "machine.json")
+    assert read == ENTRY
+    assert read.process is not None
+    assert read.process.slot == 7
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 99}', '{"format": 1}', '{"format": 1, "spec": 3}'])

@@ -3,7 +3,7 @@
 QEMU's user network carries a guest's connections as connections of the QEMU process, and gives the guest an address
 that stands for the host's loopback. So packets that those user ids send to any address of this host, or to link-local
 ones (cloud metadata), are rejected, but for answers: ports of guests are reached by way of forwards. The host's
-resolver may be asked. Where machines have slots their processes have nothing to send at all, and this is a second line.
+resolver may be asked. Where every machine has a slot their processes have nothing to send at all, and may not.
 """
 
 import structlog
@@ -27,6 +27,7 @@ table inet {name} {{
     meta skuid {first}-{last} jump machine
   }}
   chain machine {{
+    {all}
     fib daddr type local meta l4proto {{ tcp, udp }} th dport 53 accept
     fib daddr type local reject
     ip daddr 169.254.0.0/16 reject
@@ -36,15 +37,19 @@ table inet {name} {{
 """
 
 
-def rules(name: str, first: int, last: int) -> str:
-    """The table for user ids `first` to `last`; loading it replaces a former one in one step."""
-    return _RULES.format(name=name, first=first, last=last)
+def rules(name: str, first: int, last: int, is_silent: bool) -> str:
+    """The table for user ids `first` to `last`; loading it replaces a former one in one step.
+
+    `is_silent`: no process of theirs has anything to send, since every machine has a slot.
+    """
+    return _RULES.format(name=name, first=first, last=last, all="reject" if is_silent else "")
 
 
-async def protect(name: str, first: int, last: int) -> bool:
+async def protect(name: str, first: int, last: int, is_silent: bool) -> bool:
     """Load the rules. False, with a warning in the log, where nftables does not work."""
     try:
-        await commands.run(["nft", "-f", "-"], timeout=_TIMEOUT, stdin=rules(name, first, last).encode())
+        text = rules(name, first, last, is_silent)
+        await commands.run(["nft", "-f", "-"], timeout=_TIMEOUT, stdin=text.encode())
     except errors.HutchError as error:
         log.warning("machines can reach this host's own addresses: nftables does not work", error=error.message)
         return False

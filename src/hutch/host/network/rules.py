@@ -5,6 +5,9 @@ from hutch.host.qemu import guest_network
 
 GUEST = guest_network.ADDRESS.split("/", maxsplit=1)[0]
 
+CONNECTIONS_PER_SECOND = 200
+"""New ones that a guest may begin: the table this host keeps of them is shared by all, and their silence lasts."""
+
 # All that the guest sends is dropped that is not ARP, or IPv4 from its own address. The guest sees the service's
 # connections coming from its gateway, whatever slot it is in.
 _SLOT = """\
@@ -25,6 +28,7 @@ table inet hutch-slot {{
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
     iifname "{link}" oifname "{tap}" ct status dnat accept
+    iifname "{tap}" ct state new limit rate over {rate}/second burst {burst} packets drop
     iifname "{tap}" oifname "{link}" accept
   }}
   chain source {{
@@ -91,6 +95,8 @@ table inet {FORWARDING} {{
 def of_slot(slot: Slot, plan: Plan) -> str:
     """Of one slot's own namespace."""
     return _SLOT.format(
+        rate=CONNECTIONS_PER_SECOND,
+        burst=10 * CONNECTIONS_PER_SECOND,
         tap=slot.tap,
         link=slot.link,
         guest=GUEST,

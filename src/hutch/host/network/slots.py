@@ -6,6 +6,7 @@ in the kernel only, is found by its names: what runs keeps its slot, the rest is
 
 import asyncio
 import os
+import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -125,7 +126,7 @@ class Slots:
             self._plan = plan = await self._in_thread(kernel.claim, self._tag, self._wanted.range)
             self._left = await self._in_thread(kernel.numbers, plan)
             self._used = {*self._left}
-            self._next = max(self._left, default=-1) + 1
+            self._next = secrets.randbelow(plan.size)
             self._bounds = policy.Bounds.of(plan.resolver, plan.network, self._wanted.allow_private)
             await run_nft(None, rules.of_host(plan, os.geteuid()))
             await self._forward()
