@@ -29,6 +29,7 @@ from hutch.cli import (
     snapshots,
     tenants,
     tree,
+    tunnel,
     up,
     usage,
     volumes,
@@ -72,6 +73,7 @@ app.add_typer(sessions.app, name="session")
 app.add_typer(jobs.app, name="job")
 app.command()(network.publish)
 app.command()(network.url)
+app.command()(tunnel.tunnel)
 app.add_typer(network.app, name="net")
 app.add_typer(volumes.app, name="volume")
 app.add_typer(snapshots.app, name="snapshot")

@@ -18,6 +18,7 @@ from hutch.client._async.sessions import Sessions
 from hutch.client._async.snapshots import Snapshots
 from hutch.client._async.tenants import Tenants
 from hutch.client._async.terminals import Terminals
+from hutch.client._async.tunnels import Tunnels
 from hutch.client._async.usage import Usages
 from hutch.client._async.volumes import Volumes
 from hutch.client._async.webhooks import Webhooks
@@ -33,6 +34,7 @@ class AsyncHutch:
         self._http = Http(self.url, key or os.environ.get("HUTCH_KEY") or "")
         self.machines = Machines(self._http)
         self.ports = Ports(self._http)
+        self.tunnels = Tunnels(self._http)
         self.processes = Processes(self._http)
         self.sessions = Sessions(self._http)
         self.jobs = Jobs(self._http)

@@ -18,6 +18,7 @@ from hutch.client._sync.sessions import Sessions
 from hutch.client._sync.snapshots import Snapshots
 from hutch.client._sync.tenants import Tenants
 from hutch.client._sync.terminals import Terminals
+from hutch.client._sync.tunnels import Tunnels
 from hutch.client._sync.usage import Usages
 from hutch.client._sync.volumes import Volumes
 from hutch.client._sync.webhooks import Webhooks
@@ -33,6 +34,7 @@ class Hutch:
         self._http = Http(self.url, key or os.environ.get("HUTCH_KEY") or "")
         self.machines = Machines(self._http)
         self.ports = Ports(self._http)
+        self.tunnels = Tunnels(self._http)
         self.processes = Processes(self._http)
         self.sessions = Sessions(self._http)
         self.jobs = Jobs(self._http)
