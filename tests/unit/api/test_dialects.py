@@ -13,7 +13,8 @@ def nothing(_: object) -> None:
 SMOL = Dialect("smol", nothing)  # type: ignore[arg-type]
 NULLSPACE = Dialect("nullspace", nothing, key_prefix="ns_")  # type: ignore[arg-type]
 FREESTYLE = Dialect("freestyle", nothing, paths=("/v1/vms",))  # type: ignore[arg-type]
-ALL = (SMOL, NULLSPACE, FREESTYLE)
+HYPERFLEET = Dialect("hyperfleet", nothing, ("/machines",), "hf_", ("/health",))  # type: ignore[arg-type]
+ALL = (SMOL, NULLSPACE, FREESTYLE, HYPERFLEET)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,11 @@ ALL = (SMOL, NULLSPACE, FREESTYLE)
         ("/v1/vmsx", "smk_x", "smol", "/v1/vmsx"),
         ("/nullspace/v1/machines", "smk_x", "nullspace", "/v1/machines"),
         ("/health", None, "smol", "/health"),
+        ("/health", "hf_x", "hyperfleet", "/health"),
+        ("/health", "ns_x", "nullspace", "/health"),
+        ("/v1/machines", "hf_x", "smol", "/v1/machines"),
+        ("/machines/x", "smk_x", "hyperfleet", "/machines/x"),
+        ("/machinesx", "smk_x", "smol", "/machinesx"),
         ("/smol//v1/machines", None, "smol", "//v1/machines"),
     ],
 )
