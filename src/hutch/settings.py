@@ -169,7 +169,7 @@ class Network:
     """slots (a namespace for each machine; needs root and nftables), user (QEMU's user network), or auto."""
 
     range: str = "10.213.0.0/16"
-    """Addresses by which this host reaches its machines, two for each. Must be routed nowhere else."""
+    """Addresses by which this host reaches its machines, two for each; of a wider range each service takes a /20."""
 
     ready: int = 8
     """Slots made ahead, so that a start finds one."""
