@@ -6,6 +6,7 @@ from hutch.api import dialects
 from hutch.api.metrics import Metrics
 from hutch.api.observe import Observe
 from hutch.api.service import Service
+from hutch.api.tls import Ask
 from hutch.control.plane import ControlPlane
 from hutch.settings import Settings
 
@@ -15,4 +16,4 @@ def build(control: ControlPlane, settings: Settings) -> ASGIApp:
     metrics = Metrics()
     its = Service(control, settings, metrics)
     rooms = {dialect.name: dialect.build(its) for dialect in dialects.DIALECTS}
-    return Observe(dialects.Switchboard(rooms), metrics)
+    return Ask(control.certificates, Observe(dialects.Switchboard(rooms), metrics))

@@ -26,7 +26,6 @@ _ID = "/v1/machines/{id}"
 _PORT = f"{_ID}/ports/{{port}}"
 
 PROXY_HEADER = "x-nullspace-preview-proxy-token"
-HEADER_MARK = "?__ns_preview_transport=header"
 
 
 class RateLimit(Answer):
@@ -243,7 +242,7 @@ async def preview_proxy_target(request: Request, id: str, port: str) -> Response
     """A way in for a proxy of one's own, which sends the token in a header with every request."""
     body = await bodies.parse(request, requests.PreviewProxyTarget)
     link, grant = await _issue(request, id, port, body.expires_in_seconds, in_header=True)
-    url = link.url.partition("/?")[0] + HEADER_MARK
+    url = link.url.partition("/?")[0]
     transports = ("http", "websocket") if body.transports is None else body.transports
     by_http, by_websocket = "http" in transports, "websocket" in transports
     return Json(

@@ -14,7 +14,7 @@ from hutch.control.exposure import TOKEN_PARAMETER, Visitor
 from hutch.control.keys import Principal
 from hutch.model import errors
 
-HEADER = b"x-hutch-traffic-token"
+HEADERS = frozenset((b"x-hutch-traffic-token", b"x-nullspace-traffic-access-token", b"x-nullspace-preview-proxy-token"))
 COOKIE = b"hutch_traffic_token"
 
 _PARAMETER = TOKEN_PARAMETER.encode() + b"="
@@ -45,7 +45,7 @@ def read(headers: Headers, query: bytes, authenticate: Callable[[str], Principal
     named: bytes | None = None
     kept_tokens: list[bytes] = []
     for name, value in headers:
-        if name == HEADER:
+        if name in HEADERS:
             named = named or _token(value)
         elif name == b"cookie":
             rest = _take_cookie(value, kept_tokens)
