@@ -98,7 +98,7 @@ async def test_environment_workdir_and_command_of_a_machine_are_applied(vms: Lau
     assert (await machine.run("echo $GREETING; pwd")).text == "hé llo\n/srv/here"
     page = await vms.host.processes.read(machine.id, "main", 0, 0, wait=20)
     assert page.stdout == b"/srv/here\n"
-    assert b"/srv/here\n" in await vms.host.console(machine.id)
+    assert b"/srv/here\n" in (await vms.host.console(machine.id)).text
 
 
 async def test_a_blocked_machine_reaches_nothing_outside(vms: Launcher) -> None:

@@ -57,7 +57,7 @@ class Logbook:
             raise errors.InvalidRequest(f"tail is {tail}: 0 or more")
         wanted = min(tail, MOST)
         entry = self._fleet.entry(principal, machine, "machine:read")
-        console = await self._fleet.host.console(machine)
+        console = (await self._fleet.host.console(machine)).text
         lines = list(of_console(console, began(entry.machine)))
         if wanted and entry.machine.state is State.RUNNING:
             lines += of_journal(await _read_journal(self._fleet.host, machine, wanted))

@@ -26,6 +26,9 @@ from hutch.control.requests import MachineRequest as MachineRequest
 from hutch.control.requests import MountRequest as MountRequest
 from hutch.control.shelf import Shelf
 from hutch.control.timers import Remaining as Remaining
+from hutch.host.interface import START
+from hutch.host.interface import Console as Console
+from hutch.host.interface import Cursor as Cursor
 from hutch.host.interface import Progress as Progress
 from hutch.model import errors, guest
 from hutch.model.facts import ProcessFacts
@@ -261,9 +264,12 @@ class Machines:
         finally:
             entry.watchers.remove(look)
 
-    async def console(self, principal: Principal, id: MachineId) -> bytes:
-        """The end of what the guest's kernel and init wrote. Needs `machine:read`."""
-        return await self._host.console(self._entry(principal, id).machine.id)
+    async def console(self, principal: Principal, id: MachineId, since: Cursor = START) -> Console:
+        """What the guest's kernel, init and its own command wrote since a cursor. Needs `machine:read`.
+
+        Without one: the end of it that is kept.
+        """
+        return await self._host.console(self._entry(principal, id).machine.id, since)
 
     async def stats(self, principal: Principal, id: MachineId) -> guest.GuestStats:
         """What the guest's kernel says of itself. Needs `machine:read`. `NotRunning`."""

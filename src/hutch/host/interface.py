@@ -122,6 +122,32 @@ class Died:
     clean: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a console was read: bytes since a process began to write it, and of the machine's own command.
+
+    Where another process writes by now, or another command, it means the beginning of what is kept.
+    """
+
+    run: str = ""
+    at: int = 0
+    command: str = ""
+    stdout: int = 0
+    stderr: int = 0
+
+
+START = Cursor()
+"""The beginning of what is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What was written, up to where to go on."""
+
+    text: bytes
+    end: Cursor
+
+
 class Images(Protocol):
     """The images of a host."""
 
@@ -390,8 +416,11 @@ class Host(Protocol):
 
     async def stats(self, machine: MachineId) -> guest.GuestStats: ...
 
-    async def console(self, machine: MachineId) -> bytes:
-        """The end of what the guest's kernel and init wrote to the console, and the machine's own command; bounded."""
+    async def console(self, machine: MachineId, since: Cursor = START) -> Console:
+        """What the guest's kernel and init wrote to the console, and the machine's own command, since a cursor.
+
+        Of what is older than the end that is kept nothing is told.
+        """
 
     def deaths(self) -> AsyncIterator[Died]:
         """Every unasked end of a machine, as it happens. One reader."""

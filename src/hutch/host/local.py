@@ -10,10 +10,21 @@ from pathlib import Path
 import structlog
 
 from hutch import settings
-from hutch.host import boot_files, commands, disks, facts, files, mounts, trash
+from hutch.host import boot_files, commands, consoles, disks, facts, files, mounts, trash
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
-from hutch.host.interface import Capacity, Died, HostInfo, HostMachine, OnProgress, SavedState, ignore_progress
+from hutch.host.interface import (
+    START,
+    Capacity,
+    Console,
+    Cursor,
+    Died,
+    HostInfo,
+    HostMachine,
+    OnProgress,
+    SavedState,
+    ignore_progress,
+)
 from hutch.host.layers import Layers
 from hutch.host.machines import adoption, shape
 from hutch.host.machines.context import Context, Engine
@@ -39,7 +50,6 @@ from hutch.model.machine import MachineSpec
 log = structlog.get_logger(__name__)
 
 MIB = 2**20
-LOG_LIMIT = 64 * 1024
 QEMU_LOG_LIMIT = MIB
 SWEEP_INTERVAL = 30.0
 AGENT_BINARY = Path(__file__).parent.parent / "_guest" / "hutch-agent"
@@ -252,15 +262,13 @@ class LocalHost:
         """See the interface."""
         return await (await self._owner(machine).agent()).stats()
 
-    async def console(self, machine: MachineId) -> bytes:
+    async def console(self, machine: MachineId, since: Cursor = START) -> Console:
         """See the interface."""
         owner = self._owner(machine)
-        text = owner.console
+        told = owner.console.since(since)
         if owner.journal.spec.command and owner.journal.phase is Phase.RUNNING:
-            with contextlib.suppress(errors.HutchError):
-                page = await (await owner.agent()).processes.read(MAIN, 0, 0, wait=0.0, limit=LOG_LIMIT)
-                text += page.stdout + page.stderr
-        return text
+            told = await consoles.with_command(told, self.processes, machine, MAIN)
+        return told
 
     async def deaths(self) -> AsyncIterator[Died]:
         """See the interface."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 
 import pytest
 
@@ -172,7 +173,26 @@ class MachinesSuite:
         assert 0 < stats.memory_available <= stats.memory_total <= 128 * 2**20
         assert 0 < stats.disk_available <= stats.disk_total
         assert stats.processes > 0
-        assert isinstance(await rig.host.console(machine), bytes)
+
+    async def test_a_console_is_told_from_where_it_was_read(self, rig: Rig) -> None:
+        machine = await use.launch(rig, command=("sh", "-c", "echo begun; sleep 1000"))
+        seen = await rig.host.console(machine)
+        whole = seen.text
+        async with asyncio.timeout(30):
+            while b"begun\n" not in whole:
+                await asyncio.sleep(0.05)
+                seen = await rig.host.console(machine, seen.end)
+                whole += seen.text
+        again = await rig.host.console(machine, seen.end)
+        assert again.text.count(b"begun\n") == 0
+        assert whole.count(b"begun\n") == 1
+        assert (await rig.host.console(machine)).text.count(b"begun\n") == 1
+        await rig.host.pause(machine)
+        paused = await rig.host.console(machine, again.end)
+        await rig.host.resume(machine)
+        assert b"begun\n" not in (await rig.host.console(machine, paused.end)).text
+        stranger = dataclasses.replace(again.end, run="another", at=10**9, command="another")
+        assert b"begun\n" in (await rig.host.console(machine, stranger)).text
 
     async def test_a_machine_tells_what_it_is_run_with(self, rig: Rig) -> None:
         machine = await use.create(rig)

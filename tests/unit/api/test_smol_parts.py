@@ -9,20 +9,10 @@ from hutch.model import errors, keys
 from hutch.model.guest import TerminalSize
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "fresh"),
-    [
-        (b"", b"", b""),
-        (b"", b"a\n", b"a\n"),
-        (b"a\n", b"a\n", b""),
-        (b"a\n", b"a\nb\n", b"b\n"),
-        (b"boot\nout\n", b"boot\nmore\nout\n", b"more\n"),  # two sources, one behind the other
-        (b"a" * 2000 + b"end", b"a" * 1000 + b"endnew", b"new"),  # its beginning was dropped
-        (b"old\n", b"new\n", b"new\n"),
-    ],
-)
-def test_what_a_console_has_grown_by(before: bytes, now: bytes, fresh: bytes) -> None:
-    assert console.grown(before, now) == fresh
+def test_a_console_that_is_followed_is_text_wherever_it_is_cut() -> None:
+    whole, text = "ä\r\nb\rc\r\n".encode(), console.Text()
+    assert b"".join(text.add(whole[at : at + 1]) for at in range(len(whole))) == "ä\nb\rc\n".encode()
+    assert text.add(b"\xff") == "\ufffd".encode()
 
 
 def test_the_last_lines_have_plain_ends() -> None:

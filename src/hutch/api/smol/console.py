@@ -1,7 +1,7 @@
 """The console of a machine, and of its own command: its last lines, or as it grows."""
 
 import asyncio
-import bisect
+import codecs
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Annotated
 
@@ -11,14 +11,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from hutch.api import service, streams
 from hutch.api.smol import refs
+from hutch.control.machines import Console, Cursor
 from hutch.model import errors
 
 router = APIRouter(tags=["machines"])
 
 EVERY = 0.5
 """Seconds between two looks at a console that is followed."""
-
-_MARK = 512  # bytes by which the end of what was shown is found again
 
 
 def last_lines(console: bytes, count: int) -> bytes:
@@ -27,36 +26,37 @@ def last_lines(console: bytes, count: int) -> bytes:
     return "".join(lines[-count:] if count else ()).encode()
 
 
-def grown(before: bytes, now: bytes) -> bytes:
-    """What has come since `before`, both being the end of something that only grows, mostly at its end. Pure.
-
-    All of it if the two have nothing in common: the machine was started anew, or wrote faster than we look.
-    """
-    more = len(now) - len(before)
-    if more >= 0:
-        at = bisect.bisect(range(len(before)), False, key=lambda end: before[: end + 1] != now[: end + 1])
-        if before[at:] == now[at + more :]:
-            return now[at : at + more]
-    mark = before[-_MARK:]
-    found = now.rfind(mark) if mark else 0
-    return now[found + len(mark) :] if found >= 0 else now
-
-
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace").replace("\r\n", "\n")
 
 
-async def _follow(look: Callable[[], Awaitable[bytes]], seen: bytes, tail: int) -> AsyncGenerator[bytes, None]:
-    yield last_lines(seen, tail)
+class Text:
+    """Bytes that come in pieces, as UTF-8 with plain line ends, whatever a piece ends in the middle of. Pure."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""  # a carriage return that a line feed may follow
+
+    def add(self, piece: bytes) -> bytes:
+        """What can be told now."""
+        text = self._held + self._decoder.decode(piece)
+        self._held = "\r" if text.endswith("\r") else ""
+        return text.removesuffix("\r").replace("\r\n", "\n").encode()
+
+
+async def _follow(
+    look: Callable[[Cursor], Awaitable[Console]], seen: Console, tail: int
+) -> AsyncGenerator[bytes, None]:
+    yield last_lines(seen.text, tail)
+    text = Text()
     while True:
         await asyncio.sleep(EVERY)
         try:
-            now = await look()
+            seen = await look(seen.end)
         except errors.HutchError:
             return
-        if fresh := grown(seen, now):
-            yield _text(fresh).encode()
-        seen = now
+        if fresh := text.add(seen.text):
+            yield fresh
 
 
 @router.get("/v1/machines/{id}/logs", response_class=PlainTextResponse)
@@ -67,6 +67,6 @@ async def logs(
     caller, machine, machines = service.principal(request), refs.machine(request), service.of(request).control.machines
     console = await machines.console(caller, machine)
     if not follow:
-        return PlainTextResponse(last_lines(console, tail))
-    parts = _follow(lambda: machines.console(caller, machine), console, tail)
+        return PlainTextResponse(last_lines(console.text, tail))
+    parts = _follow(lambda since: machines.console(caller, machine, since), console, tail)
     return streams.PulledResponse(parts, {"content-type": "text/plain; charset=utf-8", "x-accel-buffering": "no"})

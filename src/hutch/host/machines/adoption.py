@@ -112,7 +112,7 @@ def _is_whole(context: Context, journal: Journal) -> bool:
 
 def _note_death(context: Context, owner: Owner, what: str) -> None:
     run = owner.journal.run
-    words = vm.last_words(context.paths.run(run), owner.console) if run is not None else "nothing is left of it"
+    words = vm.last_words(context.paths.run(run), owner.console.data) if run is not None else "nothing is left of it"
     owner.settle(Phase.FAILED, f"{what}: {words}")
 
 

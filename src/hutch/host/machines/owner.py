@@ -22,6 +22,7 @@ import structlog
 
 from hutch.host import disks, mounts
 from hutch.host.agent.client import Agent
+from hutch.host.consoles import Kept
 from hutch.host.interface import Died, HostMachine, OnProgress, SavedState
 from hutch.host.machines import bring_up, ending, flatten, freeze, hardware, identity, policy, shape
 from hutch.host.machines.context import Context
@@ -31,6 +32,7 @@ from hutch.host.machines.policy import Decision, Verb
 from hutch.host.machines.requests import Requests, Work
 from hutch.host.network.connection import Connection
 from hutch.host.qemu import process, vm
+from hutch.host.qemu.console import Tail
 from hutch.host.qemu.process import Identity
 from hutch.host.saved.manifest import Manifest
 from hutch.model import errors, ids
@@ -49,6 +51,7 @@ class Owner:
         self.journal = journal
         self._where = context.paths.machine(journal.id)
         self._held: Held | None = None
+        self._tail: Tail | None = None
         self._requests = Requests(journal.id, self._act)
 
     def __repr__(self) -> str:
@@ -61,14 +64,15 @@ class Owner:
         return HostMachine(self.journal.id, self.journal.life, self.journal.reason, pid)
 
     @property
-    def console(self) -> bytes:
-        """The end of the console."""
-        if self._held is not None:
-            return self._held.machine.console.text
+    def console(self) -> Kept:
+        """The end of the console, of what runs or of what ran last."""
+        if self._tail is not None:
+            return self._tail.kept
+        data = b""
         if self.journal.run is not None:
             with contextlib.suppress(OSError):
-                return self._context.paths.run(self.journal.run).console_log.read_bytes()
-        return b""
+                data = self._context.paths.run(self.journal.run).console_log.read_bytes()
+        return Kept(self.journal.run or "", data, len(data))
 
     async def start(self, on_progress: OnProgress) -> None:
         """Returns when the agent has answered. A caller that is cancelled ends the start."""
@@ -459,6 +463,7 @@ class Owner:
         self._context.on_death(Died(self.journal.id, reason, clean))
 
     def _hold(self, machine: vm.Vm) -> None:
+        self._tail = machine.console
         self._held = Held(self.journal.id, machine, lambda: self._requests.put(Verb.DIED, self._died))
 
     def _let_go(self) -> vm.Vm | None:

@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 
 from hutch.host import sockets
+from hutch.host.consoles import Kept
+from hutch.model import ids
 
 KEPT = 64 * 1024
 _CHUNK = 16 * 1024
@@ -19,10 +21,11 @@ class Tail:
 
     def __init__(self, path: Path, log: Path) -> None:
         self._log = log
+        self._run = ids.random_id()
         self._kept = bytearray()
         with contextlib.suppress(OSError):
             self._kept += log.read_bytes()[-KEPT:]
-        self._written = len(self._kept)
+        self._written = self._end = len(self._kept)
         self._socket: socket.socket | None = sockets.connect(path)
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
@@ -30,6 +33,11 @@ class Tail:
     def text(self) -> bytes:
         """What is kept."""
         return bytes(self._kept)
+
+    @property
+    def kept(self) -> Kept:
+        """The same, and where it stands among all that came. Also when it is closed."""
+        return Kept(self._run, self.text, self._end)
 
     def _on_readable(self) -> None:
         assert self._socket is not None
@@ -43,6 +51,7 @@ class Tail:
             self.close()
             return
         self._kept += data
+        self._end += len(data)
         del self._kept[:-KEPT]
         with contextlib.suppress(OSError):  # a full disk must not end the machine
             self._keep_in_file(data)

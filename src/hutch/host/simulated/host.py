@@ -10,9 +10,12 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from hutch.host import mounts
+from hutch.host import consoles, mounts
 from hutch.host.interface import (
+    START,
     Capacity,
+    Console,
+    Cursor,
     Died,
     HostInfo,
     HostMachine,
@@ -240,8 +243,10 @@ class SimulatedHost:
             processes=1 + len(it.processes),
         )
 
-    async def console(self, machine: MachineId) -> bytes:
-        return bytes(self._machine(machine).console)
+    async def console(self, machine: MachineId, since: Cursor = START) -> Console:
+        it = self._machine(machine)
+        told = consoles.Kept(str(id(it.console)), bytes(it.console), len(it.console)).since(since)
+        return await consoles.with_command(told, self.processes, machine, "main")
 
     async def deaths(self) -> AsyncIterator[Died]:
         while True:
