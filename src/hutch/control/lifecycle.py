@@ -37,7 +37,7 @@ from hutch.control.steps import HAS_PROCESS, IN_MEMORY, Steps
 from hutch.host.interface import HostMachine
 from hutch.model import errors
 from hutch.model.kinds import Kind
-from hutch.model.machine import Level, Persistence
+from hutch.model.machine import Level, MachineSpec, NetworkPolicy, Persistence
 from hutch.model.states import TRANSIENT, State
 
 
@@ -115,7 +115,19 @@ class Lifecycle:
             if not finding.again:
                 break
         self._steps.count(entry, real)
+        await self._settle_network(entry, real)
         return finding.then
+
+    async def _settle_network(self, entry: Entry, real: HostMachine | None) -> None:
+        """A policy that the host had taken when the service died is the machine's."""
+        its = entry.machine.spec
+        if real is not None and real.network not in (None, its.network) and entry.machine.state is not State.DESTROYING:
+            assert real.network is not None
+            await self._record_network(entry, its, real.network)
+
+    async def _record_network(self, entry: Entry, its: MachineSpec, policy: NetworkPolicy) -> None:
+        message = f"its network policy is {policy.mode} now"
+        await self._records.update(entry, message, Kind.NETWORK_SET, spec=dataclasses.replace(its, network=policy))
 
     async def _settle_first(self, entry: Entry, operation: Operation) -> None:
         match await self.settle(entry, self._steps.real(entry)):
@@ -202,9 +214,8 @@ class Lifecycle:
             told = self._steps.told(entry, error)
             await self._records.note(entry, f"its network is as it was: {told.message}", Level.WARNING, Kind.REFUSED)
             raise told from error
-        message = f"its network policy is {wanted.mode} now"
         try:
-            await self._records.update(entry, message, Kind.NETWORK_SET, spec=dataclasses.replace(its, network=wanted))
+            await self._record_network(entry, its, wanted)
         except errors.HutchError:
             await self._host.networks.set_policy(machine, its.network)
             raise

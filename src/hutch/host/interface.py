@@ -98,6 +98,7 @@ class HostMachine:
     life: Life
     reason: str | None = None
     pid: int | None = None
+    network: NetworkPolicy | None = None  # the policy it is held to; None: not told
 
 
 @dataclass(frozen=True, slots=True)

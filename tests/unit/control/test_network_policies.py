@@ -115,3 +115,11 @@ async def test_a_policy_is_set_by_whoever_may_use_the_machine(rig: Rig) -> None:
     with pytest.raises(errors.InvalidRequest):
         await rig.plane.machines.set_network(rig.me, machine, dataclasses.replace(ALLOW, cidrs=()))
     await rig.plane.machines.set_network(await rig.someone("machine:exec"), machine, ALLOW)
+
+
+async def test_a_service_that_dies_between_host_and_record_goes_on_with_what_the_host_does(rig: Rig) -> None:
+    machine = await rig.launch()
+    await rig.plane.core.host.networks.set_policy(machine, ALLOW)
+    await rig.crash_and_restart()
+    assert rig.get(machine).spec.network == ALLOW
+    assert "its network policy is allow now" in await rig.messages(machine)

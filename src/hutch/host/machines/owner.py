@@ -61,7 +61,7 @@ class Owner:
     def state(self) -> HostMachine:
         """What really is."""
         pid = self.journal.process.pid if self.journal.process else None
-        return HostMachine(self.journal.id, self.journal.life, self.journal.reason, pid)
+        return HostMachine(self.journal.id, self.journal.life, self.journal.reason, pid, self.journal.spec.network)
 
     @property
     def console(self) -> Kept:
