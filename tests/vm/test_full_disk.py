@@ -40,6 +40,7 @@ async def full(small: Path, registry: Registry, tools: str) -> AsyncIterator[Lau
         "HUTCH_HOST_DISK_RESERVE_MIB": "16",
         "HUTCH_HOST_ACCELERATOR": "tcg",
         "HUTCH_HOST_SPARE_PROCESSES": "0",
+        "HUTCH_NETWORK_READY": "0",
     }
     host = LocalHost(settings.load(environment), Paths(small))
     await host.open()
