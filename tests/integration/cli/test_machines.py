@@ -53,6 +53,6 @@ def test_logs_and_events_are_shown(hutch: Cli, machine: str) -> None:
     hutch("start", machine)
     hutch("logs", machine)
     assert "running" in hutch.text("logs", "--events", machine)
-    assert {"level", "message", "created_at", "id", "kind", "machine"} == set(
+    assert {"level", "message", "created_at", "id", "kind", "machine", "snapshot"} == set(
         json.loads(hutch.text("logs", "--json", machine))[0]
     )

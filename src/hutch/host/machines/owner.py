@@ -279,14 +279,20 @@ class Owner:
     async def _resume(self) -> None:
         machine = self._take()
         try:
-            await machine.monitor.go_on()
-            agent = await machine.connect_agent(AGENT_WAIT)
-            await identity.set_clock(agent)
-            if self.journal.grow:
-                await agent.grow()
-            self._note(replace(self.journal, phase=Phase.RUNNING, grow=False))
+            await self._go_on(machine)
+        except BaseException:
+            await process.to_the_end(_stand_still(machine))  # as the journal says
+            raise
         finally:
             self._hold(machine)
+
+    async def _go_on(self, machine: vm.Vm) -> None:
+        await machine.monitor.go_on()
+        agent = await machine.connect_agent(AGENT_WAIT)
+        await identity.set_clock(agent)
+        if self.journal.grow:
+            await agent.grow()
+        self._note(replace(self.journal, phase=Phase.RUNNING, grow=False))
 
     async def _suspend(self) -> None:
         assert self._held is not None
@@ -480,3 +486,10 @@ class Owner:
     async def _release(self) -> None:
         if (machine := self._let_go()) is not None:
             await machine.close()
+
+
+async def _stand_still(machine: vm.Vm) -> None:
+    """Have a machine that could not go on stand still again; nothing if its process has ended."""
+    await machine.disconnect_agent()
+    with contextlib.suppress(errors.HutchError):
+        await machine.monitor.execute("stop")

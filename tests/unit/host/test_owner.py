@@ -1,0 +1,71 @@
+"""The owner of a machine, over a process that is none: what a verb that fails leaves behind."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hutch.host.machines import journal
+from hutch.host.machines.journal import Journal, Phase
+from hutch.host.machines.owner import Owner
+from hutch.host.paths import Paths
+from hutch.model import errors
+from hutch.model.ids import MachineId
+from hutch.model.machine import ImageRef, MachineSpec, Resources
+
+
+class Guest:
+    """A process, its control socket, and an agent that may not answer or fail to set the clock."""
+
+    def __init__(self, answers: bool) -> None:
+        self.monitor = self
+        self.watch = SimpleNamespace(ended=asyncio.Event())
+        self.console = None
+        self.agent: Any = None
+        self.is_running = False
+        self._answers = answers
+
+    async def go_on(self) -> None:
+        self.is_running = True
+
+    async def execute(self, command: str) -> None:
+        assert command == "stop"
+        self.is_running = False
+
+    async def connect_agent(self, _: float) -> Any:
+        if not self._answers:
+            raise errors.AgentUnavailable
+        self.agent = SimpleNamespace(restore=self._restore, closed=asyncio.Event())
+        return self.agent
+
+    async def disconnect_agent(self) -> None:
+        self.agent = None
+
+    async def close(self) -> None:
+        self.agent = None
+
+    async def _restore(self, *_: object, **__: object) -> None:
+        raise errors.GuestError("no clock")
+
+
+@pytest.mark.parametrize("answers", [False, True])
+async def test_a_machine_whose_agent_does_not_answer_stands_still_again_as_its_journal_says(
+    tmp_path: Path, answers: bool
+) -> None:
+    spec = MachineSpec(ImageRef("debian", "sha256:1"), Resources(1, 64, 1), hostname="m")
+    paths = Paths(tmp_path)
+    paths.machine(MachineId("m")).root.mkdir(parents=True)
+    owner = Owner(SimpleNamespace(paths=paths), Journal(MachineId("m"), spec, None, Phase.PAUSED))  # type: ignore[arg-type]
+    owner.journal.write(paths.machine(MachineId("m")).journal)
+    machine = Guest(answers)
+    owner._hold(machine)  # type: ignore[arg-type]
+    with pytest.raises(errors.HutchError):
+        await owner.resume()
+    written = journal.read(paths.machine(MachineId("m")).journal)
+    assert written is not None
+    assert (owner.journal.phase, written.phase, machine.is_running, machine.agent) == (
+        *(Phase.PAUSED, Phase.PAUSED, False, None),
+    )
+    await owner.close()
