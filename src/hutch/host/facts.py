@@ -9,12 +9,15 @@ from hutch.host.machines.journal import Journal
 from hutch.host.qemu import argv, process, tsc
 from hutch.model.facts import ProcessFacts
 
-_KERNEL, _ARGUMENTS = "-kernel", "-append"
 
+def of_words(words: list[str]) -> tuple[str, str]:
+    """Kernel and kernel arguments of the guest that a QEMU of this command line runs. Pure; `KeyError` without.
 
-def of_words(words: list[str]) -> dict[str, str]:
-    """The options of a QEMU command line that tell of its kernel, by name. Pure."""
-    return {name: value for name, value in itertools.pairwise(words) if name in (_KERNEL, _ARGUMENTS)}
+    Every guest is booted with `hutch.grow`; a process that took over a booted one was not told so again.
+    """
+    options = dict(itertools.pairwise(words))
+    arguments = options["-append"]
+    return options["-kernel"], f"{arguments} {argv.GROW}" if "-incoming" in words else arguments
 
 
 def find(context: Context, journal: Journal) -> ProcessFacts:
@@ -25,12 +28,8 @@ def find(context: Context, journal: Journal) -> ProcessFacts:
     if running is not None and journal.run is not None and process.is_alive(running):
         proc = Path(f"/proc/{running.pid}")
         with contextlib.suppress(OSError, KeyError):  # it ends just now
-            words = (proc / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            told = of_words(words)
-            kernel = str(
-                (proc / "fd" / Path(told[_KERNEL]).name).readlink()
-            )  # inherited: its number is all that is said
-            socket = str(context.paths.run(journal.run).qmp)
-            return ProcessFacts(kernel, told[_ARGUMENTS], root_image, socket, running.pid)
-    arguments = argv.kernel_command_line(engine.accelerator, tsc.khz())
+            kernel, arguments = of_words((proc / "cmdline").read_bytes().decode(errors="replace").split("\0"))
+            kernel = str((proc / "fd" / Path(kernel).name).readlink())  # inherited: only its number is said
+            return ProcessFacts(kernel, arguments, root_image, str(context.paths.run(journal.run).qmp), running.pid)
+    arguments = argv.kernel_command_line(engine.accelerator, tsc.khz(), grow=True)
     return ProcessFacts(str(engine.launcher.boot.kernel), arguments, root_image)

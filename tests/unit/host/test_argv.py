@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from hutch.host import facts
 from hutch.host.qemu import argv
 
 LAUNCH = argv.Launch(
@@ -34,6 +35,17 @@ def test_a_restored_machine_maps_its_memory_privately_and_waits_for_a_state() ->
     assert value_of(words, "-object") == ["memory-backend-file,id=ram,size=512M,mem-path=/proc/self/fd/5,share=off"]
     assert "-S" in words
     assert value_of(words, "-incoming") == ["defer"]
+
+
+def test_kernel_and_arguments_of_a_guest_are_read_from_its_process() -> None:
+    booted, restored = built(grow=True), built(incoming=True)
+    assert facts.of_words(booted) == facts.of_words(restored)
+    assert facts.of_words(booted) == (
+        "/proc/self/fd/3",
+        argv.kernel_command_line("tcg", LAUNCH.tsc_khz, grow=True),
+    )
+    with pytest.raises(KeyError):
+        facts.of_words(["qemu", "-kernel"])
 
 
 def test_a_template_shares_its_memory_and_boots() -> None:

@@ -14,6 +14,9 @@ BOARD_VERSION = 1
 AGENT_PORT = "hutch.agent"
 """The virtio-serial port's name, which the agent looks for."""
 
+GROW = "hutch.grow"
+"""Has the initramfs grow the root file system to its device."""
+
 DISK = "disk"
 """The id of the disk's device."""
 
@@ -119,7 +122,7 @@ def kernel_command_line(accelerator: str, tsc_khz: int, grow: bool = False) -> s
         # TCG has no speculation to mitigate; without a PIT the guest cannot calibrate its TSC, and hangs.
         words += ["mitigations=off", f"tsc_early_khz={tsc_khz}"]
     if grow:
-        words.append("hutch.grow")
+        words.append(GROW)
     return " ".join(words)
 
 
