@@ -9,7 +9,7 @@ cannot be woken is only that: why is for its owner.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -20,7 +20,7 @@ from hutch.control.accounts import Accounts
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
-from hutch.control.operation import Setting
+from hutch.control.operation import Amending, Setting
 from hutch.control.readiness import Readiness
 from hutch.control.records import Entry
 from hutch.control.traffic_tokens import TrafficTokens
@@ -129,10 +129,9 @@ class Exposure:
 
     async def revoke(self, principal: Principal, machine: MachineId) -> Machine:
         """All tokens and links of the machine are invalid from now on. Needs `machine:exec`."""
-        entry = self._entry(principal, machine)
-        raised = entry.machine.token_generation + 1
-        message = "its traffic tokens and links were revoked"
-        return await self._fleet.carry_out(entry, Setting(Kind.REVOKED, message, token_generation=raised))
+        return await self._raise(
+            self._entry(principal, machine), "token_generation", "its tokens and links were revoked"
+        )
 
     async def share(self, principal: Principal, machine: MachineId) -> Link:
         """A link to its first published port, good for all of them until `unshare`; the last one is invalid then.
@@ -142,16 +141,18 @@ class Exposure:
         entry = self._entry(principal, machine)
         if not entry.machine.ports:
             raise errors.Conflict("no port of this machine is published: publish one first")
-        it = await self._set_share(entry, "it is shared by a new link")
+        it = await self._raise(entry, "share_generation", "it is shared by a new link")
         return self._link(it, it.ports[0].port if it.ports else 0, self._tokens.make_share(it), None)
 
     async def unshare(self, principal: Principal, machine: MachineId) -> Machine:
         """The link of `share` is invalid from now on; other tokens and links are not. Needs `machine:exec`."""
-        return await self._set_share(self._entry(principal, machine), "it is shared no more")
+        return await self._raise(self._entry(principal, machine), "share_generation", "it is shared no more")
 
-    async def _set_share(self, entry: Entry, message: str) -> Machine:
-        raised = entry.machine.share_generation + 1
-        return await self._fleet.carry_out(entry, Setting(Kind.REVOKED, message, share_generation=raised))
+    async def _raise(self, entry: Entry, generation: str, message: str) -> Machine:
+        def change(it: Machine) -> tuple[str, Mapping[str, object]]:
+            return message, {generation: getattr(it, generation) + 1}
+
+        return await self._fleet.carry_out(entry, Amending(Kind.REVOKED, change))
 
     async def accepting(self, machines: Sequence[Machine]) -> set[MachineId]:
         """Those of them that run and whose published ports all accept connections.

@@ -165,7 +165,34 @@ async def test_what_is_revoked_lets_nobody_in(rig: Rig) -> None:
         with pytest.raises(errors.Unauthenticated):
             await go(rig, machine, Visitor(token=token))
     await go(rig, machine, Visitor(token=exposure.token(rig.me, machine)))
-    assert "its traffic tokens and links were revoked" in await rig.messages(machine)
+    assert "its tokens and links were revoked" in await rig.messages(machine)
+
+
+async def test_a_machine_is_shared_by_one_link_at_a_time(rig: Rig) -> None:
+    machine = await rig.launch(ports=(*PRIVATE, PublishedPort(90)))
+    exposure = rig.plane.exposure
+    kept = exposure.sign(rig.me, machine, 80, None).token
+    first, second = (await exposure.share(rig.me, machine)).token, (await exposure.share(rig.me, machine)).token
+    await go(rig, machine, Visitor(token=second), port=90)
+    with pytest.raises(errors.Unauthenticated):
+        await go(rig, machine, Visitor(token=first))
+    await exposure.unshare(rig.me, machine)
+    with pytest.raises(errors.Unauthenticated):
+        await go(rig, machine, Visitor(token=second))
+    await go(rig, machine, Visitor(token=kept))
+
+
+async def test_what_is_revoked_at_once_is_revoked_each_time(rig: Rig) -> None:
+    machine = await rig.create(ports=PRIVATE)
+    await asyncio.gather(*(rig.plane.exposure.revoke(rig.me, machine) for _ in range(3)))
+    assert rig.get(machine).token_generation == 3
+
+
+async def test_only_what_publishes_something_is_shared(rig: Rig) -> None:
+    machine = await rig.create()
+    with pytest.raises(errors.Conflict, match="no port of this machine is published"):
+        await rig.plane.exposure.share(rig.me, machine)
+    assert rig.get(machine).share_generation == 0
 
 
 async def test_every_installation_has_a_secret_of_its_own() -> None:
