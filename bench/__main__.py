@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import floor, freezing, network, policy, records, service
+from bench import floor, freezing, network, overhead, policy, records, service
 from bench.live import live_service
 from hutch.host import files
 from hutch.host.qemu.argv import Board
@@ -117,7 +117,7 @@ def main() -> int:
             measured = side_by_side(hutch, template_of(home, service.SHAPE), work)
             frozen = freezing.side_by_side(hutch, template_of(home, freezing.SHAPE), work)
             measured["hutch"] |= records.measure(hutch)
-        measured["hutch"] |= network.measure() | policy.measure()
+        measured["hutch"] |= network.measure() | policy.measure() | overhead.measure()
     finally:
         shutil.rmtree(work, ignore_errors=True)
     results = {
