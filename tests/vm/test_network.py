@@ -255,6 +255,20 @@ async def test_a_policy_holds_in_whatever_comes_of_the_machine(vms: Launcher, wo
     assert await says(machine, world, 80) == "world"
 
 
+async def test_copies_of_a_machine_are_reached_each_in_its_own_network(vms: Launcher) -> None:
+    source = await vms.launch()
+    port = await serve(source)
+    assert await echo(source, port) == b"hello\n"
+    snapshot = ids.new_snapshot_id()
+    await vms.host.snapshot(source.id, snapshot, transient=True)
+    family = [source, *[await vms.launch(snapshot=snapshot) for _ in range(3)]]
+    await vms.host.remove_snapshot(snapshot)
+    assert len({(await facts(machine)).outside_address for machine in family}) == 4
+    for machine in family:
+        text = machine.id.encode()
+        assert await echo(machine, port, text) == text
+
+
 async def test_a_machine_that_is_claimed_keeps_its_network(vms: Launcher) -> None:
     spare = await vms.launch()
     port = await serve(spare)
@@ -297,20 +311,27 @@ async def test_on_the_user_network_a_machine_is_blocked_from_its_next_start_on(u
         await users.host.networks.traffic(machine.id)
 
 
-@pytest.mark.parametrize("modes", [("user", "slots"), ("slots", "user")], ids=str)
-async def test_a_state_saved_on_one_network_goes_on_on_the_other(
-    wanted: settings.Settings, tools: str, home: Path, modes: tuple[str, str]
+either_way = pytest.mark.parametrize("modes", [("user", "slots"), ("slots", "user")], ids="-".join)
+
+
+@either_way
+@pytest.mark.parametrize("is_suspended", [True, False])
+async def test_a_machine_goes_on_when_its_host_gets_another_kind_of_network(
+    wanted: settings.Settings, tools: str, home: Path, modes: tuple[str, str], is_suspended: bool
 ) -> None:
     hosts = [LocalHost(replace(wanted, network=replace(wanted.network, mode=mode)), Paths(home)) for mode in modes]
     async with launching(hosts[0], tools, home) as launcher:
         await hosts[0].open()
         machine = await launcher.launch()
         port = await serve(machine)
-        await hosts[0].suspend(machine.id)
+        if is_suspended:
+            await hosts[0].suspend(machine.id)
         await hosts[0].close()
         machine.host = launcher.host = hosts[1]
         await hosts[1].open()
         await hosts[1].start(machine.id)
         assert await echo(machine, port) == b"hello\n"
+        has_slot = (await facts(machine)).tap_device is not None
+        assert has_slot == ((modes[1] if is_suspended else modes[0]) == "slots")
         await launcher.destroy_all()
         await hosts[1].close()

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from contract.host_suite import rig as use
+from contract.host_suite.freezing import both_ways, go_on, still
 from contract.host_suite.rig import Rig
 from hutch.model import errors, ids
 from hutch.model.ids import MachineId
@@ -75,12 +76,13 @@ class NetworksSuite:
             with pytest.raises(errors.NotFound):
                 await ask
 
-    async def test_a_machine_is_reached_again_after_it_was_suspended(self, rig: Rig) -> None:
+    @both_ways
+    async def test_a_machine_that_stood_still_is_reached_again(self, rig: Rig, how: str) -> None:
         machine = await use.launch(rig)
         port = await serve(rig, machine)
         assert await echo(rig, machine, port) == b"hello\n"
-        await rig.host.suspend(machine)
-        await rig.host.start(machine)
+        await still(rig, machine, how)
+        await go_on(rig, machine, how)
         assert await echo(rig, machine, port, b"again\n") == b"again\n"
 
     async def test_a_machine_is_reached_again_after_the_service_was_restarted(self, rig: Rig) -> None:

@@ -372,14 +372,15 @@ class Owner:
 
     async def _set_policy(self, policy: NetworkPolicy) -> None:
         self._context.engine.launcher.networks.base(policy)
-        before = self.journal
-        if (connection := self.connection) is not None:
-            await connection.enforce(policy)
+        before, connection = self.journal, self.connection
         try:
+            if connection is not None:
+                await connection.enforce(policy)
             self._record(replace(before, spec=replace(before.spec, network=policy)))
         except BaseException:
             if connection is not None:
-                await connection.enforce(before.spec.network)
+                with contextlib.suppress(errors.HutchError):
+                    await connection.enforce(before.spec.network)
             raise
 
     async def _claim(self, spare: "Owner") -> None:

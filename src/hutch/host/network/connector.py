@@ -1,13 +1,14 @@
 """Chooses how this host's machines are connected: by slots where it can have them, else by QEMU's user network."""
 
 import os
+from dataclasses import replace
 
 import structlog
 
 from hutch import settings
 from hutch.host.network import user
 from hutch.host.network.connection import Connection
-from hutch.host.network.slots import Slots
+from hutch.host.network.slots import Slots, has_left
 from hutch.host.network.user import UserConnection
 from hutch.model import errors
 from hutch.model.machine import NetworkMode, NetworkPolicy
@@ -35,12 +36,12 @@ class LocalConnector:
         mode = self._wanted.mode
         if mode not in MODES:
             raise errors.InvalidRequest(f"HUTCH_NETWORK_MODE={mode!r}: use {', '.join(MODES)}")
-        if mode == "user":
+        if mode == "user" and not has_left(self._tag):
             return
         try:
             if os.geteuid() != 0:
                 raise errors.Unsupported("network slots need root")
-            slots = Slots(self._tag, self._wanted)
+            slots = Slots(self._tag, self._wanted if mode != "user" else replace(self._wanted, ready=0))
             await slots.open()
             self._slots = slots
         except errors.Unsupported as error:
@@ -68,7 +69,7 @@ class LocalConnector:
 
     async def connect(self, policy: NetworkPolicy) -> Connection:
         """See the interface."""
-        if self._slots is not None:
+        if self._slots is not None and self.has_slots:
             return await self._slots.take(policy)
         user.check(policy)
         return UserConnection(policy.mode is NetworkMode.BLOCKED)
@@ -78,7 +79,7 @@ class LocalConnector:
         if slot is None:
             return UserConnection(policy.mode is NetworkMode.BLOCKED)
         if self._slots is None:
-            raise errors.MachineFailed("its network is a slot, and this service has none (HUTCH_NETWORK_MODE)")
+            raise errors.MachineFailed("the machine's network is a slot, and this service can have none")
         return await self._slots.adopt(slot, policy)
 
     def abandon(self, slot: int | None) -> None:

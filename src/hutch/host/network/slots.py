@@ -21,7 +21,7 @@ from hutch.host import commands
 from hutch.host.network import kernel, policy, rules
 from hutch.host.network.connection import GUEST
 from hutch.host.network.resolver import Resolver
-from hutch.host.network.slot import Plan, Slot, run_nft
+from hutch.host.network.slot import NAMESPACES, Plan, Slot, run_nft
 from hutch.host.qemu import argv, guest_network
 from hutch.host.qemu.monitor import Monitor
 from hutch.model import errors
@@ -256,9 +256,9 @@ class Slots:
             self._used.discard(number)
             raise
         try:
-            await run_nft(slot, rules.of_slot(slot, self._opened()))
             assert self._bounds is not None
-            await policy.apply(slot, NetworkPolicy(), self._bounds)
+            # All in one go, since starting a program is what costs; a new link sends as fast as it can.
+            await run_nft(slot, rules.of_slot(slot, self._opened()) + policy.rules(NetworkPolicy(), self._bounds))
         except BaseException:
             await self._remove(number, ready.tap)
             raise
@@ -310,6 +310,11 @@ class Slots:
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def has_left(tag: str) -> bool:
+    """Whether a former service has left slots, which machines may run in."""
+    return any(NAMESPACES.glob(f"{tag}-*"))
 
 
 async def _is_guarded() -> bool:
