@@ -116,12 +116,15 @@ def main() -> int:
             freezing.make_template(hutch)
             measured = side_by_side(hutch, template_of(home, service.SHAPE), work)
             frozen = freezing.side_by_side(hutch, template_of(home, freezing.SHAPE), work)
+            woken = proxy.wake(hutch, template_of(home, freezing.SHAPE), work)
             measured["hutch"] |= records.measure(hutch)
         measured["hutch"] |= network.measure() | policy.measure() | overhead.measure()
     finally:
         shutil.rmtree(work, ignore_errors=True)
     results = {
-        side: {k: round(statistics.median(v), 2) for k, v in (values | frozen[side]).items()}
+        side: {
+            k: round(statistics.median(v), 2) for k, v in (values | frozen[side] | woken[side] | carried[side]).items()
+        }
         for side, values in measured.items()
     }
     pairs = results["floor"].items()
