@@ -198,6 +198,7 @@ class Snapshot:
     created_at: datetime
     damage: Sequence[str] = ()  # what the last verification found
     verified_at: datetime | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

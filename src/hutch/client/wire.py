@@ -272,6 +272,7 @@ def snapshot(data: Json) -> models.Snapshot:
         created_at=time(data["createdAt"]),
         damage=data["damage"],
         verified_at=maybe_time(data["verifiedAt"]),
+        metadata=data["metadata"],
         **_shape(data["resources"]),
     )
 

@@ -264,6 +264,10 @@ class Machines:
         finally:
             entry.watchers.remove(look)
 
+    async def storage(self, principal: Principal, id: MachineId) -> int:
+        """Bytes of the host's disk that are this machine's alone, its saved memory included. Needs `machine:read`."""
+        return await self._host.storage(self._entry(principal, id).machine.id)
+
     async def console(self, principal: Principal, id: MachineId, since: Cursor = START) -> Console:
         """What the guest's kernel, init and its own command wrote since a cursor. Needs `machine:read`.
 

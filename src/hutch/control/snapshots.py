@@ -4,6 +4,7 @@ Another tenant's are `NotFound`. Names are unique among a tenant's snapshots. A 
 """
 
 import builtins
+from collections.abc import Mapping
 
 import structlog
 
@@ -33,18 +34,25 @@ class Snapshots:
         self._background = background
         self._clock = clock
 
-    async def create(self, principal: Principal, machine: MachineId, name: str | None = None) -> Snapshot:
+    async def create(
+        self,
+        principal: Principal,
+        machine: MachineId,
+        name: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Snapshot:
         """Of a running, paused or suspended machine, which goes on as it was. Needs `machine:create`.
 
-        `name` None: made of the machine's name. `NotRunning` for a machine without memory (stopped, failed),
-        `Conflict` for a name that is taken, `DiskFull`.
+        `name` None: made of the machine's name. `metadata` None: the machine's, as it is now. `NotRunning` for a
+        machine without memory (stopped, failed), `Conflict` for a name that is taken, `DiskFull`.
         """
         entry = self._fleet.entry(principal, machine, "machine:create")
         if name is not None:
             requests.check_name(name)
-        return await self._background.finish(self._create(entry, name))
+        requests.check_metadata(metadata or {})
+        return await self._background.finish(self._create(entry, name, metadata))
 
-    async def _create(self, entry: Entry, name: str | None) -> Snapshot:
+    async def _create(self, entry: Entry, name: str | None, metadata: Mapping[str, object] | None) -> Snapshot:
         tenant = entry.machine.tenant
         copying = Copying(ids.new_snapshot_id(), transient=False)
         claim = self._fleet.quotas.claim(tenant, {copying.snapshot: Use(snapshots=1)})
@@ -53,7 +61,8 @@ class Snapshots:
             machine = await self._fleet.carry_out(entry, copying)
             assert copying.saved is not None
             snapshot = Snapshot(
-                copying.snapshot, tenant, name, machine.id, machine.spec, self._clock.now(), copying.saved.size
+                *(copying.snapshot, tenant, name, machine.id, machine.spec, self._clock.now(), copying.saved.size),
+                metadata=dict(machine.metadata if metadata is None else metadata),
             )
             try:
                 await self._shelf.add(snapshot)

@@ -198,8 +198,12 @@ def test_templates_are_images_and_snapshots(machine: Machine) -> None:
     assert machine.http.get(f"/v1/templates/{kept}").json()["canonical_ref"] == kept
     assert machine.http.get("/v1/templates/refs/base").json()["name"] == "base"
     assert machine.http.get("/v1/templates", params={"fields": "id"}).json()[0] == {"id": "base"}
+    its = machine.http.get(f"/v1/templates/{kept}").json()["runtime_defaults"]
+    assert its == {"default_env_keys": [], "default_workdir": "/workspace"}
     refused(machine.http.get("/v1/templates/none"), 404, "template_not_found")
     refused(machine.http.post("/v1/templates", json={}), 501, "not_implemented")
+    refused(machine.http.post("/v1/templates/base/rename", json={}), 501, "not_implemented")
+    refused(machine.http.get("/v1/templates/base/tags"), 501, "not_implemented")
     machine.http.delete(f"/v1/snapshots/{kept}")
 
 

@@ -83,6 +83,8 @@ def test_what_is_hibernated_too_long_is_deleted(http: httpx.Client) -> None:
 def test_a_hibernated_machine_is_resumed_under_its_id_and_its_processes_go_on(machine: Machine) -> None:
     pid = machine.exec("sleep 1000", background=True)["pid"]
     saved = snapshot(machine.post("hibernate"))
+    assert saved["size_bytes"] > 0
+    assert saved in machine.http.get("/v1/snapshots").json()
     it = machine.look()
     assert (saved["machine_id"], it["status"], it["snapshot_id"]) == (machine.id, "paused", saved["id"])
     assert snapshot(machine.http.get(f"/v1/snapshots/{saved['id']}")) == saved
@@ -141,6 +143,18 @@ def test_snapshots_are_made_listed_used_and_dropped(machine: Machine) -> None:
     assert (answer.status_code, answer.content) == (204, b"")
     refused(machine.http.get(f"/v1/snapshots/{kept['id']}"), 404, "snapshot_not_found")
     refused(machine.http.delete(f"/v1/snapshots/{kept['id']}"), 404, "snapshot_not_found")
+
+
+def test_a_snapshot_keeps_what_was_said_of_it_or_of_its_machine(http: httpx.Client) -> None:
+    machine = Machine(http, told(create(http, metadata={"of": "machine"}), 201)["id"])
+    plain = snapshot(machine.post("snapshots"), 201)
+    own = snapshot(machine.post("snapshots", {"metadata": {"of": "snapshot", "n": [1]}}), 201)
+    none = snapshot(machine.post("snapshots", {"metadata": {}}), 201)
+    http.delete(machine.path)
+    for one, its in ((plain, {"of": "machine"}), (own, {"of": "snapshot", "n": [1]}), (none, {})):
+        assert one["metadata"] == snapshot(http.get(f"/v1/snapshots/{one['id']}"))["metadata"] == its
+        http.delete(f"/v1/snapshots/{one['id']}")
+    refused(machine.post("snapshots", {"metadata": "x"}), 400, "invalid_request")
 
 
 def test_snapshots_are_listed_by_machine_and_metadata(http: httpx.Client) -> None:

@@ -4,15 +4,16 @@ A hibernation is not a snapshot in the control plane: it is shown as one, under 
 machine does not run, and cannot be deleted without it.
 """
 
-from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hutch.api import service
+from hutch.api import bodies, openapi, service
 from hutch.api.answers import Json
-from hutch.api.nullspace import errors, launch, listing, machines, once, present, refs, responses
+from hutch.api.nullspace import errors, launch, listing, machines, once, present, refs, requests, responses
 from hutch.control.keys import Principal
 from hutch.control.machines import ForkRequest
 from hutch.model.errors import Forbidden, NotFound
@@ -27,8 +28,17 @@ _SNAPSHOT = "snapshot_not_found"
 @router.post("/v1/machines/{id}/hibernate", responses={200: {"model": responses.Snapshot}})
 async def hibernate(request: Request, id: str) -> Response:
     """Save memory and disk and end its process; it is `paused` when this answers."""
-    control = service.of(request).control
-    return Json(present.hibernation(await control.machines.suspend(service.principal(request), refs.machine(id))))
+    caller = service.principal(request)
+    it = await service.of(request).control.machines.suspend(caller, refs.machine(id))
+    return Json(await _hibernation(request, caller.seeing(), it))
+
+
+async def _hibernation(request: Request, caller: Principal, it: Machine) -> dict[str, Any]:
+    """An ephemeral machine is gone then, and takes nothing."""
+    size = 0
+    if present.status(it) != "destroyed":
+        size = await service.of(request).control.machines.storage(caller, it.id)
+    return present.hibernation(it, size)
 
 
 def _resumed(request: Request, id: str) -> MachineId:
@@ -62,17 +72,24 @@ async def fork(request: Request, id: str) -> Response:
     return Json(machines.done(request, await once.once(request, f"fork_machine {id}", None, work)), 201)
 
 
-@router.post("/v1/machines/{id}/snapshots", status_code=201, responses={201: {"model": responses.Snapshot}})
+@router.post(
+    "/v1/machines/{id}/snapshots",
+    status_code=201,
+    responses={201: {"model": responses.Snapshot}},
+    openapi_extra=openapi.body(requests.CreateSnapshot, optional=True),
+)
 async def create(request: Request, id: str) -> Response:
-    """Keep an immutable copy of it; the machine goes on."""
+    """Keep an immutable copy of it; the machine goes on. It has the machine's metadata, unless it is given others."""
+    body = await bodies.parse(request, requests.CreateSnapshot, optional=True)
 
     async def work() -> str:
-        control = service.of(request).control
-        return (await control.snapshots.create(service.principal(request), refs.machine(id))).id
+        snapshots, machine = service.of(request).control.snapshots, refs.machine(id)
+        return (await snapshots.create(service.principal(request), machine, metadata=body.metadata)).id
 
-    made = await once.once(request, f"create_snapshot {id}", None, work)
+    said = None if body.metadata is None else body
+    made = await once.once(request, f"create_snapshot {id}", said, work)
     with errors.naming(_SNAPSHOT):
-        return Json(_look(request, service.principal(request).seeing(), made), 201)
+        return Json(await _look(request, service.principal(request).seeing(), made), 201)
 
 
 def _source(request: Request, caller: Principal, id: str) -> Machine | None:
@@ -82,19 +99,12 @@ def _source(request: Request, caller: Principal, id: str) -> Machine | None:
         return None
 
 
-def _metadata(request: Request, caller: Principal, id: str) -> Mapping[str, object]:
-    """Of a snapshot's machine, if that is still there."""
-    source = _source(request, caller, id)
-    return {} if source is None else source.metadata
-
-
-def _look(request: Request, caller: Principal, id: str) -> dict[str, object]:
+async def _look(request: Request, caller: Principal, id: str) -> dict[str, Any]:
     """A snapshot, or else a machine's hibernation."""
     source = _source(request, caller, refs.snapshot(id))
     if source is not None and present.status(source) == "paused":
-        return present.hibernation(source)
-    found = service.of(request).control.snapshots.find(caller, refs.snapshot(id))
-    return present.snapshot(found, _metadata(request, caller, found.machine))
+        return await _hibernation(request, caller, source)
+    return present.snapshot(service.of(request).control.snapshots.find(caller, refs.snapshot(id)))
 
 
 @router.get("/v1/snapshots", responses={200: {"model": list[responses.Snapshot]}})
@@ -103,17 +113,13 @@ async def list_all(request: Request, machine_id: str | None = None, metadata: st
     caller, control = service.principal(request), service.of(request).control
     wanted = None if machine_id is None else refs.machine(machine_id)
     asked = {} if metadata is None else listing.metadata(metadata)
-    kept = [
-        (it.created_at, present.snapshot(it, _metadata(request, caller, it.machine)))
-        for it in control.snapshots.list(caller, wanted)
-    ]
-    asleep = [
-        (it.suspended_at or it.updated_at, present.hibernation(it))
-        for it in control.machines.list(caller)
-        if present.status(it) == "paused" and wanted in (None, it.id)
-    ]
+    found = [(it.created_at, present.snapshot(it)) for it in control.snapshots.list(caller, wanted)]
+    for it in control.machines.list(caller):
+        if present.status(it) == "paused" and wanted in (None, it.id) and listing.has(it.metadata, asked):
+            with suppress(NotFound):  # it has gone meanwhile
+                found.append((it.suspended_at or it.updated_at, await _hibernation(request, caller, it)))
     # Not by the times that are shown: they are cut to milliseconds.
-    newest_first = [it for _, it in sorted((*asleep, *kept), key=lambda one: one[0], reverse=True)]
+    newest_first = [it for _, it in sorted(found, key=lambda one: one[0], reverse=True)]
     return Json([it for it in newest_first if listing.has(it["metadata"], asked)])
 
 
@@ -121,7 +127,7 @@ async def list_all(request: Request, machine_id: str | None = None, metadata: st
 async def get(request: Request, id: str) -> Response:
     """One snapshot, or a machine's hibernation."""
     with errors.naming(_SNAPSHOT):
-        return Json(_look(request, service.principal(request), id))
+        return Json(await _look(request, service.principal(request), id))
 
 
 @router.delete("/v1/snapshots/{id}", status_code=204)

@@ -3,13 +3,17 @@
 Pure; `present` and `responses` have the rest.
 """
 
+import shlex
 from typing import Any, Literal
 
+from pydantic import Field
+
 from hutch.api.answers import moment
-from hutch.api.nullspace import refs
+from hutch.api.nullspace import parse, refs
 from hutch.api.nullspace.present import config, template_ref
 from hutch.api.nullspace.responses import Answer, Config
 from hutch.control import pools
+from hutch.control.images import Image
 from hutch.model import errors, keys
 from hutch.model.machine import PoolState, Snapshot
 from hutch.model.volumes import Volume as Disk
@@ -90,6 +94,15 @@ class Pools(Answer):
     items: list[Pool]
 
 
+class RuntimeDefaults(Answer):
+    """What a machine made of a template has if nothing else is said. Values of variables are not told."""
+
+    default_env_keys: list[str]
+    start_cmd: str | None = None
+    default_user: str | None = None
+    default_workdir: str | None = None
+
+
 class Template(Answer):
     """What machines are made of: an image that is here, or a snapshot."""
 
@@ -100,6 +113,7 @@ class Template(Answer):
     canonical_ref: str
     namespace_slug: str
     visibility: Literal["private", "public"]
+    runtime_defaults: RuntimeDefaults | None = Field(None, description="Left out where nothing is known.")
 
 
 class Volume(Answer):
@@ -213,7 +227,7 @@ def standing(it: pools.PoolStatus) -> str:
 
 
 def template_info(name: str, description: str, builtin: bool = False) -> dict[str, Any]:
-    """An image that is here, as a template."""
+    """A template of this name."""
     return {
         "id": name,
         "name": name,
@@ -225,7 +239,26 @@ def template_info(name: str, description: str, builtin: bool = False) -> dict[st
     }
 
 
+def image_template(it: Image) -> dict[str, Any]:
+    """An image that is here, as a template. Its command is told, and started by nobody."""
+    named, its = template_ref(it.ref.reference), it.config
+    is_base = named == parse.BASE
+    about = f"The built-in image, {parse.BASE_IMAGE}." if is_base else "An image."
+    defaults = {
+        "default_env_keys": sorted(its.env or ()),
+        "start_cmd": shlex.join((*its.entrypoint, *its.cmd)) or None,
+        "default_user": its.user,
+        "default_workdir": its.workdir,
+    }
+    known = {name: value for name, value in defaults.items() if value is not None}
+    return {**template_info(named, about, is_base), "runtime_defaults": known}
+
+
 def snapshot_template(it: Snapshot) -> dict[str, Any]:
     """A snapshot as a template."""
     ref = refs.SNAPSHOT + it.id
-    return {**template_info(it.name, f"A snapshot of {refs.MACHINE}{it.machine}."), "id": ref, "canonical_ref": ref}
+    shown = {**template_info(it.name, f"A snapshot of {refs.MACHINE}{it.machine}."), "id": ref, "canonical_ref": ref}
+    defaults = {"default_env_keys": sorted(it.spec.env)} | (
+        {"default_workdir": it.spec.workdir} if it.spec.workdir else {}
+    )
+    return {**shown, "runtime_defaults": defaults}

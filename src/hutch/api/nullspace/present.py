@@ -149,23 +149,23 @@ def checkout(it: Checkout) -> dict[str, Any]:
     return shown if it.pool is None else {**shown, "id": refs.POOL + it.pool}
 
 
-def snapshot(it: Snapshot, metadata: Mapping[str, object]) -> dict[str, Any]:
-    """A snapshot; `metadata` is its machine's."""
+def snapshot(it: Snapshot) -> dict[str, Any]:
+    """A snapshot."""
     return {
         "id": refs.SNAPSHOT + it.id,
         "machine_id": refs.MACHINE + it.machine,
         "size_bytes": it.size,
         "created_at": moment(it.created_at),
-        "metadata": dict(metadata),
+        "metadata": dict(it.metadata),
     }
 
 
-def hibernation(it: Machine) -> dict[str, Any]:
-    """What a machine that does not run is resumed from. How much of the disk it takes is not counted."""
+def hibernation(it: Machine, size: int) -> dict[str, Any]:
+    """What a machine that does not run is resumed from; it takes `size` bytes of the host's disk."""
     return {
         "id": refs.SNAPSHOT + it.id,
         "machine_id": refs.MACHINE + it.id,
-        "size_bytes": 0,
+        "size_bytes": size,
         "created_at": moment(it.suspended_at or it.updated_at),
         "metadata": dict(it.metadata),
     }

@@ -254,6 +254,12 @@ class UpdatePool(PoolFields):
     resources: PoolResources | None = None
 
 
+class CreateSnapshot(Body):
+    """A snapshot to make. Hutch's own: the documented service reads no body."""
+
+    metadata: dict[str, Any] | None = None
+
+
 class CreateVolume(Body):
     """A volume to make. `size_gb` is Hutch's own."""
 
@@ -303,6 +309,6 @@ ALL = (
     *(CreateMachine, SetTimeout, UpdateEgress, GetHost, SignedPreviewUrl, PreviewProxyTarget, PreviewReadiness),
     *(Exec, SendStdin),
     *(Path, ReadFile, WriteFile, Rename, SetPermissions, Search, Replace),
-    *(CreateKey, CreatePool, UpdatePool, CreateVolume, CreateWebhook, UpdateWebhook, Resize),
+    *(CreateKey, CreatePool, UpdatePool, CreateSnapshot, CreateVolume, CreateWebhook, UpdateWebhook, Resize),
 )
 """For the OpenAPI document."""

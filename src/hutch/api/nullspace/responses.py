@@ -98,7 +98,7 @@ class Lease(Answer):
 
 
 class Snapshot(Answer):
-    """A snapshot. That of a hibernation has size 0: it is not counted."""
+    """A snapshot, or a hibernation."""
 
     id: str
     machine_id: str

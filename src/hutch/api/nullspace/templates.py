@@ -11,20 +11,20 @@ from starlette.responses import Response
 
 from hutch.api import service
 from hutch.api.answers import Json
-from hutch.api.nullspace import inventory, parse, present, responses
+from hutch.api.nullspace import inventory, parse, responses
 from hutch.api.nullspace.errors import Told
 
 router = APIRouter(tags=["templates"])
 
+_BUILTIN = f"The built-in image, {parse.BASE_IMAGE}."
+
 
 async def _all(request: Request) -> list[dict[str, Any]]:
     caller, control = service.principal(request), service.of(request).control
-    images = {present.template_ref(it.ref.reference) for it in await control.images.list(caller)} - {parse.BASE}
-    return [
-        inventory.template_info(parse.BASE, f"The built-in image, {parse.BASE_IMAGE}.", builtin=True),
-        *(inventory.template_info(name, "An image.") for name in sorted(images)),
-        *(inventory.snapshot_template(it) for it in control.snapshots.list(caller)),
-    ]
+    images = {it["id"]: it for it in map(inventory.image_template, reversed(await control.images.list(caller)))}
+    base = images.pop(parse.BASE, None) or inventory.template_info(parse.BASE, _BUILTIN, builtin=True)
+    snapshots = [inventory.snapshot_template(it) for it in control.snapshots.list(caller)]
+    return [base, *(it for _, it in sorted(images.items())), *snapshots]
 
 
 def _masked(it: dict[str, Any], fields: str | None) -> dict[str, Any]:

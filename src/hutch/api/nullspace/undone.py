@@ -58,8 +58,19 @@ OF_THE_SERVICE: dict[str, tuple[tuple[str, str], ...]] = {
     "a key keeps its secret: make a new one and revoke the old": (("POST", "/v1/keys/{id}/rotate"),),
     "templates are images: build them elsewhere and name them": (
         ("POST", "/v1/templates"),
-        ("POST", "/v1/templates/build"),
+        *(("POST", f"/v1/templates/{verb}") for verb in ("build", "plan", "validate")),
         ("DELETE", "/v1/templates/{id}"),
+        ("DELETE", "/v1/templates/refs/{id}"),
+    ),
+    "a template is called as its image or snapshot is": (
+        *(("GET", f"/v1/templates/{{id}}/{what}") for what in ("tags", "aliases", "builds")),
+        *(("POST", f"/v1/templates/{of}{{id}}/{what}") for of in ("", "refs/") for what in ("tags", "rename")),
+        *(("PATCH", f"/v1/templates/{of}{{id}}/visibility") for of in ("", "refs/")),
+        *(("DELETE", f"/v1/templates/{of}{{id}}/tags/{{tag}}") for of in ("", "refs/")),
+        *(("DELETE", f"/v1/templates/{of}{{id}}/aliases/{{alias}}") for of in ("", "refs/")),
+        ("POST", "/v1/templates/claims"),
+        ("DELETE", "/v1/templates/claims/{token}"),
+        ("GET", "/v1/templates/namespaces/{slug}"),
     ),
     "deliveries are listed, without their attempts": (("GET", "/v1/lifecycle/webhooks/{id}/deliveries/{delivery}"),),
 }

@@ -34,7 +34,7 @@ async def create(request: Request, id: str) -> Response:
     )
 
     async def make() -> Sequence[Snapshot]:
-        return [await snapshots.create(caller, machine, wanted.name)]
+        return [await snapshots.create(caller, machine, wanted.name, wanted.metadata)]
 
     (made,) = await once.made(request, body, make, lambda id: snapshots.find(caller.seeing(), id))
     return present.Json(present.checkpoint(made), 201)

@@ -194,6 +194,7 @@ def checkpoint(it: Snapshot) -> dict[str, Any]:
         "resources": _resources(it.spec.resources),
         "damage": it.damage,
         "verifiedAt": time(it.verified_at),
+        "metadata": dict(it.metadata),
     }
 
 

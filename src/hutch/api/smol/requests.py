@@ -257,6 +257,7 @@ class CreateCheckpoint(Body):
     """A checkpoint to make. Native."""
 
     name: str | None = None
+    metadata: dict[str, Any] | None = None
 
 
 class Restore(Body):

@@ -194,6 +194,7 @@ class Checkpoint(Answer):
     resources: Resources
     damage: list[str] = Field(description="What the last verification found.")
     verified_at: str | None
+    metadata: dict[str, Any] = Field(description="The machine's, as it was then, unless others were given.")
 
 
 class Pool(Answer):

@@ -1,5 +1,7 @@
 """Snapshots: immutable copies of machines, memory and processes included. The wire calls them checkpoints."""
 
+from collections.abc import Mapping
+
 from hutch.client import models, wire
 from hutch.client._sync.http import LONG, Http, idempotent, query
 
@@ -10,13 +12,21 @@ class Snapshots:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def create(self, machine: str, name: str | None = None, once: str | None = None) -> models.Snapshot:
+    def create(
+        self,
+        machine: str,
+        name: str | None = None,
+        once: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> models.Snapshot:
         """Of a running, paused or suspended machine, which goes on as it was. `name` None: one is made up.
 
+        `metadata` None: the machine's, as it is now.
         `once` is a key: asked again with it within a day, the same snapshot is told.
         """
         path, options = wire.machine_path(machine, "checkpoints"), {"headers": idempotent(once), "timeout": LONG}
-        return wire.snapshot(self._http.json("POST", path, json=query({"name": name}), **options))
+        body = query({"name": name, "metadata": metadata})
+        return wire.snapshot(self._http.json("POST", path, json=body, **options))
 
     def get(self, snapshot: str) -> models.Snapshot:
         """One."""
