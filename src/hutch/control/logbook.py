@@ -30,6 +30,7 @@ LIMIT = 10.0
 
 _JOURNAL_BYTES = 4 * 1024 * 1024
 _READ_WAIT = 2.0
+_OF_SERVICES = tuple(f"_TRANSPORT={way}" for way in ("journal", "stdout", "syslog"))
 _ERROR, _WARNING = 3, 4  # syslog's priorities (RFC 5424, 6.2.1): these and below
 
 
@@ -99,7 +100,7 @@ def _line(it: dict[str, Any]) -> Line:
 
 async def _read_journal(host: Host, machine: MachineId, lines: int) -> bytes:
     """What the guest's journal says of it; nothing if it has none, or does not tell in time."""
-    argv = ("journalctl", "--no-pager", "--quiet", "--output=json", f"--lines={lines}")
+    argv = ("journalctl", "--no-pager", "--quiet", "--output=json", f"--lines={lines}", *_OF_SERVICES)
     process, told = ids.random_id(), bytearray()
     with contextlib.suppress(errors.HutchError, TimeoutError):
         async with asyncio.timeout(LIMIT):

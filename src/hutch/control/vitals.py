@@ -32,7 +32,7 @@ REMEMBERED = 4096
 """Machines whose last look is kept; of more, those not looked at for the longest time are forgotten."""
 
 AT_ONCE = 16
-"""Guests that are asked at the same time."""
+"""Guests that one caller has asked at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +65,17 @@ class Vitals:
         entry = self._fleet.entry(principal, machine, "machine:read")
         if entry.machine.state is not State.RUNNING:
             raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: only one that runs can be measured")
-        stats = await self._ask(machine)
-        if not self._goes_on(machine, stats):
-            self._note(machine, stats)
-            await asyncio.sleep(BETWEEN)
-            stats = await self._ask(machine)
-        return self._told(entry, stats)
+        return await self._measure(entry, asyncio.Semaphore())
 
     async def glance(
         self, principal: Principal, machines: Iterable[MachineId], patience: float
     ) -> Mapping[MachineId, Vital]:
-        """Those of them that run and answer within so many seconds in all. Needs `machine:read`.
-
-        Of one that was not looked at before the CPUs are told since its kernel booted.
-        """
+        """Those of them that run and answer within so many seconds in all. Needs `machine:read`."""
         principal.require("machine:read")
         places, found = asyncio.Semaphore(AT_ONCE), dict[MachineId, Vital]()
 
         async def one(entry: Entry) -> None:
-            async with places:
-                stats = await self._ask(entry.machine.id)
-            found[entry.machine.id] = self._told(entry, stats)
+            found[entry.machine.id] = await self._measure(entry, places)
 
         entries = [self._fleet.entry(principal, machine, "machine:read") for machine in machines]
         asking = [asyncio.create_task(one(it)) for it in entries if it.machine.state is State.RUNNING]
@@ -96,9 +86,18 @@ class Vitals:
             await asyncio.gather(*asking, return_exceptions=True)
         return found
 
-    async def _ask(self, machine: MachineId) -> GuestStats:
+    async def _measure(self, entry: Entry, places: asyncio.Semaphore) -> Vital:
+        machine = entry.machine.id
+        stats = await self._ask(machine, places)
+        if not self._goes_on(machine, stats):
+            self._note(machine, stats)
+            await asyncio.sleep(BETWEEN)
+            stats = await self._ask(machine, places)
+        return self._told(entry, stats)
+
+    async def _ask(self, machine: MachineId, places: asyncio.Semaphore) -> GuestStats:
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(LIMIT), places:
                 return await self._fleet.host.stats(machine)
         except TimeoutError:
             raise errors.TimedOut(f"the guest of machine {machine} did not answer within {LIMIT:g} s") from None
