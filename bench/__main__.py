@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import floor, freezing, network, overhead, policy, records, service
+from bench import floor, freezing, network, overhead, policy, proxy, records, service
 from bench.live import live_service
 from hutch.host import files
 from hutch.host.qemu.argv import Board
@@ -118,14 +118,14 @@ def main() -> int:
             frozen = freezing.side_by_side(hutch, template_of(home, freezing.SHAPE), work)
             woken = proxy.wake(hutch, template_of(home, freezing.SHAPE), work)
             measured["hutch"] |= records.measure(hutch)
+        carried = proxy.measure()
         measured["hutch"] |= network.measure() | policy.measure() | overhead.measure()
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    for side, values in measured.items():
+        values |= frozen[side] | woken[side] | carried[side]
     results = {
-        side: {
-            k: round(statistics.median(v), 2) for k, v in (values | frozen[side] | woken[side] | carried[side]).items()
-        }
-        for side, values in measured.items()
+        side: {k: round(statistics.median(v), 2) for k, v in values.items()} for side, values in measured.items()
     }
     pairs = results["floor"].items()
     results["ratio"] = {key: round(results["hutch"][key] / value, 2) for key, value in pairs}
