@@ -4,12 +4,15 @@ Slots alone, in this process, without machines: what a start pays for its networ
 """
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Awaitable
 from dataclasses import replace
+from pathlib import Path
 
 from hutch import settings
 from hutch.host.network.slots import SlotConnection, Slots
+from hutch.host.paths import Paths
 from hutch.model.machine import NetworkPolicy
 
 ROUNDS = 40
@@ -21,11 +24,12 @@ Figures = dict[str, list[float]]
 
 def measure() -> Figures:
     """`slot_take_ms` and `slot_give_back_ms`, on a machine's path; `slot_make_ms`, on it only if none is ready."""
-    return asyncio.run(_measure())
+    with tempfile.TemporaryDirectory() as home:
+        return asyncio.run(_measure(Paths(Path(home))))
 
 
-async def _measure() -> Figures:
-    slots = Slots("hutch-bench00000", replace(settings.Network(), ready=READY))
+async def _measure(paths: Paths) -> Figures:
+    slots = Slots(paths, replace(settings.Network(), ready=READY))
     figures: Figures = {"slot_take_ms": [], "slot_give_back_ms": [], "slot_make_ms": []}
     await slots.open()
     try:

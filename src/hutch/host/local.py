@@ -69,7 +69,7 @@ class LocalHost:
         self._trash = Trash()
         self._layers = Layers(paths, self._trash)
         self._states = States(paths, self._layers, self._trash)
-        self._connector = LocalConnector(paths.tag, wanted.network)
+        self._connector = LocalConnector(paths, wanted.network)
         self._spares = Spares(paths, wanted.host.spare_processes, self._free_uid, self._connector.base)
         self._reserved: set[int | None] = set()  # user ids of machines that are just being made
         self._sweeping: asyncio.Task[None] | None = None

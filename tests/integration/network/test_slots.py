@@ -33,13 +33,13 @@ _processes = multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture
-def tag(tmp_path: Path) -> Iterator[str]:
+def paths(tmp_path: Path) -> Iterator[Paths]:
     if os.geteuid() != 0:
         pytest.skip("slots need root")
-    name = Paths(tmp_path).tag
-    assert left(name) == []
-    yield name
-    assert left(name) == []
+    paths = Paths(tmp_path)
+    assert left(paths.tag) == []
+    yield paths
+    assert left(paths.tag) == []
 
 
 def told(*command: str) -> list[str]:
@@ -55,8 +55,8 @@ def left(tag: str) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def opened(tag: str, wanted: settings.Network = WANTED) -> AsyncIterator[Slots]:
-    slots = Slots(tag, wanted)
+async def opened(paths: Paths, wanted: settings.Network = WANTED) -> AsyncIterator[Slots]:
+    slots = Slots(paths, wanted)
     await slots.open()
     await slots.collect(is_known=True)
     try:
@@ -77,15 +77,15 @@ async def use(slots: Slots, policy: NetworkPolicy = OPEN) -> SlotConnection:
     return connection
 
 
-async def test_three_hundred_machines_leave_nothing(tag: str) -> None:
-    async with opened(tag) as slots:
+async def test_three_hundred_machines_leave_nothing(paths: Paths) -> None:
+    async with opened(paths) as slots:
         for _ in range(75):
             for connection in [await use(slots) for _ in range(4)]:
                 connection.end()
 
 
-async def test_slots_are_there_before_they_are_asked_for_and_again_afterwards(tag: str) -> None:
-    async with opened(tag) as slots:
+async def test_slots_are_there_before_they_are_asked_for_and_again_afterwards(paths: Paths) -> None:
+    async with opened(paths) as slots:
         await until_ready(slots, WANTED.ready)
         ready = {it.slot.number for it in slots._ready}
         taken = {(await use(slots)).slot for _ in range(WANTED.ready)}
@@ -96,16 +96,16 @@ async def test_slots_are_there_before_they_are_asked_for_and_again_afterwards(ta
             slots.give_back(number)
 
 
-async def test_slots_that_are_asked_for_at_once_are_all_different(tag: str) -> None:
-    async with opened(tag) as slots:
+async def test_slots_that_are_asked_for_at_once_are_all_different(paths: Paths) -> None:
+    async with opened(paths) as slots:
         connections = await asyncio.gather(*(use(slots) for _ in range(12)))
         assert len({connection.slot for connection in connections}) == 12
         for connection in connections * 2:  # twice is no harm
             connection.end()
 
 
-async def test_who_gives_up_waiting_leaves_no_slot(tag: str) -> None:
-    async with opened(tag, replace(WANTED, ready=0)) as slots:
+async def test_who_gives_up_waiting_leaves_no_slot(paths: Paths) -> None:
+    async with opened(paths, replace(WANTED, ready=0)) as slots:
         for turn in range(10):
             taking = asyncio.create_task(use(slots))
             for _ in range(turn * 20):
@@ -116,8 +116,8 @@ async def test_who_gives_up_waiting_leaves_no_slot(tag: str) -> None:
                 taking.result().end()
 
 
-async def test_a_slot_is_not_used_again_before_all_others(tag: str) -> None:
-    async with opened(tag, replace(WANTED, ready=0, range="10.213.255.128/27")) as slots:
+async def test_a_slot_is_not_used_again_before_all_others(paths: Paths) -> None:
+    async with opened(paths, replace(WANTED, ready=0, range="10.213.255.128/27")) as slots:
         numbers = []
         for _ in range(16):
             connection = await use(slots)
@@ -128,8 +128,8 @@ async def test_a_slot_is_not_used_again_before_all_others(tag: str) -> None:
         assert numbers[14:] == numbers[:2]
 
 
-async def test_when_all_slots_are_in_use_the_error_says_so(tag: str) -> None:
-    async with opened(tag, replace(WANTED, ready=0, range="10.213.255.240/28")) as slots:
+async def test_when_all_slots_are_in_use_the_error_says_so(paths: Paths) -> None:
+    async with opened(paths, replace(WANTED, ready=0, range="10.213.255.240/28")) as slots:
         connections = [await use(slots) for _ in range(6)]
         with pytest.raises(errors.NoCapacity, match="all 6 networks"):
             await use(slots)
@@ -137,19 +137,19 @@ async def test_when_all_slots_are_in_use_the_error_says_so(tag: str) -> None:
             connection.end()
 
 
-async def test_a_service_keeps_what_runs_and_removes_the_rest_of_a_former_one(tag: str) -> None:
-    former = Slots(tag, WANTED)
+async def test_a_service_keeps_what_runs_and_removes_the_rest_of_a_former_one(paths: Paths) -> None:
+    former = Slots(paths, WANTED)
     await former.open()
     await former.collect(is_known=True)
     kept, lost = await use(former), await use(former)
     await former.close()
-    assert (NAMESPACES / f"{tag}-{kept.slot}").exists()
-    slots = Slots(tag, WANTED)
+    assert (NAMESPACES / f"{paths.tag}-{kept.slot}").exists()
+    slots = Slots(paths, WANTED)
     await slots.open()
     adopted = await slots.adopt(kept.slot, NetworkPolicy(NetworkMode.BLOCKED))
     await slots.collect(is_known=True)
-    assert (NAMESPACES / f"{tag}-{kept.slot}").exists()
-    assert not (NAMESPACES / f"{tag}-{lost.slot}").exists()
+    assert (NAMESPACES / f"{paths.tag}-{kept.slot}").exists()
+    assert not (NAMESPACES / f"{paths.tag}-{lost.slot}").exists()
     assert adopted.facts() == kept.facts()
     with pytest.raises(errors.MachineFailed, match="gone"):
         await slots.adopt(lost.slot, OPEN)
@@ -157,9 +157,9 @@ async def test_a_service_keeps_what_runs_and_removes_the_rest_of_a_former_one(ta
     await slots.close()
 
 
-def _die(tag: str, pipe: Pipe) -> None:
+def _die(paths: Paths, pipe: Pipe) -> None:
     async def live() -> None:
-        slots = Slots(tag, WANTED)
+        slots = Slots(paths, WANTED)
         await slots.open()
         await slots.collect(is_known=True)
         taken = await use(slots)
@@ -173,9 +173,9 @@ def _die(tag: str, pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize("after", [0.0, 0.05, 0.3])
-async def test_what_a_killed_service_left_is_removed_by_the_next(tag: str, after: float) -> None:
+async def test_what_a_killed_service_left_is_removed_by_the_next(paths: Paths, after: float) -> None:
     here, there = _processes.Pipe()
-    child = _processes.Process(target=_die, args=(tag, there))
+    child = _processes.Process(target=_die, args=(paths, there))
     child.start()
     assert await asyncio.to_thread(here.poll, LIMIT)
     kept = here.recv()
@@ -183,8 +183,8 @@ async def test_what_a_killed_service_left_is_removed_by_the_next(tag: str, after
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     await asyncio.to_thread(child.join, LIMIT)
-    assert left(tag) != []
-    slots = Slots(tag, WANTED)
+    assert left(paths.tag) != []
+    slots = Slots(paths, WANTED)
     await slots.open()
     adopted = await slots.adopt(kept, OPEN)
     await slots.collect(is_known=True)
@@ -194,20 +194,37 @@ async def test_what_a_killed_service_left_is_removed_by_the_next(tag: str, after
     await slots.close()
 
 
-async def test_two_services_on_a_box_have_networks_of_their_own(tag: str, tmp_path: Path) -> None:
-    other = Paths(tmp_path / "other").tag
-    async with opened(tag) as ours, opened(other) as theirs:
+async def test_networks_of_a_service_whose_directory_is_gone_are_removed_by_any_other(
+    paths: Paths, tmp_path: Path
+) -> None:
+    other = Paths(tmp_path / "other")
+    other.home.mkdir()
+    dead = Slots(other, WANTED)
+    await dead.open()
+    await use(dead)
+    await dead.close()
+    async with opened(paths):
+        assert left(other.tag) != []  # it may come back
+    other.home.rmdir()
+    async with opened(paths):
+        assert left(other.tag) == []
+
+
+async def test_two_services_on_a_box_have_networks_of_their_own(paths: Paths, tmp_path: Path) -> None:
+    other = Paths(tmp_path / "other")
+    other.home.mkdir()
+    async with opened(paths) as ours, opened(other) as theirs:
         mine, its = ours._opened().network, theirs._opened().network
         assert not mine.overlaps(its)
         first, second = await use(ours), await use(theirs)
         assert first.facts().outside_address != second.facts().outside_address
         first.end()
         second.end()
-    assert left(other) == []
+    assert left(other.tag) == []
 
 
-async def test_a_range_that_is_in_use_is_refused(tag: str) -> None:
-    slots = Slots(tag, replace(WANTED, range="127.0.0.0/24"))
+async def test_a_range_that_is_in_use_is_refused(paths: Paths) -> None:
+    slots = Slots(paths, replace(WANTED, range="127.0.0.0/24"))
     with pytest.raises(errors.Unsupported, match="in use on this host"):
         await slots.open()
 
@@ -218,25 +235,25 @@ def test_a_range_that_makes_no_sense_is_refused(text: str) -> None:
         blocks(text)
 
 
-async def test_a_mode_that_does_not_exist_is_refused(tag: str) -> None:
+async def test_a_mode_that_does_not_exist_is_refused(paths: Paths) -> None:
     with pytest.raises(errors.InvalidRequest, match="HUTCH_NETWORK_MODE='bridge'"):
-        await LocalConnector(tag, replace(WANTED, mode="bridge")).open()
+        await LocalConnector(paths, replace(WANTED, mode="bridge")).open()
 
 
 async def test_without_slots_auto_takes_the_user_network_and_slots_fails(
-    tag: str, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(errors.Unsupported, match="root"):
-        await LocalConnector(tag, replace(WANTED, mode="slots")).open()
-    connector = LocalConnector(tag, WANTED)
+        await LocalConnector(paths, replace(WANTED, mode="slots")).open()
+    connector = LocalConnector(paths, WANTED)
     await connector.open()
     assert isinstance(await connector.connect(OPEN), UserConnection)
     await connector.close()
 
 
-async def test_a_slot_that_cannot_be_made_leaves_nothing(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened(tag, replace(WANTED, ready=0)) as slots:
+async def test_a_slot_that_cannot_be_made_leaves_nothing(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(paths, replace(WANTED, ready=0)) as slots:
         monkeypatch.setattr("hutch.host.network.rules.of_slot", lambda *_: "no rule at all")
         with pytest.raises(errors.HutchError):
             await use(slots)

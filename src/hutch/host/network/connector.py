@@ -10,6 +10,7 @@ from hutch.host.network import user
 from hutch.host.network.connection import Connection
 from hutch.host.network.slots import Slots, has_left
 from hutch.host.network.user import UserConnection
+from hutch.host.paths import Paths
 from hutch.model import errors
 from hutch.model.machine import NetworkMode, NetworkPolicy
 
@@ -21,8 +22,8 @@ MODES = ("auto", "slots", "user")
 class LocalConnector:
     """Implements `hutch.host.network.connection.Connector`."""
 
-    def __init__(self, tag: str, wanted: settings.Network) -> None:
-        self._tag = tag
+    def __init__(self, paths: Paths, wanted: settings.Network) -> None:
+        self._paths = paths
         self._wanted = wanted
         self._slots: Slots | None = None
 
@@ -36,12 +37,12 @@ class LocalConnector:
         mode = self._wanted.mode
         if mode not in MODES:
             raise errors.InvalidRequest(f"HUTCH_NETWORK_MODE={mode!r}: use {', '.join(MODES)}")
-        if mode == "user" and not has_left(self._tag):
+        if mode == "user" and not has_left(self._paths.tag):
             return
         try:
             if os.geteuid() != 0:
                 raise errors.Unsupported("network slots need root")
-            slots = Slots(self._tag, self._wanted if mode != "user" else replace(self._wanted, ready=0))
+            slots = Slots(self._paths, self._wanted if mode != "user" else replace(self._wanted, ready=0))
             await slots.open()
             self._slots = slots
         except errors.Unsupported as error:

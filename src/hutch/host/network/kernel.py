@@ -12,6 +12,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -33,6 +34,8 @@ FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _NEW_NET = 0x40000000  # CLONE_NEWNET, from linux/sched.h
 _BIND, _RECURSIVE, _SHARED, _DETACH = 4096, 16384, 1 << 20, 2  # MS_* and MNT_DETACH, from sys/mount.h
 _TUNSETIFF, _TAP_WITHOUT_HEADER = 0x400454CA, 0x0002 | 0x1000  # IFF_TAP | IFF_NO_PI, from linux/if_tun.h
+
+_ALIAS = 256  # IFALIASZ, from linux/if.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -104,19 +107,53 @@ def numbers(plan: Plan) -> set[int]:
     return {int(found[1]) for name in names if (found := ours.fullmatch(name))}
 
 
-def claim(tag: str, wanted: str) -> Plan:
+def claim(tag: str, home: Path, wanted: str) -> tuple[Plan, list[str]]:
     """Take a network of the range for this service, or find the one it has: a link with its first address.
 
-    `Unsupported` if all are in use on this box, `OSError` and `NetlinkError` where links cannot be made.
+    Networks of services whose HUTCH_HOME is gone are removed: nobody else ever does. The answer names their tags too,
+    since there are tables of theirs. `Unsupported` if the whole range is in use on this box, `OSError` and
+    `NetlinkError` where links cannot be made.
     """
     candidates = blocks(wanted)
     descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with IPRoute() as host:
-            return _claim(host, tag, candidates, wanted)
+            gone = [_remove_service(it) for it in _services(host) if it.tag != tag and not it.home.exists()]
+            plan = _claim(host, tag, candidates, wanted)
+            alias = f"{tag} {home.resolve()}"
+            if len(os.fsencode(alias)) < _ALIAS:  # else nobody but we can tell whose it is
+                host.link("set", index=host.link_lookup(ifname=plan.resolver_link)[0], ifalias=alias)
+            return plan, gone
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    tag: str
+    home: Path
+    network: IPv4Network
+
+
+def _services(host: IPRoute) -> list[_Service]:
+    """Those that have a network on this box, as far as they have said so."""
+    found = []
+    for link in host.get_links():
+        tag, _, home = str(link.get("ifalias") or "").partition(" ")
+        for address in host.get_addr(index=link["index"], family=2):
+            network = IPv4Network((address.get("address"), address["prefixlen"]), strict=False)
+            if link.get("ifname") == Plan(tag, network).resolver_link and home.startswith("/"):
+                found.append(_Service(tag, Path(home), network))
+    return found
+
+
+def _remove_service(service: _Service) -> str:
+    plan = Plan(service.tag, service.network)
+    for number in numbers(plan):
+        remove(plan.slot(number))
+    release(plan)
+    return service.tag
 
 
 def _claim(host: IPRoute, tag: str, candidates: list[IPv4Network], wanted: str) -> Plan:

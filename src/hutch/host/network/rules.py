@@ -108,15 +108,15 @@ def of_slot(slot: Slot, plan: Plan) -> str:
     )
 
 
-def table(plan: Plan) -> str:
-    """The name of the host's table."""
-    return f"{plan.tag}-links"
+def table(tag: str) -> str:
+    """The name of the host's table of the service with this tag."""
+    return f"{tag}-links"
 
 
 def of_host(plan: Plan, uid: int) -> str:
     """Of this host's own namespace, where the service runs as `uid`; replaces what was there in one step."""
     return _HOST.format(
-        name=table(plan),
+        name=table(plan.tag),
         links=plan.link_prefix,
         prefix=PREFIX,
         resolver=plan.resolver,

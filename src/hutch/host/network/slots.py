@@ -22,6 +22,7 @@ from hutch.host.network import kernel, policy, rules
 from hutch.host.network.connection import GUEST
 from hutch.host.network.resolver import Resolver
 from hutch.host.network.slot import NAMESPACES, Plan, Slot, run_nft
+from hutch.host.paths import Paths
 from hutch.host.qemu import argv, guest_network
 from hutch.host.qemu.monitor import Monitor
 from hutch.model import errors
@@ -100,8 +101,8 @@ class SlotConnection:
 class Slots:
     """Makes them, has them ready, removes them."""
 
-    def __init__(self, tag: str, wanted: settings.Network) -> None:
-        self._tag = tag
+    def __init__(self, paths: Paths, wanted: settings.Network) -> None:
+        self._paths = paths
         self._wanted = wanted
         self._plan: Plan | None = None
         self._thread = ThreadPoolExecutor(1, "networks")
@@ -123,7 +124,13 @@ class Slots:
     async def open(self) -> None:
         """Take a network of the range, load this host's rules, and make one slot. `Unsupported` where that fails."""
         try:
-            self._plan = plan = await self._in_thread(kernel.claim, self._tag, self._wanted.range)
+            paths = self._paths
+            plan, gone = await self._in_thread(kernel.claim, paths.tag, paths.home, self._wanted.range)
+            self._plan = plan
+            for tag in gone:
+                log.info("removed the networks of a service whose directory is gone", tag=tag)
+                await _delete_table(rules.table(tag))
+                await _delete_table(tag)
             self._left = await self._in_thread(kernel.numbers, plan)
             self._used = {*self._left}
             self._next = secrets.randbelow(plan.size)
@@ -216,7 +223,7 @@ class Slots:
         self._thread.shutdown(wait=False)
 
     async def _release(self, plan: Plan) -> None:
-        await _delete_table(rules.table(plan))
+        await _delete_table(rules.table(plan.tag))
         try:
             is_last = await self._in_thread(kernel.release, plan)
             if is_last and await _is_guarded():
