@@ -1,23 +1,30 @@
 """cp."""
 
+import contextlib
 import os
 import posixpath
+import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from hutch.cli import out, progress, service
+from hutch.cli import directories, out, progress, service, streaming
 from hutch.cli.failure import Code, Failure
 
 if TYPE_CHECKING:
     from hutch.client import Hutch
 
 _PIECE = 1024 * 1024
-_USAGE = "hutch cp FILE MACHINE:PATH, or hutch cp MACHINE:PATH FILE; - is stdin or stdout"
+_USAGE = "hutch cp PATH MACHINE:PATH, or hutch cp MACHINE:PATH PATH; - is stdin or stdout"
+_UNPACK = """t=$1
+if [ -d "$t" ] || [ "${t%/}" != "$t" ]; then t="${t%/}/$2"; fi
+mkdir -p "$t" && cd "$t" && exec tar -xpf -"""
+"""What is there, or ends in a slash, is a directory to put it in; else the directory is called so."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,97 @@ def _put(hutch: "Hutch", source: str, target: Place) -> None:
         hutch.files.write(id, guest_target(target.path, source), _pieces(sys.stdin.buffer, None, lambda *_: None, ""))
         return
     if Path(source).is_dir():
-        raise Failure(f"{source} is a directory", f"tar -c {source} | hutch exec {target.machine} -- tar -x -C /")
+        _put_directory(hutch, Path(source), id, posixpath.join("/", target.path))
+        return
     with Path(source).open("rb") as file, progress.shown(source) as tell:
         status = os.fstat(file.fileno())
         pieces = _pieces(file, status.st_size, tell, source)
         hutch.files.write(id, guest_target(target.path, source), pieces, mode=status.st_mode & 0o777)
 
 
+def _put_directory(hutch: "Hutch", source: Path, id: str, path: str) -> None:
+    from hutch.client import Command
+
+    failed: list[BaseException] = []
+    # "." and ".." have no name of their own: what they hold goes into what is there.
+    name = source.name if source.name not in ("", "..") else "."
+
+    def pack() -> Iterator[bytes]:
+        try:
+            yield from directories.pack(source)
+        except (Failure, OSError) as error:
+            failed.append(error)  # the command sees the end of its input, and ends
+
+    command = Command(["sh", "-c", _UNPACK, "sh", f".{path}", name], cwd="/", interactive=True)
+    with progress.shown(str(source)), contextlib.closing(streaming.Told(hutch, id, command, pack)) as told:
+        told.read_all()
+    if failed:
+        raise failed[0]
+    told.check(f"{source} could not be unpacked in the machine")
+
+
+def _get_directory(hutch: "Hutch", id: str, path: str, target: str) -> None:
+    from hutch.client import Command
+
+    here = Path(target)
+    final = here / posixpath.basename(path.rstrip("/")) if here.is_dir() else here
+    if final.exists() or final.is_symlink():
+        raise Failure(f"there is already {final}", "remove it, or name another directory")
+    partial = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        command = Command(["tar", "-cf", "-", "."], cwd=path)
+        with progress.shown(path), contextlib.closing(streaming.Told(hutch, id, command)) as told:
+            try:
+                directories.unpack(
+                    told, partial, lambda name: out.say(f"left out, as it is a device or a pipe: {name}")
+                )
+            except Failure:
+                told.check(f"{path} could not be packed in the machine")  # that is why
+                raise
+            told.read_all()
+            told.check(f"{path} could not be packed in the machine")
+        partial.rename(final)
+    finally:
+        _remove(partial)
+
+
+def _remove(directory: Path) -> None:
+    """Also what may not be written."""
+
+    def retry(remove: Callable[[str], None], path: str, _: object) -> None:
+        Path(path).parent.chmod(0o700)
+        Path(path).chmod(0o700)
+        remove(path)
+
+    with contextlib.suppress(OSError):
+        shutil.rmtree(directory, onerror=retry)
+
+
 def _get(hutch: "Hutch", source: Place, target: str) -> None:
+    from hutch.client import errors
+
     assert source.machine is not None
-    path = posixpath.join("/", source.path)
-    pieces = hutch.files.read(service.machine_id(hutch, source.machine), path)
+    id, path = service.machine_id(hutch, source.machine), posixpath.join("/", source.path)
+    try:
+        _get_file(hutch, id, path, target)
+    except errors.Invalid as error:
+        if target == "-" or not _is_directory(hutch, id, path):
+            raise error from None
+        _get_directory(hutch, id, path, target)
+
+
+def _is_directory(hutch: "Hutch", id: str, path: str) -> bool:
+    from hutch.client import errors
+
+    try:
+        hutch.files.list(id, path)
+    except (errors.Invalid, errors.NotFound):
+        return False
+    return True
+
+
+def _get_file(hutch: "Hutch", id: str, path: str, target: str) -> None:
+    pieces = hutch.files.read(id, path)
     if target == "-":
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -89,7 +176,10 @@ def _get(hutch: "Hutch", source: Place, target: str) -> None:
 def cp(
     source: Annotated[str, typer.Argument(metavar="SOURCE")], target: Annotated[str, typer.Argument(metavar="TARGET")]
 ) -> None:
-    """Copy a file into a machine or out of one: FILE MACHINE:PATH or MACHINE:PATH FILE; - is stdin or stdout."""
+    """Copy a file or a directory into a machine or out of one: PATH MACHINE:PATH or MACHINE:PATH PATH.
+
+    - is stdin or stdout. A directory keeps its permission bits and links; both ways it needs tar in the machine.
+    """
     here, there = place(source), place(target)
     if (here.machine is None) == (there.machine is None):
         raise Failure("exactly one of the two must be in a machine", _USAGE, Code.USAGE)

@@ -329,6 +329,19 @@ class Event:
 
 
 @dataclass(frozen=True)
+class FileInfo:
+    """A file, a directory or what else a path in a machine is."""
+
+    path: str
+    name: str
+    type: str  # file, directory, symlink or other
+    size: int
+    mode: int
+    modified_at: datetime
+    target: str | None  # of a symlink
+
+
+@dataclass(frozen=True)
 class Image:
     """An image that is there. `entrypoint`, `cmd` and the like are what it says of itself."""
 

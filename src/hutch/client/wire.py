@@ -348,6 +348,19 @@ def event(data: Json) -> models.Event:
     return models.Event(data["id"], data["level"], data["message"], time(data["createdAt"]), data["kind"], *about)
 
 
+def file_info(data: Json) -> models.FileInfo:
+    """What a path is."""
+    return models.FileInfo(
+        path=data["path"],
+        name=data["name"],
+        type=data["type"],
+        size=data["size"],
+        mode=int(data["mode"], 8),
+        modified_at=time(data["modifiedAt"]),
+        target=data["target"],
+    )
+
+
 def image(data: Json) -> models.Image:
     """An image."""
     return models.Image(

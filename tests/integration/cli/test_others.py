@@ -41,8 +41,56 @@ def test_a_copy_that_fails_says_why_and_leaves_nothing(hutch: Cli, machine: str,
     assert b"file not found: workspace/none" in hutch("cp", f"{machine}:/workspace/none", str(target), code=1).stderr
     assert list(tmp_path.iterdir()) == []
     assert b"No such file" in hutch("cp", str(target), f"{machine}:/x", code=1).stderr
-    assert b"is a directory" in hutch("cp", str(tmp_path), f"{machine}:/x", code=1).stderr
     assert b"exactly one of the two" in hutch("cp", "a", "b", code=2).stderr
+
+
+def _tree(root: Path) -> dict[str, tuple[int, bytes | str | None]]:
+    """What is below: permission bits, and content or a link's target."""
+
+    def content(path: Path) -> bytes | str | None:
+        if path.is_symlink():
+            return os.readlink(path)
+        return path.read_bytes() if path.is_file() else None
+
+    paths = [root, *root.rglob("*")]
+    return {str(it.relative_to(root)): (stat.S_IMODE(it.lstat().st_mode), content(it)) for it in paths}
+
+
+def test_directories_are_copied_both_ways_with_modes_and_links(hutch: Cli, machine: str, tmp_path: Path) -> None:
+    here = tmp_path / "a tree"
+    (here / "deep" / "er").mkdir(parents=True)
+    (here / "empty").mkdir(mode=0o750)
+    (here / "big").write_bytes(os.urandom(3 * 2**20 + 7))
+    (here / "big").chmod(0o640)
+    (here / "deep" / "run").write_text("#!/bin/sh\n")
+    (here / "deep" / "run").chmod(0o755)
+    os.link(here / "big", here / "deep" / "same")
+    (here / "deep" / "up").symlink_to("../big")
+    (here / "absolute").symlink_to("/nowhere at all")
+    (here / "deep" / "er").chmod(0o555)
+    back, again = tmp_path / "back", tmp_path / "into"
+    again.mkdir()
+    hutch("cp", str(here), f"{machine}:/workspace/")
+    hutch("cp", f"{machine}:/workspace/a tree", str(back))
+    assert _tree(back) == _tree(here)
+    assert (back / "big").samefile(back / "deep" / "same")
+    hutch("cp", f"{machine}:/workspace/a tree/", str(again))
+    assert _tree(again / "a tree") == _tree(here)
+    hutch("cp", str(here / "deep"), f"{machine}:/workspace/new/name")
+    assert hutch.text("exec", machine, "cat", "workspace/new/name/run") == "#!/bin/sh"
+    assert b"there is already" in hutch("cp", f"{machine}:/workspace/a tree", str(again), code=1).stderr
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["a tree", "back", "into"]
+
+
+def test_a_directory_that_cannot_be_copied_says_why_and_leaves_nothing(
+    hutch: Cli, machine: str, tmp_path: Path
+) -> None:
+    (tmp_path / "it").mkdir()
+    hutch("exec", machine, "sh", "-c", "echo x >workspace/file")
+    assert b"could not be unpacked" in hutch("cp", str(tmp_path / "it"), f"{machine}:/workspace/file/", code=1).stderr
+    hutch("exec", machine, "mkdir", "workspace/there")
+    assert b"irectory" in hutch("cp", f"{machine}:/workspace/there", "-", code=1).stderr
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["it"]
 
 
 def test_images_are_pulled_listed_and_removed(hutch: Cli) -> None:

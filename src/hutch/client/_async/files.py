@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from hutch.client import wire
+from hutch.client import models, wire
 from hutch.client._async.http import LONG, Http
 
 
@@ -18,6 +18,11 @@ class Files:
             async for chunk in answer.aiter_bytes():
                 if chunk:
                     yield chunk
+
+    async def list(self, machine: str, path: str) -> list[models.FileInfo]:
+        """What a directory holds, by name."""
+        found = await self._http.json("GET", wire.machine_path(machine, "files"), params={"dir": path})
+        return [wire.file_info(it) for it in found]
 
     async def write(self, machine: str, path: str, data: AsyncIterator[bytes] | bytes, mode: int | None = None) -> None:
         """Replace or make a file, with missing directories. All or nothing. `mode` None keeps what is there."""

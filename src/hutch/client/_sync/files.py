@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hutch.client import wire
+from hutch.client import models, wire
 from hutch.client._sync.http import LONG, Http
 
 
@@ -18,6 +18,11 @@ class Files:
             for chunk in answer.iter_bytes():
                 if chunk:
                     yield chunk
+
+    def list(self, machine: str, path: str) -> list[models.FileInfo]:
+        """What a directory holds, by name."""
+        found = self._http.json("GET", wire.machine_path(machine, "files"), params={"dir": path})
+        return [wire.file_info(it) for it in found]
 
     def write(self, machine: str, path: str, data: Iterator[bytes] | bytes, mode: int | None = None) -> None:
         """Replace or make a file, with missing directories. All or nothing. `mode` None keeps what is there."""
