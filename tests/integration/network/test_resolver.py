@@ -80,6 +80,10 @@ def test_an_answer_too_long_for_udp_is_had_over_tcp(world: World) -> None:
     assert len(texts(world.ask("many-200.example.org", over="tcp"))) == 64
 
 
+def test_the_longest_answers_are_passed_on_whole(world: World) -> None:
+    assert len(texts(world.ask("many-2500.net", over="tcp"))) == 2500
+
+
 def test_an_answer_that_is_known_already_changes_no_rules(world: World) -> None:
     world.put_under(HOSTS)
     world.ask("example.org")

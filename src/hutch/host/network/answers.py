@@ -6,9 +6,10 @@ network no policy opens is worth nothing: such addresses are taken out. IPv6 is 
 IPv6 addresses, and no records that carry addresses as hints (HTTPS, SVCB).
 """
 
+import functools
+import itertools
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any
 
 import dns.exception
 import dns.flags
@@ -28,7 +29,7 @@ UDP_PAYLOAD = 1232
 LEAST_SECONDS = 30
 MOST_SECONDS = 3600
 GRACE_SECONDS = 30  # an address is admitted a little longer than its answer may be kept
-MOST_ADDRESSES = 64  # of one answer
+MOST_ADDRESSES = 64  # of one answer; the rest is not looked at
 
 _WITHOUT = (dns.rdatatype.AAAA, dns.rdatatype.HTTPS, dns.rdatatype.SVCB)
 
@@ -56,16 +57,27 @@ def judge(policy: NetworkPolicy, query: dns.message.Message) -> Verdict:
         return Verdict(False, dns.rcode.NOTIMP)  # transfers, and ANY (RFC 8482)
     if policy.mode is NetworkMode.OPEN:
         return Verdict(True)
-    entry = next((host for host in policy.hosts if _covers(host, question.name)), None)
+    entry = _entry(policy.hosts, question.name)
     if entry is None:
         return Verdict(False, dns.rcode.REFUSED)
     return Verdict(question.rdtype not in _WITHOUT, entry=entry)
 
 
-def _covers(host: str, name: dns.name.Name) -> bool:
-    below = host.startswith("*.")
-    known = dns.name.from_text(host.removeprefix("*."))
-    return name != known and name.is_subdomain(known) if below else name == known
+def _entry(hosts: tuple[str, ...], name: dns.name.Name) -> str | None:
+    """The entry that allows a name: its own, else the nearest one with an asterisk."""
+    exact, below = _index(hosts)
+    entry = exact.get(name)
+    while entry is None and len(name.labels) > 1:
+        name = name.parent()
+        entry = below.get(name)
+    return entry
+
+
+@functools.lru_cache(256)
+def _index(hosts: tuple[str, ...]) -> tuple[dict[dns.name.Name, str], dict[dns.name.Name, str]]:
+    """Entries by their names, and those with an asterisk by the name they are below."""
+    exact = {dns.name.from_text(host): host for host in hosts if not host.startswith("*.")}
+    return exact, {dns.name.from_text(host[2:]): host for host in hosts if host.startswith("*.")}
 
 
 def answer(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
@@ -99,12 +111,10 @@ def filtered(
         response.answer.append(chain.answer)
         return response, {}
     refused = (*bounds.refused, *networks(policy.denied))
-    kept: list[Any] = [
-        rdata for rdata in chain.answer if not any(IPv4Address(rdata.address) in network for network in refused)
-    ][:MOST_ADDRESSES]
+    found = {IPv4Address(rdata.address): rdata for rdata in itertools.islice(chain.answer, MOST_ADDRESSES)}
+    kept = {it: rdata for it, rdata in found.items() if not any(it in network for network in refused)}
     if not kept:
         return response, {}
     ttl = min(chain.answer.ttl, MOST_SECONDS - GRACE_SECONDS)
-    response.answer.append(dns.rrset.from_rdata_list(chain.answer.name, ttl, kept))
-    seconds = max(ttl, LEAST_SECONDS) + GRACE_SECONDS
-    return response, {IPv4Address(rdata.address): min(seconds, MOST_SECONDS) for rdata in kept}
+    response.answer.append(dns.rrset.from_rdata_list(chain.answer.name, ttl, list(kept.values())))
+    return response, dict.fromkeys(kept, min(max(ttl, LEAST_SECONDS) + GRACE_SECONDS, MOST_SECONDS))

@@ -10,6 +10,7 @@ address takes the mark over. It may go on as long as that entry is in the policy
 over. The map outlives a change of policy and of the service.
 """
 
+import functools
 import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping
@@ -126,6 +127,12 @@ async def apply(slot: Slot, policy: NetworkPolicy, bounds: Bounds) -> None:
     await shaping.limit(slot, policy.kbit_per_second)
 
 
+@functools.lru_cache(256)
+def marks_of(hosts: tuple[str, ...]) -> frozenset[int]:
+    """Those of all entries."""
+    return frozenset(map(mark_of, hosts))
+
+
 def mark_of(host: str) -> int:
     """What stands for an entry of `hosts` on connections that it allows: 32 bits, never 0."""
     digest = hashlib.blake2s(host.lower().rstrip(".").encode(), digest_size=4).digest()
@@ -162,7 +169,7 @@ def _judgement(policy: NetworkPolicy, bounds: Bounds) -> list[str]:
     if policy.cidrs:
         judgement.append(f"{_PEER} {_set(networks(policy.cidrs))} accept")
     if policy.hosts:
-        marks = sorted({f"{mark_of(host):#010x}" for host in policy.hosts})
+        marks = (f"{mark:#x}" for mark in sorted(marks_of(policy.hosts)))
         judgement += [
             "meta l4proto { tcp, udp } ct original proto-dst { 53, 853 } goto refuse",
             f"ct mark set {_PEER} map @admitted",
@@ -178,10 +185,11 @@ def _limit(policy: NetworkPolicy) -> str:
     return f'iifname "tap0" limit rate over {policy.packets_per_second}/second burst {burst} packets drop'
 
 
-def networks(texts: Iterable[str]) -> list[IPv4Network]:
+@functools.lru_cache(1024)
+def networks(texts: tuple[str, ...]) -> tuple[IPv4Network, ...]:
     """The networks of a policy that is checked. IPv6 is off in machines: such networks say nothing."""
     found = (ipaddress.ip_network(text, strict=False) for text in texts)
-    return [network for network in found if isinstance(network, IPv4Network)]
+    return tuple(network for network in found if isinstance(network, IPv4Network))
 
 
 def _set(networks: Iterable[IPv4Network]) -> str:

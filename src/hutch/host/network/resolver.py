@@ -33,6 +33,10 @@ PER_SECOND = 100
 BURST = 500
 """Questions of one machine: those above are dropped."""
 
+RECORDS = 16
+LOAD = 4
+"""So many records of an answer count as a question more; a change of rules counts as so many questions more."""
+
 AT_ONCE = 64
 CONNECTIONS = 8
 """Questions and TCP connections of one machine at a time."""
@@ -70,6 +74,11 @@ class Client:
         self._tokens -= 1
         return True
 
+    def pay(self, said: dns.message.Message) -> None:
+        """A long answer counts as many questions."""
+        records = sum(len(rrset) for section in said.sections for rrset in section)
+        self._tokens -= records // RECORDS
+
     async def admit(self, entry: str, addresses: Mapping[IPv4Address, int]) -> None:
         """Returns when all are in the slot's rules for at least these seconds. Those of many answers go there together.
 
@@ -88,7 +97,7 @@ class Client:
     def _has(self, address: IPv4Address, seconds: int) -> bool:
         """Whether it is admitted for so long, by an entry that is still in the policy."""
         mark, until = self._admitted.get(address, (0, 0.0))
-        return until >= time.monotonic() + seconds and mark in map(policy.mark_of, self.policy.hosts)
+        return until >= time.monotonic() + seconds and mark in policy.marks_of(self.policy.hosts)
 
     async def _load_wanted(self) -> None:
         wanted, self._wanted = self._wanted, {}
@@ -98,6 +107,7 @@ class Client:
         self._admitted = {address: known for address, known in self._admitted.items() if known[1] > now}
         if len(self._admitted.keys() | wanted.keys()) > policy.MAX_ADMITTED:
             raise errors.NoCapacity(f"more than {policy.MAX_ADMITTED} addresses are admitted")
+        self._tokens -= LOAD
         try:
             await self._load(self.slot, policy.admission(wanted))
         except commands.CommandFailed:  # one of them has another mark, of a former policy
@@ -255,10 +265,13 @@ class Resolver:
         verdict = answers.judge(network, query)
         if not verdict.forward:
             return answers.answer(query, verdict.rcode)
+        if network.mode is not NetworkMode.OPEN:
+            query.ednsflags &= ~dns.flags.DO  # signatures of an answer that is filtered are worth nothing
+        said = await upstream.ask(self._upstreams, query)
+        client.pay(said)
         if network.mode is NetworkMode.OPEN:
-            return answers.passed_on(query, await upstream.ask(self._upstreams, query))
-        query.ednsflags &= ~dns.flags.DO  # signatures of an answer that is filtered are worth nothing
-        response, addresses = answers.filtered(query, await upstream.ask(self._upstreams, query), network, self._bounds)
+            return answers.passed_on(query, said)
+        response, addresses = answers.filtered(query, said, network, self._bounds)
         if addresses and verdict.entry is not None:
             await client.admit(verdict.entry, addresses)
         return response

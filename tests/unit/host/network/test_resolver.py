@@ -178,6 +178,13 @@ async def test_a_machine_may_ask_so_much_at_once(client: resolver.Client, monkey
     assert not client.take()
 
 
+async def test_a_long_answer_counts_as_many_questions(client: resolver.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver.time, "monotonic", lambda: client._counted)
+    _, said = exchange(60, *(str(address(number)) for number in range(1600)))
+    client.pay(said)
+    assert sum(client.take() for _ in range(resolver.BURST)) == resolver.BURST - 1600 // resolver.RECORDS
+
+
 async def test_a_resolver_that_cannot_listen_says_where() -> None:
     nowhere = policy.Bounds(IPv4Address("240.0.0.1"), ())
     with pytest.raises(errors.Unsupported, match=r"240\.0\.0\.1:53"):
