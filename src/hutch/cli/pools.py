@@ -41,6 +41,7 @@ def create(
     warm_up: Annotated[
         str | None, typer.Option(metavar="LINE", help="A shell line, run in each before it waits.")
     ] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Of a claim that names none: prefer if not said.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Begin to keep machines ready. Prints the pool's name."""
@@ -56,6 +57,7 @@ def create(
         disk_gb=shape.disk,
         network="blocked" if shape.offline else None,
         warm_up=None if warm_up is None else ["sh", "-lc", warm_up],
+        mode=mode,
     )
     with service.connect() as hutch, progress.shown(f"making a pool of {image}"):
         made = hutch.pools.create(wanted)

@@ -139,6 +139,7 @@ class Meter:
         self._unwritten: set[tuple[MachineId, datetime]] = set()
         self._turns: list[Turn] = []  # of pools, to be written with the next heartbeat
         self.books = asyncio.Lock()  # held while they are read and while they are folded: nothing is read twice
+        self._beating = asyncio.Lock()
         self._is_resuming = False
 
     @contextlib.contextmanager
@@ -171,6 +172,10 @@ class Meter:
 
     async def beat(self) -> None:
         """What runs has run until now. What cannot be written is written with the next one."""
+        async with self._beating:  # turns are written in the order in which they were taken
+            await self._beat()
+
+    async def _beat(self) -> None:
         now, keys, turns = self._clock.now(), self._unwritten, self._turns
         self._unwritten, self._turns = set(), []
         try:

@@ -169,6 +169,17 @@ def test_a_machine_comes_out_of_a_pool(http: httpx.Client, pool: dict[str, Any])
     http.delete(f"/v1/machines/{it['id']}")
 
 
+def test_a_repeated_request_is_told_the_same_and_takes_no_second(http: httpx.Client, pool: dict[str, Any]) -> None:
+    body = {"warm_pool": {"id": pool["id"], "mode": "require", "wait_ms": 30_000}}
+    headers = {"idempotency-key": uuid.uuid4().hex}
+    with ThreadPoolExecutor(4) as many:
+        made = list(many.map(lambda _: told(http.post("/v1/machines", json=body, headers=headers), 201), range(4)))
+    assert {it["id"] for it in made} == {made[0]["id"]}
+    assert {it["warm_pool_checkout"]["source"] for it in made} == {"ready_instance"}
+    assert http.get(f"/v1/template-warm-pools/{pool['id']}/status").json()["claimed"] == 1
+    http.delete(f"/v1/machines/{made[0]['id']}")
+
+
 def test_without_one_ready_it_is_made_or_refused(http: httpx.Client) -> None:
     body = {"name": f"e{uuid.uuid4().hex[:8]}", "template": "alpine", "min_ready": 0, "max_ready": 0}
     pool = http.post("/v1/template-warm-pools", json=body | {"resources": {"vcpus": 1, "memory_mb": 256}}).json()["id"]

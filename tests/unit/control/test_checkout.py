@@ -392,3 +392,26 @@ async def test_no_second_of_a_members_memory_is_charged_after_a_crash(rig: Rig) 
     await rig.crash_and_restart()
     rig.clock.advance(3600)
     assert await hours(rig) == pytest.approx(0.5)
+
+
+async def test_heartbeats_are_written_one_after_the_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an interval could begin before the one it follows has ended."""
+    beat, gate, under_way = rig.store.beat, asyncio.Event(), []
+
+    async def slow(*rest: Any) -> None:
+        under_way.append(len(under_way))
+        await gate.wait()
+        await beat(*rest)
+
+    pool = await make(rig)
+    await come(rig, pool, 1)
+    monkeypatch.setattr(rig.store, "beat", slow)
+    first = soon(rig.plane.core.meter.beat())
+    await turn()
+    await rig.launch()
+    second = soon(rig.plane.core.meter.beat())
+    await turn()
+    assert under_way == [0]
+    gate.set()
+    await asyncio.gather(first, second)
+    assert under_way == [0, 1]
