@@ -30,7 +30,13 @@ DEFAULT = Dialect("smol", smol.build)
 DIALECTS = (
     DEFAULT,
     Dialect("nullspace", nullspace.build, paths=("/healthz",), key_prefix="ns_"),
-    Dialect("hyperfleet", hyperfleet.build, paths=("/machines",), key_prefix="hf_", shared=("/health", "/docs")),
+    Dialect(
+        "hyperfleet",
+        hyperfleet.build,
+        paths=("/machines",),
+        key_prefix="hf_",
+        shared=("/health", "/docs", "/openapi.json"),
+    ),
     Dialect("starpod", starpod.build, paths=("/api/instances", "/api/health")),
 )
 

@@ -1,7 +1,6 @@
 """Machines: made, looked at, listed, deleted, and their states; over plain HTTP."""
 
 import threading
-import time
 from typing import Any
 
 import httpx
@@ -159,7 +158,6 @@ def test_a_wait_is_answered_when_the_status_is_there(machine: Machine) -> None:
     asked = {"params": {"status": "running", "timeout": 30}}
     waiting = threading.Thread(target=lambda: answers.append(machine.http.get(f"{machine.path}/wait", **asked)))
     waiting.start()
-    time.sleep(0.1)  # let it begin to wait; it is right without, too
     told(machine.post("start"))
     waiting.join(30)
     assert told(answers[0])["status"] == "running"

@@ -1,5 +1,6 @@
 """One service on the simulated host for all of these tests, spoken to over real HTTP; an instance per test."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,15 @@ class Instance:
 
     def look(self) -> dict[str, Any]:
         return told(self.http.get(self.path))
+
+    def wait_healthy(self, path: str) -> dict[str, Any]:
+        """It, at `path` or in the list there, once it has told of its health quickly enough."""
+        until = time.monotonic() + 60
+        while True:
+            found = self.http.get(path).json()
+            it: dict[str, Any] = found if isinstance(found, dict) else {one["id"]: one for one in found}[self.id]
+            if it["health"] is not None or time.monotonic() > until:
+                return it
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ def test_a_new_instance_runs_and_has_every_documented_field(http: httpx.Client) 
     assert (it["name"], it["status"], it["region"]) == ("my-bot", "running", "us-east-1")
     assert abs(it["created_at"] - time.time()) < 600
     assert it["created_at"] <= it["updated_at"]
-    seen = told(http.get(f"/api/instances/{it['id']}"))
-    assert seen["health"] is not None
+    path = f"/api/instances/{it['id']}"
+    assert Instance(http, it["id"]).wait_healthy(path)["health"] is not None
     assert http.delete(f"/api/instances/{it['id']}").status_code == 204
     assert refused(http.get(f"/api/instances/{it['id']}"), 404) == "Instance not found"
 
@@ -94,8 +94,7 @@ def test_health_is_the_guests_and_its_integers_are_integers(instance: Instance) 
 
 
 def test_looking_wakes_nothing_and_a_list_tells_what_runs(instance: Instance) -> None:
-    listed = {it["id"]: it for it in instance.http.get("/api/instances").json()}
-    assert listed[instance.id]["health"] is not None
+    assert instance.wait_healthy("/api/instances")["health"] is not None
     instance.post("pause")
     listed = {it["id"]: it for it in instance.http.get("/api/instances").json()}
     assert (listed[instance.id]["status"], listed[instance.id]["health"]) == ("paused", None)

@@ -99,6 +99,7 @@ class Promises:
         await self.ask(gone, {State.RUNNING, None}, machines.stop(rig.me, gone), None)
         await self.ask(kept, {State.RUNNING, State.STOPPED}, machines.stop(rig.me, kept), State.STOPPED)
         await self.ask(kept, {State.STOPPED, State.RUNNING}, machines.start(rig.me, kept), State.RUNNING)
+        await self.ask(kept, {State.RUNNING, State.STOPPED}, machines.restart(rig.me, kept), State.RUNNING)
         await self.ask(kept, {State.RUNNING, None}, machines.delete(rig.me, kept), None)
 
     async def freeze(self, rig: Rig) -> None:
