@@ -93,6 +93,7 @@ def _of_nullspace(http: httpx.Client) -> dict[tuple[str, str], str]:
     return {
         ("/v1/machines", "id"): machine,
         ("/v1/machines", "pid"): made(f"/machines/{machine}/exec", command="sleep 100", background=True),
+        ("/v1/machines", "port"): str(http.base_url.port),  # where something listens: the service itself
         ("/v1/snapshots", "id"): made(f"/machines/{machine}/snapshots"),
         ("/v1/volumes", "id"): made("/volumes", name="schema-of-nullspace", size_gb=1),
         ("/v1/template-warm-pools", "id"): made(
@@ -165,15 +166,16 @@ def test_every_operation_answers_as_its_document_says(service: live.Live, http: 
     asked = 0
 
     def check(operation: Any, until: float) -> None:
-        known = {it.name for it in operation.query}
+        known, is_asked = {it.name for it in operation.query}, False
 
         @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
                   suppress_health_check=list(HealthCheck))  # fmt: skip
         @given(case=operation.as_strategy())
         def answers(case: Any) -> None:
-            nonlocal asked
-            if time.monotonic() > until:
+            nonlocal asked, is_asked
+            if is_asked and time.monotonic() > until:  # each is asked once, however slow this box is
                 return
+            is_asked = True
             asked += 1
             case.body = tame(case.body, dialect.bodies)
             for name, value in dialect.query.items():
@@ -206,5 +208,5 @@ def test_every_operation_answers_as_its_document_says(service: live.Live, http: 
         if it["id"] not in before:
             http.delete(f"/v1/machines/{it['id']}")
     assert not broken, "\n\n".join(broken)
-    assert asked > len(operations)
+    assert asked >= len([it for it in operations if it.path not in dialect.endless])
     assert httpx.get(f"{service.url}/health", trust_env=False).status_code == 200

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+import live
 from hutch.api.nullspace import previews
 from hutch.api.nullspace.refs import MACHINE
 
@@ -238,3 +239,54 @@ def test_a_copy_is_as_private_as_its_source(http: httpx.Client) -> None:
     assert shown["access_token_transport"] == "query"
     for it in (made, child):
         http.delete(f"/v1/machines/{it}")
+
+
+def visit(service: live.Live, url: str, **headers: str) -> httpx.Response:
+    """A port's URL, asked of the proxy: its name leads here wherever this runs."""
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}?{parts.query}"
+    return httpx.get(service.proxy + path, headers={"host": parts.netloc, **headers}, trust_env=False, timeout=30)
+
+
+def test_a_public_port_is_there_for_everybody(service: live.Live, machine: Machine, port: int) -> None:
+    url = machine.post("host", {"port": port}).json()["url"]
+    answer = visit(service, url)
+    assert (answer.status_code, answer.text) == (200, "page")
+    assert visit(service, url.replace(f"-{port}.", "-1.")).status_code == 403
+
+
+def test_a_private_port_lets_in_its_token_its_links_and_nobody_else(
+    service: live.Live, http: httpx.Client, port: int
+) -> None:
+    made = told(create(http, network={"allow_public_traffic": False}), 201)
+    it = Machine(http, made["id"])
+    host = it.post("host", {"port": port}).json()
+    plain = f"http://{host['host']}"
+    link = it.post(f"ports/{port}/signed-preview-url", {}).json()
+    target = it.post(f"ports/{port}/preview-proxy-target", {}).json()
+    token, header = {"x-nullspace-traffic-access-token": made["traffic_access_token"]}, target["token_header_name"]
+    ways = [visit(service, host["url"]), visit(service, link["url"]), visit(service, plain, **token)]
+    ways.append(visit(service, target["http_url"], **{header: target["http_token"]}))
+    assert [answer.status_code for answer in ways] == [200] * 4
+    assert [visit(service, plain).status_code, visit(service, plain, **{header: "x"}).status_code] == [401] * 2
+    http.delete(f"{it.path}/preview-urls/{link['grant']['id']}")
+    assert [visit(service, link["url"]).status_code, visit(service, host["url"]).status_code] == [401, 200]
+    http.delete(it.path)
+
+
+@pytest.mark.parametrize("wakes", [True, False])
+def test_traffic_wakes_a_hibernated_machine_if_it_was_made_so(
+    service: live.Live, http: httpx.Client, port: int, wakes: bool
+) -> None:
+    made = told(create(http, auto_resume=wakes, timeout_action="hibernate"), 201)["id"]
+    it = Machine(http, made)
+    url = it.post("host", {"port": port}).json()["url"]
+    it.post("hibernate")
+    answer = visit(service, url)
+    if wakes:
+        assert (answer.status_code, it.look()["status"]) == (200, "running")
+    else:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert answer.json()["code"] == "machine_paused_auto_resume_disabled"
+        assert it.look()["status"] == "paused"
+    http.delete(it.path)
