@@ -7,8 +7,11 @@ to keep the name, lead it to another machine first. Traffic passes where the por
 
 import asyncio
 import builtins
+import contextlib
 import dataclasses
 import secrets
+from collections import Counter
+from collections.abc import Iterator
 
 import idna
 
@@ -31,8 +34,8 @@ MOST = 100
 
 NAME_LENGTH = 253
 
-VERIFYING_AT_ONCE = 8
-"""Proofs of all tenants that are read at the same time; the others wait."""
+VERIFYING_AT_ONCE = 4
+"""Domains of one tenant whose proofs are looked for at the same time."""
 
 PROOF_LIMIT = 15.0
 """Seconds that each way of proving may take."""
@@ -53,7 +56,7 @@ class Domains:
         self._domains: dict[tuple[TenantId, str], Domain] = {}  # oldest first
         self._verified: dict[str, Domain] = {}
         self._changing = asyncio.Lock()
-        self._verifying = asyncio.Semaphore(VERIFYING_AT_ONCE)
+        self._verifying: Counter[TenantId] = Counter()
 
     async def load(self, recorded: Recorded) -> None:
         """Take up what the store has; of machines that live."""
@@ -120,15 +123,26 @@ class Domains:
     async def verify(self, principal: Principal, name: str) -> Domain:
         """Read the proof, and have the name lead where it should if it is there. Needs `machine:exec`.
 
-        A verified one is left alone. `NotFound`; `Conflict`, with what was found instead, or if it is another tenant's.
+        A verified one is left alone. `NotFound`; `Conflict`, with what was found instead, or if it is another tenant's;
+        `RateLimited` while too many are looked for.
         """
         domain = self._get(principal, name, "machine:exec")
         if domain.verified_at is not None:
             return domain
         self._check_free(domain.tenant, domain.name)
-        async with self._verifying:
+        with self._turn(domain.tenant):
             await self._prove(domain)
         return await self._background.finish(self._set_verified(domain))
+
+    @contextlib.contextmanager
+    def _turn(self, tenant: TenantId) -> Iterator[None]:
+        if self._verifying[tenant] >= VERIFYING_AT_ONCE:
+            raise errors.RateLimited(f"{VERIFYING_AT_ONCE} domains are being verified: wait for one of them")
+        self._verifying[tenant] += 1
+        try:
+            yield
+        finally:
+            self._verifying[tenant] -= 1
 
     async def _set_verified(self, proven: Domain) -> Domain:
         async with self._changing:

@@ -12,7 +12,7 @@ from hutch.model.domains import Domain
 from hutch.model.ids import MachineId
 from hutch.model.network import PublishedPort
 from hutch.notify.interface import NotSent
-from unit.control.rig import Rig, soon
+from unit.control.rig import Rig, soon, turn
 
 NAME = "shop.example"
 
@@ -88,6 +88,28 @@ async def test_name_servers_that_do_not_answer_leave_the_file(rig: Rig, monkeypa
         await rig.plane.domains.verify(rig.me, NAME)
     rig.proofs.pages[domain.url] = domain.proof
     assert (await rig.plane.domains.verify(rig.me, NAME)).verified_at is not None
+
+
+async def test_a_tenant_has_few_proofs_looked_for_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domains, "VERIFYING_AT_ONCE", 1)
+    hold = asyncio.Event()
+
+    async def wait(_: str) -> list[str]:
+        await hold.wait()
+        return []
+
+    monkeypatch.setattr(rig.proofs, "texts", wait)
+    machine = await rig.create()
+    for name in (NAME, "other.example"):
+        domain = await add(rig, machine, name)
+        rig.proofs.pages[domain.url] = domain.proof
+    first = soon(rig.plane.domains.verify(rig.me, NAME))
+    await turn()
+    with pytest.raises(errors.RateLimited, match="1 domains are being verified"):
+        await rig.plane.domains.verify(rig.me, "other.example")
+    hold.set()
+    assert (await first).verified_at is not None
+    assert (await rig.plane.domains.verify(rig.me, "other.example")).verified_at is not None
 
 
 async def test_two_may_claim_a_name_and_who_proves_it_has_it(rig: Rig) -> None:
