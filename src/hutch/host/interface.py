@@ -295,7 +295,10 @@ class Networks(Protocol):
         """How it is connected now; None while it has no process."""
 
     async def traffic(self, machine: MachineId) -> Traffic:
-        """What it has received and sent since its process was started; zeros while it has none."""
+        """What it has received and sent since its process was started; zeros while it has none.
+
+        `Unsupported` where it is not counted.
+        """
 
 
 class Host(Protocol):

@@ -1,4 +1,4 @@
-"""What slots are made of in the kernel: namespaces, taps, links, addresses. Blocking; for one thread of its own.
+"""What slots are made of in the kernel: namespaces, taps, links, addresses. Blocking; for threads of their own.
 
 A thread can be in another network namespace than the rest of its process. So the one that makes slots goes into a new
 one, makes what has to be there, and comes back; nothing is started for it, and a slot takes some milliseconds.
@@ -88,8 +88,10 @@ def _link(host: IPRoute, slot: Slot, namespace: int) -> None:
     host.link("set", index=index, state="up")
 
 
-def remove(slot: Slot) -> None:
-    """Remove a slot, or what there is of it; no error if there is nothing."""
+def remove(slot: Slot, tap: int | None = None) -> None:
+    """Close its tap, if somebody has it open still, and remove a slot, or what there is of it: it may be nothing."""
+    if tap is not None:
+        os.close(tap)
     with _home(), IPRoute() as host:
         _remove_link(host, slot.veth)
     with contextlib.suppress(OSError):

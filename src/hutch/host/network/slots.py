@@ -105,7 +105,8 @@ class Slots:
         self._paths = paths
         self._wanted = wanted
         self._plan: Plan | None = None
-        self._thread = ThreadPoolExecutor(1, "networks")
+        self._maker = ThreadPoolExecutor(1, "networks made")
+        self._remover = ThreadPoolExecutor(1, "networks removed")  # many at once keep nobody waiting
         self._ready: deque[_Ready] = deque()
         self._taken: set[int] = set()  # of processes
         self._left: set[int] = set()  # by a former service, and not taken up yet
@@ -136,7 +137,6 @@ class Slots:
             self._next = secrets.randbelow(plan.size)
             self._bounds = policy.Bounds.of(plan.resolver, plan.network, self._wanted.allow_private)
             await run_nft(None, rules.of_host(plan, os.geteuid()))
-            await self._forward()
             self._resolver = Resolver(self._bounds)
             await self._resolver.open()
             self._ready.append(await self._make())
@@ -154,7 +154,7 @@ class Slots:
         if left:
             log.info("removing networks that nothing is in", slots=sorted(left))
         await asyncio.gather(*(self._remove(number) for number in left), self._remove_ready(self._wanted.ready))
-        self._refill(at_once=True)
+        self._refill(0)
 
     async def take(self, policy: NetworkPolicy) -> SlotConnection:
         """One for a process, under a policy. `NoCapacity`, `HutchError`."""
@@ -191,7 +191,8 @@ class Slots:
         try:
             await connection.enforce(policy)
         except BaseException:
-            connection.end()
+            self._taken.discard(number)
+            self._left.add(number)  # its process runs yet
             raise
         return connection
 
@@ -220,7 +221,8 @@ class Slots:
             await self._resolver.close()
         if self._plan is not None and not self._used:
             await self._release(self._plan)
-        self._thread.shutdown(wait=False)
+        self._maker.shutdown(wait=False)
+        self._remover.shutdown(wait=False)
 
     async def _release(self, plan: Plan) -> None:
         await _delete_table(rules.table(plan.tag))
@@ -255,6 +257,7 @@ class Slots:
 
     async def _make(self) -> _Ready:
         """A slot under the open policy."""
+        await self._forward()  # somebody may have turned it off
         number = self._number()
         slot = self._opened().slot(number)
         try:
@@ -276,9 +279,7 @@ class Slots:
         if self._resolver is not None:
             self._resolver.forget(slot.outside)
         try:
-            if tap is not None:
-                await self._in_thread(os.close, tap)  # the last one who has it waits for the kernel
-            await self._in_thread(kernel.remove, slot)
+            await self._in_thread(kernel.remove, slot, tap, executor=self._remover)
         except KERNEL_ERRORS as error:  # its number is not used again before a restart
             log.warning("a network cannot be removed", slot=number, error=str(error))
         else:
@@ -289,10 +290,9 @@ class Slots:
             ready = self._ready.pop()
             await self._remove(ready.slot.number, ready.tap)
 
-    def _refill(self, at_once: bool = False) -> None:
-        if self._refilling is not None and not at_once:
-            self._refilling.cancel()
-        self._refilling = asyncio.create_task(self._make_ahead(0 if at_once else DELAY), name="networks")
+    def _refill(self, delay: float = DELAY) -> None:
+        if self._refilling is None or self._refilling.done():
+            self._refilling = asyncio.create_task(self._make_ahead(delay), name="networks")
 
     async def _make_ahead(self, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -315,8 +315,10 @@ class Slots:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+    async def _in_thread(
+        self, function: Callable[..., T], *arguments: object, executor: ThreadPoolExecutor | None = None
+    ) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor or self._maker, function, *arguments)
 
 
 def has_left(tag: str) -> bool:
