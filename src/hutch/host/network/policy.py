@@ -24,7 +24,11 @@ from hutch.model import errors
 from hutch.model.machine import NetworkMode, NetworkPolicy
 
 MAX_ADMITTED = 4096
-"""Addresses of names one machine can have admitted at a time."""
+"""Addresses of names one machine can have admitted at a time. With another number the map needs another name: slots that
+are adopted have it already."""
+
+ASKING = 500
+"""Packets a second that a guest may send to the resolver: all guests share what it can read."""
 
 NEVER = tuple(
     IPv4Network(text)
@@ -160,8 +164,10 @@ def _judgement(policy: NetworkPolicy, bounds: Bounds) -> list[str]:
     """Rules of the chain `judge`; what they let fall through is refused."""
     if policy.mode is NetworkMode.BLOCKED:
         return []
+    resolver = f"meta l4proto {{ tcp, udp }} {_PEER} {bounds.resolver} ct reply proto-src 53"
     judgement = [
-        f"meta l4proto {{ tcp, udp }} {_PEER} {bounds.resolver} ct reply proto-src 53 accept",
+        f'{resolver} iifname "tap0" limit rate over {ASKING}/second burst {2 * ASKING} packets drop',
+        f"{resolver} accept",
         f"{_PEER} {_set((*bounds.refused, *networks(policy.denied)))} goto refuse",
     ]
     if policy.mode is NetworkMode.OPEN:

@@ -81,6 +81,14 @@ def test_a_blocked_machine_has_no_rule_that_accepts() -> None:
     assert judge.split("\n")[1:-1] == ["    ", "    goto refuse"]
 
 
+@pytest.mark.parametrize("mode", [NetworkMode.OPEN, NetworkMode.ALLOW])
+def test_what_is_sent_to_the_resolver_is_bounded_before_it_comes_there(mode: NetworkMode) -> None:
+    lines = policy.rules(NetworkPolicy(mode), BOUNDS).splitlines()
+    first, second = (line for line in lines if str(RESOLVER) in line and "proto-src 53" in line)
+    assert f"limit rate over {policy.ASKING}/second" in first
+    assert second.endswith("accept")
+
+
 def test_networks_of_a_policy_come_out_whole_and_once() -> None:
     given = NetworkPolicy(NetworkMode.ALLOW, ("1.2.3.4/8", "1.2.3.0/24", "5.6.7.8"), (), ("8.8.8.8", "::/0"))
     text = policy.rules(given, BOUNDS)
