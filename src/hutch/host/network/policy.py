@@ -24,8 +24,8 @@ from hutch.model import errors
 from hutch.model.machine import NetworkMode, NetworkPolicy
 
 MAX_ADMITTED = 4096
-"""Addresses of names one machine can have admitted at a time. With another number the map needs another name: slots that
-are adopted have it already."""
+"""Addresses of names one machine can have admitted at a time. With another number the map needs another name: slots
+that are adopted have it already."""
 
 ASKING = 500
 """Packets a second that a guest may send to the resolver: all guests share what it can read."""
