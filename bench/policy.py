@@ -5,11 +5,14 @@ root.
 """
 
 import asyncio
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from hutch import settings
 from hutch.host.network.slots import Slots
+from hutch.host.paths import Paths
 from hutch.model.machine import NetworkMode, NetworkPolicy
 
 ROUNDS = 20
@@ -35,19 +38,20 @@ def measure() -> Figures:
 
 
 async def _measure() -> Figures:
-    slots = Slots("hutch-bench00001", replace(settings.Network(), ready=0))
     took: list[float] = []
-    await slots.open()
-    try:
-        connection = await slots.take(NetworkPolicy())
-        for _ in range(ROUNDS):
-            for policy in POLICIES:
-                began = time.perf_counter()
-                await connection.enforce(policy)
-                took.append(1000 * (time.perf_counter() - began))
-        connection.end()
-    finally:
-        await slots.close()
+    with tempfile.TemporaryDirectory(prefix="hutch-bench-") as home:
+        slots = Slots(Paths(Path(home)), replace(settings.Network(), ready=0))
+        await slots.open()
+        try:
+            connection = await slots.take(NetworkPolicy())
+            for _ in range(ROUNDS):
+                for policy in POLICIES:
+                    began = time.perf_counter()
+                    await connection.enforce(policy)
+                    took.append(1000 * (time.perf_counter() - began))
+            connection.end()
+        finally:
+            await slots.close()
     return {"policy_change_ms": took}
 
 
