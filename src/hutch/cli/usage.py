@@ -18,6 +18,7 @@ _COLUMNS: out.Columns = (
     ("CPU", lambda it: f"{it.cpu_hours:.2f} h"),
     ("MEMORY", lambda it: f"{it.memory_gb_hours:.2f} GiB·h"),
     ("DISK", lambda it: f"{it.disk_gb_hours:.2f} GiB·h"),
+    ("SENT", lambda it: out.size(it.egress_gb * 2**30)),
     ("EXECS", lambda it: str(it.execs)),
     ("EXEC TIME", lambda it: f"{it.exec_seconds:.1f} s"),
 )

@@ -75,6 +75,7 @@ class Usage:
     execs: int
     exec_seconds: float
     machines: int | None = None  # of a tenant: those that existed in the period
+    egress_gb: float = 0.0  # what machines have sent
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def usage(data: Json) -> Usage:
         execs=sums["execCount"],
         exec_seconds=sums["execDurationMs"] / 1000,
         machines=data.get("machineCount"),
+        egress_gb=sums["egressGb"],
     )
 
 

@@ -79,7 +79,7 @@ class Core:
         self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.machines.sweep_interval)
         self.idempotency = Idempotency(store, clock, self.background, self._is_made)
         self.sanctions = Sanctions(self.accounts, self.fleet, clock)
-        self.upkeep = Upkeep(self.meter, self.sanctions, store, clock, limits.tenants)
+        self.upkeep = Upkeep(self.fleet, self.meter, self.sanctions, store, clock, limits.tenants)
         self.tokens = TrafficTokens()
         self.cluster = ""
         self.opened_at = 0.0
@@ -110,7 +110,7 @@ class Core:
             stack.push_async_callback(self.host.close)
             found = await self.host.open()
             stack.push_async_callback(self.keeper.flush)
-            stack.push_async_callback(self.meter.beat)
+            stack.push_async_callback(self._count_all)
             for attendant in self._attendants:
                 stack.push_async_callback(attendant.close)
             stack.push_async_callback(self.background.close, follower.END_GRACE + 1)
@@ -119,6 +119,7 @@ class Core:
             stack.push_async_callback(self.fleet.close)
             with self.meter.resuming():
                 await self.fleet.reconcile(found, recorded.is_new)
+            await self.fleet.traffic.adopt(self.fleet.records.all())
             for pool in recorded.pools:
                 self.meter.resume_pool(pool.id)
             await self.meter.beat()
@@ -151,6 +152,10 @@ class Core:
             log.warning("not ready", error=error.message, **error.context)
             return False
         return self._opened is not None
+
+    async def _count_all(self) -> None:
+        await self.fleet.traffic.count_all(self.fleet.records.all())
+        await self.meter.beat()
 
     def _tenant_of(self, machine: MachineId) -> TenantId | None:
         entry = self.fleet.records.get(machine)

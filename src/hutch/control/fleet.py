@@ -25,6 +25,7 @@ from hutch.control.policy import Verb
 from hutch.control.quotas import Quotas
 from hutch.control.records import Entry, Records
 from hutch.control.steps import Steps
+from hutch.control.traffic import TrafficMeter
 from hutch.host.interface import Host, HostMachine
 from hutch.model import errors
 from hutch.model.ids import MachineId
@@ -56,9 +57,10 @@ class Fleet:
         self.admission = Admission(host)
         self.members = Members(host, self.admission, quotas, meter, clock, background)
         self.eviction = Eviction(records, host, self._destroy_idle, limits.storage_quota_gib)
-        make_room = self.eviction.make_room
+        self.traffic = TrafficMeter(host.networks, meter)
+        make_room, grace = self.eviction.make_room, limits.stop_grace
         self._lifecycle = Lifecycle(
-            Steps(records, quotas, host, self.admission, clock, self.members, make_room, limits.stop_grace)
+            Steps(records, quotas, host, self.admission, clock, self.members, make_room, grace, self.traffic)
         )
         self._owners: dict[MachineId, Owner] = {}
         self._stop_grace = limits.stop_grace

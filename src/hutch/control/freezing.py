@@ -57,6 +57,7 @@ class Freezing:
         if entry.machine.persistence is Persistence.EPHEMERAL:
             await self._steps.remove(entry, f"deleting: it is ephemeral and is not to be suspended: {operation.cause}")
             return
+        await self._steps.traffic.count(entry)
         await self._records.transition(entry, State.SUSPENDING, f"suspending: {operation.cause}")
         try:
             await self._steps.with_disk_room(lambda: operation.act(self._host.suspend(machine)))
@@ -95,6 +96,7 @@ class Freezing:
     async def roll_back(self, entry: Entry, operation: Rollback) -> None:
         """Raises why it was not put back, or does not run after it."""
         was, snapshot = entry.machine.state, operation.snapshot
+        await self._steps.traffic.count(entry)
         if was in HAS_PROCESS:
             await self._records.transition(entry, State.SUSPENDING, f"going back to snapshot {snapshot.name}")
         try:

@@ -190,6 +190,7 @@ class Lifecycle:
 
     async def _shut_down(self, entry: Entry, operation: Operation) -> None:
         machine, records = entry.machine.id, self._records
+        await self._steps.traffic.count(entry)
         if entry.machine.state in HAS_PROCESS:
             await records.transition(entry, State.STOPPING, f"stopping: {operation.cause}")
         try:

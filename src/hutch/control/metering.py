@@ -20,7 +20,7 @@ from datetime import datetime
 
 from hutch.control.clock import Clock
 from hutch.model import errors, ids
-from hutch.model.ids import MachineId, PoolId, TenantId
+from hutch.model.ids import MachineId, PoolId
 from hutch.model.machine import Machine, Pool
 from hutch.model.states import State
 from hutch.model.usage import Charge, Day, ExecCount, Interval, Rate, Turn, Usage, floor_day
@@ -120,6 +120,7 @@ def sum_up(
         machines=len(machines) + forgotten,
         execs=sum(count.count for count in counts) + sum(it.execs for it in within),
         exec_seconds=sum(count.seconds for count in counts) + sum(it.exec_seconds for it in within),
+        sent_bytes=sum(count.sent_bytes for count in counts) + sum(it.sent_bytes for it in within),
     )
 
 
@@ -129,13 +130,13 @@ def floor_minute(moment: datetime) -> datetime:
 
 
 class Meter:
-    """Counts execs in memory, and writes them with the heartbeat."""
+    """Counts execs and traffic in memory, and writes them with the heartbeat."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._run = ids.random_id()
-        self._counts: dict[tuple[MachineId, datetime], tuple[TenantId, int, float]] = {}
+        self._counts: dict[tuple[MachineId, datetime], ExecCount] = {}
         self._unwritten: set[tuple[MachineId, datetime]] = set()
         self._turns: list[Turn] = []  # of pools, to be written with the next heartbeat
         self.books = asyncio.Lock()  # held while they are read and while they are folded: nothing is read twice
@@ -165,9 +166,18 @@ class Meter:
 
     def count_exec(self, machine: Machine, seconds: float) -> None:
         """One exec has ended, after so long."""
-        key = (machine.id, floor_minute(self._clock.now()))
-        _, count, total = self._counts.get(key, (machine.tenant, 0, 0.0))
-        self._counts[key] = (machine.tenant, count + 1, total + seconds)
+        self._add(machine, count=1, seconds=seconds)
+
+    def count_sent(self, machine: Machine, sent_bytes: int) -> None:
+        """It has sent so much more."""
+        self._add(machine, sent_bytes=sent_bytes)
+
+    def _add(self, machine: Machine, count: int = 0, seconds: float = 0.0, sent_bytes: int = 0) -> None:
+        minute = floor_minute(self._clock.now())
+        key = (machine.id, minute)
+        it = self._counts.get(key) or ExecCount(machine.id, machine.tenant, minute, self._run, 0, 0.0)
+        more = (it.count + count, it.seconds + seconds, it.sent_bytes + sent_bytes)
+        self._counts[key] = ExecCount(it.machine, it.tenant, it.minute, it.run, *more)
         self._unwritten.add(key)
 
     async def beat(self) -> None:
@@ -179,7 +189,7 @@ class Meter:
         now, keys, turns = self._clock.now(), self._unwritten, self._turns
         self._unwritten, self._turns = set(), []
         try:
-            await self._store.beat(now, [self._count(key) for key in keys], turns)
+            await self._store.beat(now, [self._counts[key] for key in keys], turns)
         except errors.HutchError:
             self._unwritten |= keys
             self._turns = turns + self._turns
@@ -195,8 +205,3 @@ class Meter:
         while is_more:
             async with self.books:
                 is_more = await self._store.fold(before)
-
-    def _count(self, key: tuple[MachineId, datetime]) -> ExecCount:
-        machine, minute = key
-        tenant, count, seconds = self._counts[key]
-        return ExecCount(machine, tenant, minute, self._run, count, seconds)

@@ -112,7 +112,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         keys=core.keys,
         tenants=Tenants(core.accounts, core.sanctions),
         rates=Rates(clock, its.tenants.requests_per_second),
-        usage=Usages(core.accounts, core.fleet.records, core.meter, store, clock, its.tenants.keep_usage_days),
+        usage=Usages(core.accounts, core.fleet, core.meter, store, clock, its.tenants.keep_usage_days),
         volumes=Volumes(core.rack, core.quotas, core.background, clock),
         idempotency=core.idempotency,
         machines=Machines(core.fleet, making, forks, core.shelf, store, clock),

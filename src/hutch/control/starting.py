@@ -93,6 +93,7 @@ class Starting:
             entry.progress = progress
 
         records, began = self._records, time.monotonic()
+        self._steps.traffic.forget(entry.machine.id)
         await records.transition(entry, State.STARTING, f"starting: {operation.cause}", reason=None)
         try:
             is_claimed = await operation.act(self._run(entry, member, tell))

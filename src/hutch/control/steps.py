@@ -11,6 +11,7 @@ from hutch.control.clock import Clock
 from hutch.control.members import Members
 from hutch.control.quotas import Quotas
 from hutch.control.records import Entry, Records
+from hutch.control.traffic import TrafficMeter
 from hutch.host.interface import Host, HostMachine, Life
 from hutch.model import errors
 from hutch.model.kinds import Kind
@@ -37,6 +38,7 @@ class Steps:
     members: Members
     make_disk_room: Callable[[], Awaitable[bool]]  # destroys a sticky machine; False: there is none to be destroyed
     stop_grace: float
+    traffic: TrafficMeter
 
     def real(self, entry: Entry) -> HostMachine | None:
         """What its host says of it, at once."""
@@ -79,10 +81,12 @@ class Steps:
 
     async def remove(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
         """End it and all it has, whatever it is doing."""
+        await self.traffic.count(entry)
         if entry.machine.state is not State.DESTROYING:
             await self.records.transition(entry, State.DESTROYING, message, level)
         try:
             await self.host.destroy(entry.machine.id)
+            self.traffic.forget(entry.machine.id)
         except Exception as error:
             told = self.told(entry, error)
             await self.fail(entry, "could not be deleted", told)

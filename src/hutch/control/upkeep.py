@@ -8,6 +8,7 @@ import structlog
 
 from hutch import settings
 from hutch.control.clock import Clock
+from hutch.control.fleet import Fleet
 from hutch.control.idempotency import KEPT
 from hutch.control.metering import Meter
 from hutch.control.sanctions import Sanctions
@@ -26,8 +27,15 @@ class Upkeep:
     """Runs for as long as the plane is open."""
 
     def __init__(
-        self, meter: Meter, sanctions: Sanctions, store: Store, clock: Clock, limits: settings.Tenants
+        self,
+        fleet: Fleet,
+        meter: Meter,
+        sanctions: Sanctions,
+        store: Store,
+        clock: Clock,
+        limits: settings.Tenants,
     ) -> None:
+        self._fleet = fleet
         self._meter = meter
         self._sanctions = sanctions
         self._store = store
@@ -44,6 +52,7 @@ class Upkeep:
                 self._sanctions.enforce()
                 if (now - beaten).total_seconds() >= self._limits.heartbeat:
                     beaten = now
+                    await self._fleet.traffic.count_all(self._fleet.records.all())
                     await self._meter.beat()
                 if now - pruned >= PRUNE_INTERVAL:
                     pruned = now

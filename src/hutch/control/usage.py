@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from hutch.control import metering
 from hutch.control.accounts import Accounts
 from hutch.control.clock import Clock
+from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.control.metering import Meter
-from hutch.control.records import Records
+from hutch.control.records import Entry
 from hutch.model import errors, keys
 from hutch.model.ids import MachineId, TenantId
 from hutch.model.machine import Machine
@@ -28,11 +29,12 @@ class Usages:
     """The usage of all tenants."""
 
     def __init__(
-        self, accounts: Accounts, records: Records, meter: Meter, store: Store, clock: Clock, keep_days: float
+        self, accounts: Accounts, fleet: Fleet, meter: Meter, store: Store, clock: Clock, keep_days: float
     ) -> None:
         self._keep_days = keep_days  # 0: for ever
         self._accounts = accounts
-        self._records = records
+        self._records = fleet.records
+        self._traffic = fleet.traffic
         self._meter = meter
         self._store = store
         self._clock = clock
@@ -76,6 +78,12 @@ class Usages:
         entry = self._records.get(machine)
         return await self._store.get_machine(machine) if entry is None else entry.machine
 
+    def _entries(self, tenant: TenantId, subject: MachineId | None) -> list[Entry]:
+        if subject is None:
+            return [*self._records.of(tenant)]
+        entry = self._records.get(subject)
+        return [] if entry is None else [entry]
+
     def _is_forgotten(self, machine: Machine) -> bool:
         age = self._clock.now() - machine.updated_at
         return machine.state is State.DESTROYED and timedelta() < self._keep_days * DAY <= age
@@ -85,6 +93,7 @@ class Usages:
         until = end or now + MOMENT  # what happens now is within
         if until < start:
             raise errors.InvalidRequest(f"the end {until.isoformat()} lies before the start {start.isoformat()}")
+        await self._traffic.count_all(self._entries(tenant, subject))
         await self._meter.beat()
         async with self._meter.books:
             intervals = await self._store.list_intervals(start, until, tenant, subject)

@@ -21,6 +21,7 @@ class Usage:
     machines: int = 0  # that existed in the period
     execs: int = 0  # by the minute they ended in
     exec_seconds: float = 0.0
+    sent_bytes: int = 0  # by machines, to wherever; by the minute in which it was counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Day:
     ended: int = 0  # … or the last
     execs: int = 0
     exec_seconds: float = 0.0
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ExecCount:
-    """Execs of one machine that ended within one minute, seen by one run of the service."""
+    """Execs of one machine that ended within one minute, and what it sent, seen by one run of the service."""
 
     machine: MachineId
     tenant: TenantId
@@ -108,6 +110,7 @@ class ExecCount:
     run: str  # a count replaces what the same run has counted of this minute before: writing it again changes nothing
     count: int
     seconds: float
+    sent_bytes: int = 0
 
 
 def floor_day(moment: datetime) -> datetime:

@@ -27,10 +27,7 @@ def add(one: Day, other: Day) -> Day:
 
 def fold(intervals: Iterable[Interval], execs: Iterable[ExecCount]) -> list[Day]:
     """The days of closed intervals and of counts, each once."""
-    counted = (
-        Day(it.tenant, it.machine, floor_day(it.minute), execs=it.count, exec_seconds=it.seconds) for it in execs
-    )
-    return _merged([*(day for it in intervals for day in _days(it)), *counted])
+    return _merged([*(day for it in intervals for day in _days(it)), *map(_counted, execs)])
 
 
 def of_tenant(days: Sequence[Day]) -> list[Day]:
@@ -46,6 +43,11 @@ def of_tenant(days: Sequence[Day]) -> list[Day]:
         )
         for it in days
     ]
+
+
+def _counted(it: ExecCount) -> Day:
+    day = floor_day(it.minute)
+    return Day(it.tenant, it.machine, day, execs=it.count, exec_seconds=it.seconds, sent_bytes=it.sent_bytes)
 
 
 def _days(it: Interval) -> Iterator[Day]:

@@ -263,6 +263,7 @@ execs = sa.Table(
     sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("sent_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("ix_execs_tenant_minute", "tenant", "minute"),
 )
 
@@ -281,6 +282,7 @@ usage_days = sa.Table(
     sa.Column("ended", sa.Integer, nullable=False),
     sa.Column("execs", sa.Integer, nullable=False),
     sa.Column("exec_seconds", sa.Float, nullable=False),
+    sa.Column("sent_bytes", sa.BigInteger, nullable=False),
     sa.Index("ix_usage_days_subject", "subject"),
 )
 

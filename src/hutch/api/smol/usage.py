@@ -15,6 +15,8 @@ from hutch.model.usage import Report
 
 router = APIRouter(tags=["usage"])
 
+GIB = 2**30
+
 COSTS = (
     *("cpuMicros", "memoryMicros", "diskMicros", "egressMicros", "execMicros", "baseMicros", "totalMicros"),
     *("creditAppliedMicros", "amountDueMicros"),
@@ -22,7 +24,7 @@ COSTS = (
 
 
 class UsageReport(responses.Answer):
-    """What a tenant has used. `diskGbHours` is native."""
+    """What a tenant has used. `diskGbHours` and `egressGb` are native."""
 
     tenant_id: str
     from_: str = Field(alias="from")
@@ -34,10 +36,11 @@ class UsageReport(responses.Answer):
     exec_count: int
     exec_duration_ms: int
     disk_gb_hours: float
+    egress_gb: float
 
 
 class MachineUsage(responses.Answer):
-    """What a machine has used. `execCount` and `execDurationMs` are native; traffic is not metered yet."""
+    """What a machine has used. `execCount` and `execDurationMs` are native."""
 
     total_uptime_seconds: float
     cpu_hours: float
@@ -72,6 +75,7 @@ def shown(report: Report, tenant: str) -> dict[str, Any]:
         "execCount": used.execs,
         "execDurationMs": round(used.exec_seconds * 1000),
         "diskGbHours": used.disk_gib_hours,
+        "egressGb": used.sent_bytes / GIB,
     }
 
 
@@ -87,7 +91,7 @@ def machine_shown(report: Report, machine: str) -> dict[str, Any]:
             "cpuHours": used.cpu_hours,
             "memoryGbHours": used.memory_gib_hours,
             "diskGbHours": used.disk_gib_hours,
-            "egressGb": 0.0,
+            "egressGb": used.sent_bytes / GIB,
             "execCount": used.execs,
             "execDurationMs": round(used.exec_seconds * 1000),
         },

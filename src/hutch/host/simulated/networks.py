@@ -35,5 +35,6 @@ class SimulatedNetworks:
         return NetworkFacts(None, None, "127.0.0.1", "00:00:00:00:00:00", None)
 
     async def traffic(self, machine: MachineId) -> Traffic:
+        await self._world.faults.meet("traffic")
         self._find(machine)
-        return Traffic(0, 0)
+        return Traffic(0, self._world.sent.get(machine, 0))

@@ -82,6 +82,7 @@ def _pools() -> None:
 
 
 def _usage_days() -> None:
+    op.add_column("execs", sa.Column("sent_bytes", sa.BigInteger, nullable=False, server_default="0"))
     sums = ("uptime_seconds", "cpu_seconds", "memory_mib_seconds", "disk_gib_seconds")
     op.create_table(
         "usage_days",
@@ -91,6 +92,7 @@ def _usage_days() -> None:
         *(sa.Column(name, sa.Float, nullable=False) for name in sums),
         *(sa.Column(name, sa.Integer, nullable=False) for name in ("machines", "begun", "ended", "execs")),
         sa.Column("exec_seconds", sa.Float, nullable=False),
+        sa.Column("sent_bytes", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("tenant", "subject", "day", name="pk_usage_days"),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name="fk_usage_days_tenant"),
     )
