@@ -47,8 +47,8 @@ def list_all(as_json: options.AsJson = False) -> None:
 
 
 @app.command()
-def rm(name: Name) -> None:
+def rm(name: Name, as_json: options.AsJson = False) -> None:
     """Give a name up."""
     with service.connect() as hutch:
         hutch.domains.delete(name)
-    out.data(name)
+    out.deleted(name, name, as_json)

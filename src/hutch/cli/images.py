@@ -41,8 +41,8 @@ def pull(image: Reference) -> None:
 
 
 @app.command()
-def rm(image: Reference) -> None:
+def rm(image: Reference, as_json: options.AsJson = False) -> None:
     """Remove an image, by reference or digest."""
     with service.connect() as hutch:
         hutch.images.remove(image)
-    out.data(image)
+    out.deleted(image, image, as_json)

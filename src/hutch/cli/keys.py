@@ -42,8 +42,11 @@ def list_all(as_json: options.AsJson = False) -> None:
 
 
 @app.command()
-def revoke(key: Annotated[str, typer.Argument(metavar="ID", help="As `hutch key ls` shows it.")]) -> None:
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="ID", help="As `hutch key ls` shows it.")],
+    as_json: options.AsJson = False,
+) -> None:
     """End a key at once."""
     with service.connect() as hutch:
         hutch.keys.revoke(key)
-    out.data(key)
+    out.deleted(key, key, as_json)

@@ -110,7 +110,7 @@ def state(machine: "models.Machine") -> str:
     return f"starting: {machine.progress.phase}{done}"
 
 
-def each(typed: list[str], act: "Callable[[Hutch, str, str], models.Machine | None]", as_json: bool = False) -> None:
+def each(typed: list[str], act: "Callable[[Hutch, str, str], models.Machine]", as_json: bool) -> None:
     """Do it to every machine, whatever happens to the others; print those it was done to."""
     code, done = 0, []
     for text in typed:
@@ -128,17 +128,20 @@ def each(typed: list[str], act: "Callable[[Hutch, str, str], models.Machine | No
         raise typer.Exit(code)
 
 
-def each_of(typed: list[str], act: "Callable[[Hutch, str], None]") -> None:
-    """Do it to everything that is named, whatever happens to the others; print those it was done to."""
-    code = 0
+def delete_each(typed: list[str], act: "Callable[[Hutch, str], str]", as_json: bool) -> None:
+    """Delete everything that is named, whatever happens to the others; print what is gone. `act` returns its id."""
+    code, done = 0, []
     for text in typed:
         try:
             with service.connect() as hutch:
-                act(hutch, text)
-            out.data(text)
+                done.append({"id": act(hutch, text), "deleted": True})
+            if not as_json:
+                out.data(text)
         except Failure as failure:
             out.complain(failure)
             code = failure.code
+    if as_json:
+        out.as_json(done)
     if code:
         raise typer.Exit(code)
 
@@ -173,9 +176,15 @@ def stop(machines: options.MachineRefs, as_json: options.AsJson = False) -> None
     each(machines, lambda hutch, id, _: hutch.machines.stop(id), as_json)
 
 
-def rm(machines: options.MachineRefs) -> None:
+def rm(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:
     """Delete machines, disks and all, whatever their state."""
-    each(machines, lambda hutch, id, _: hutch.machines.delete(id))
+
+    def act(hutch: "Hutch", typed: str) -> str:
+        id = service.machine_id(hutch, typed)
+        hutch.machines.delete(id)
+        return id
+
+    delete_each(machines, act, as_json)
 
 
 _MACHINES: out.Columns = (

@@ -54,6 +54,11 @@ def one(row: object, text: str, json_wanted: bool) -> None:
         data(text)
 
 
+def deleted(id: str, text: str, json_wanted: bool) -> None:
+    """Something that is there no more: `{"id", "deleted"}` if JSON is asked for, else what it was called."""
+    one({"id": id, "deleted": True}, text, json_wanted)
+
+
 def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -114,11 +114,12 @@ def _change(pool: str, change: "PoolChange", as_json: bool) -> None:
 
 
 @app.command()
-def rm(pool: PoolRef) -> None:
+def rm(pool: PoolRef, as_json: options.AsJson = False) -> None:
     """End a pool and its waiting machines; claimed ones live on."""
     with service.connect() as hutch:
-        hutch.pools.delete(service.pool_id(hutch, pool))
-    out.data(pool)
+        id = service.pool_id(hutch, pool)
+        hutch.pools.delete(id)
+    out.deleted(id, pool, as_json)
 
 
 @app.command()

@@ -69,8 +69,8 @@ def exec_(
 
 
 @app.command()
-def rm(machine: options.MachineRef, session: SessionRef) -> None:
+def rm(machine: options.MachineRef, session: SessionRef, as_json: options.AsJson = False) -> None:
     """End a session, and a command that runs in it."""
     with service.connect() as hutch:
         hutch.sessions.delete(service.machine_id(hutch, machine), session)
-    out.data(session)
+    out.deleted(session, session, as_json)

@@ -1,12 +1,15 @@
 """snapshot create, ls, rm, verify."""
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hutch.cli import options, out, progress, service
+from hutch.cli import machines, options, out, progress, service
 from hutch.cli.failure import Code, Failure
+
+if TYPE_CHECKING:
+    from hutch.client import Hutch
 
 
 def meant(args: list[str], commands: Collection[str], helps: Collection[str]) -> list[str]:
@@ -75,19 +78,16 @@ def list_all(
 @app.command()
 def rm(
     snapshots: Annotated[list[str], typer.Argument(metavar="SNAPSHOT…", help="Names, ids, or beginnings of one.")],
+    as_json: options.AsJson = False,
 ) -> None:
     """Delete snapshots; machines made of them live on."""
-    code = 0
-    for snapshot in snapshots:
-        try:
-            with service.connect() as hutch:
-                hutch.snapshots.delete(service.snapshot_id(hutch, snapshot))
-            out.data(snapshot)
-        except Failure as failure:
-            out.complain(failure)
-            code = failure.code
-    if code:
-        raise typer.Exit(code)
+
+    def act(hutch: "Hutch", typed: str) -> str:
+        id = service.snapshot_id(hutch, typed)
+        hutch.snapshots.delete(id)
+        return id
+
+    machines.delete_each(snapshots, act, as_json)
 
 
 @app.command()

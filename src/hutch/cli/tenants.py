@@ -40,7 +40,9 @@ class Limits:
     disk_gb: Annotated[int | None, typer.Option(min=0, help="GiB, of all machines and volumes.")] = None
     volumes: Annotated[int | None, typer.Option(min=0)] = None
     checkpoints: Annotated[int | None, typer.Option(min=0, help="Snapshots.")] = None
-    requests_per_second: Annotated[float | None, typer.Option(min=0, help="Of each key; execs are not counted.")] = None
+    requests_per_second: Annotated[
+        float | None, typer.Option(min=0, help="Of each key, execs not counted; 0: no limit, whatever the default is.")
+    ] = None
 
 
 def _limits(given: Limits) -> "nouns.Limits":

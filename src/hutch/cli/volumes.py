@@ -1,10 +1,13 @@
 """volume create, ls, rm."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hutch.cli import machines, options, out, service
+
+if TYPE_CHECKING:
+    from hutch.client import Hutch
 
 app = typer.Typer(
     no_args_is_help=True, help="Volumes: disks that outlive machines. `hutch create --mount` attaches one."
@@ -42,6 +45,13 @@ def list_all(as_json: options.AsJson = False) -> None:
 @app.command()
 def rm(
     volumes: Annotated[list[str], typer.Argument(metavar="VOLUME…", help="Names, ids, or beginnings of one.")],
+    as_json: options.AsJson = False,
 ) -> None:
     """Remove volumes with all they hold; not while a machine mounts one."""
-    machines.each_of(volumes, lambda hutch, typed: hutch.volumes.delete(service.volume_id(hutch, typed)))
+
+    def act(hutch: "Hutch", typed: str) -> str:
+        id = service.volume_id(hutch, typed)
+        hutch.volumes.delete(id)
+        return id
+
+    machines.delete_each(volumes, act, as_json)

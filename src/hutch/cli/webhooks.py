@@ -80,11 +80,11 @@ def list_all(as_json: options.AsJson = False) -> None:
 
 
 @app.command()
-def rm(webhook: WebhookRef) -> None:
+def rm(webhook: WebhookRef, as_json: options.AsJson = False) -> None:
     """End a webhook, and what is on its way."""
     with service.connect() as hutch:
         hutch.webhooks.delete(webhook)
-    out.data(webhook)
+    out.deleted(webhook, webhook, as_json)
 
 
 @app.command()

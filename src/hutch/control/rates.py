@@ -54,7 +54,7 @@ class Rates:
     def take(self, principal: Principal) -> int | None:
         """Count one request; how many more may come at once is returned, None if there is no limit.
 
-        `RateLimited`. The tenant's own limit goes before the service's.
+        `RateLimited`. The tenant's own limit goes before the service's; 0 means no limit in both.
         """
         own = principal.account.tenant.limits.requests_per_second
         rate = self._default if own is None else own

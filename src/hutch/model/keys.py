@@ -45,7 +45,7 @@ class Limits:
     disk_gib: int | None = None  # … of all machines and volumes
     volumes: int | None = None
     snapshots: int | None = None
-    requests_per_second: float | None = None  # of each key; execs are never counted
+    requests_per_second: float | None = None  # of each key, execs not counted; None: the service's default, 0: no limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,3 +178,23 @@ def test_a_domain_is_claimed_moved_and_given_up(hutch: Cli, sdk: Hutch) -> None:
     assert hutch.text("domain", "rm", "shop.invalid") == "shop.invalid"
     assert b"not found" in hutch("domain", "rm", "shop.invalid", code=1).stderr
     hutch("rm", first, second)
+
+
+def test_what_deletes_tells_what_is_gone_as_json(hutch: Cli) -> None:
+    machine, volume = hutch.text("create", "debian"), hutch.text("volume", "create", "json-volume")
+    found = json.loads(hutch.text("ps", "--json"))
+    id = next(it["id"] for it in found if machine in (it["id"], it["name"]))
+    hutch("start", machine)
+    session = hutch.text("session", "create", machine)
+    snapshot = hutch.text("snapshot", "create", machine)
+    kept = next(it["id"] for it in json.loads(hutch.text("snapshot", "ls", "--json")) if it["name"] == snapshot)
+    hook = hutch.text("webhook", "create", "https://hooks.invalid/").split()[0]
+    for words, told in (
+        (("session", "rm", machine, session), {"id": session, "deleted": True}),
+        (("snapshot", "rm", snapshot), [{"id": kept, "deleted": True}]),
+        (("webhook", "rm", hook), {"id": hook, "deleted": True}),
+        (("volume", "rm", "json-volume"), [{"id": volume, "deleted": True}]),
+        (("rm", machine), [{"id": id, "deleted": True}]),
+    ):
+        assert json.loads(hutch.text(*words, "--json")) == told
+    assert json.loads(hutch("rm", "nothing-like-it", "--json", code=1).stdout) == []

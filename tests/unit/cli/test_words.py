@@ -1,7 +1,7 @@
 """What is typed: options and the words of a command, copies, commands of images."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -189,3 +189,12 @@ def test_every_command_has_a_help(words: str) -> None:
 )
 def test_a_command_line_that_makes_no_sense_is_2(words: str) -> None:
     assert CliRunner().invoke(main.app, words.split()).exit_code == 2
+
+
+def test_everything_that_deletes_can_tell_it_as_json() -> None:
+    app: Any = typer.main.get_command(main.app)
+    groups = {"": app, **{name: it for name, it in app.commands.items() if hasattr(it, "commands")}}
+    deleting = [(name, verb) for name, group in groups.items() for verb in ("rm", "revoke") if verb in group.commands]
+    assert len(deleting) >= 9
+    for name, verb in deleting:
+        assert "--json" in {word for it in groups[name].commands[verb].params for word in it.opts}, (name, verb)

@@ -28,7 +28,10 @@ _FIELDS = {
 
 
 class Limits(requests.Body):
-    """The most a tenant may have at once; null: as much as the box has. `requestsPerSecond` is of each key. Native."""
+    """The most a tenant may have at once; null: as much as the box has. Native.
+
+    `requestsPerSecond` is of each key, execs not counted; null: the service's default, 0: no limit whatever that is.
+    """
 
     machines: requests.U32 | None = None
     running_machines: requests.U32 | None = None
