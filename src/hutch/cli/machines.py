@@ -1,4 +1,4 @@
-"""create, start, stop, rm, ps, logs."""
+"""create, start, stop, restart, rm, ps, logs."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -174,6 +174,11 @@ def start(machines: options.MachineRefs, as_json: options.AsJson = False) -> Non
 def stop(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:
     """Stop machines; their disks stay."""
     each(machines, lambda hutch, id, _: hutch.machines.stop(id), as_json)
+
+
+def restart(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:
+    """Stop machines and boot them from their disks; returns when they are ready."""
+    each(machines, lambda hutch, id, _: hutch.machines.restart(id), as_json)
 
 
 def rm(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:

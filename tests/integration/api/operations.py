@@ -13,6 +13,7 @@ SCOPES: Mapping[Operation, str] = {
     ("GET", "/v1/machines/{id}"): "machine:read",
     ("POST", "/v1/machines/{id}/start"): "machine:exec",
     ("POST", "/v1/machines/{id}/stop"): "machine:exec",
+    ("POST", "/v1/machines/{id}/restart"): "machine:exec",
     ("DELETE", "/v1/machines/{id}"): "machine:delete",
     ("GET", "/v1/machines/{id}/usage"): EITHER,
     ("POST", "/v1/machines/{id}/pause"): "machine:exec",

@@ -1,4 +1,4 @@
-"""create, start, stop, rm, ps, logs."""
+"""create, start, stop, restart, rm, ps, logs."""
 
 import json
 
@@ -14,6 +14,7 @@ def test_a_machine_is_created_started_stopped_and_removed(hutch: Cli) -> None:
         (id, "life", "started", True, 128)
     ]
     assert hutch.text("exec", "life", "sh", "-c", "echo $A") == "b"
+    assert [it["ready"] for it in json.loads(hutch.text("restart", "life", "--json"))] == [True]
     assert hutch.text("stop", "life") == "life"
     assert hutch.text("rm", "life") == "life"
     assert json.loads(hutch.text("ps", "--json", "-l", "team=x")) == []

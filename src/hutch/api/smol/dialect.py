@@ -51,7 +51,7 @@ _ROOMS = (
 BODIES = (
     *requests.ALL,
     *(sessions.CreateSession, jobs.CreateJob, files.NewFiles, volumes.CreateVolume),
-    *(tenants.CreateTenant, tenants.UpdateTenant, domains.CreateDomain, webhooks.CreateWebhook),
+    *(tenants.CreateTenant, tenants.UpdateTenant, domains.CreateDomain, webhooks.CreateWebhook, webhooks.UpdateWebhook),
 )
 """Of the requests, for the OpenAPI document."""
 

@@ -79,6 +79,13 @@ async def stop(request: Request, id: str) -> Response:
     return await shown.machine(request, await machines.stop(service.principal(request), refs.machine(request)))
 
 
+@router.post("/v1/machines/{id}/restart", responses={200: {"model": responses.Machine}})
+async def restart(request: Request, id: str) -> Response:
+    """Stop it and boot it from its disk, as one request; one at rest is started. Native."""
+    machines = service.of(request).control.machines
+    return await shown.machine(request, await machines.restart(service.principal(request), refs.machine(request)))
+
+
 @router.delete(
     "/v1/machines/{id}",
     status_code=204,

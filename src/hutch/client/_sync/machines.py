@@ -29,6 +29,10 @@ class Machines:
         """Returns when it has shut down."""
         return self._do(machine, "stop")
 
+    def restart(self, machine: str) -> models.Machine:
+        """Stop it and boot it from its disk; returns when it is ready."""
+        return self._do(machine, "restart")
+
     def pause(self, machine: str) -> models.Machine:
         """Its vCPUs stand still; its memory stays where it is, so that `resume` takes no time."""
         return self._do(machine, "pause", {"keepMemory": True})
