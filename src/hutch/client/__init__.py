@@ -10,6 +10,7 @@ from hutch.client._async.client import AsyncHutch as AsyncHutch
 from hutch.client._sync.client import Hutch as Hutch
 from hutch.client.errors import ApiError as ApiError
 from hutch.client.errors import Unreachable as Unreachable
+from hutch.client.models import Checkout as Checkout
 from hutch.client.models import Code as Code
 from hutch.client.models import Command as Command
 from hutch.client.models import Mount as Mount

@@ -127,6 +127,15 @@ class Remaining:
 
 
 @dataclass(frozen=True)
+class Checkout:
+    """How a warm pool was used for a machine."""
+
+    source: str  # member; cold: none was ready; bypassed
+    mode: str  # prefer, require or bypass
+    pool: str | None  # its id; it may be gone
+
+
+@dataclass(frozen=True)
 class Machine:
     """A machine as it was when the service answered."""
 
@@ -169,6 +178,7 @@ class Machine:
     url: str | None = None  # of its first published port
     wakes_on_traffic: bool = True
     starts_on_traffic: bool = False
+    checkout: Checkout | None = None  # None: no pool was considered
 
 
 @dataclass(frozen=True)

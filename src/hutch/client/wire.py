@@ -217,6 +217,10 @@ def _shape(data: Json) -> dict[str, int]:
     return {"cpus": data["cpus"], "memory_mb": data["memoryMb"], "disk_gb": data["diskGb"]}
 
 
+def _checkout(data: Json | None) -> models.Checkout | None:
+    return None if data is None else models.Checkout(data["source"], data["mode"], data["poolId"])
+
+
 def machine(data: Json) -> models.Machine:
     """A machine."""
     return models.Machine(
@@ -256,6 +260,7 @@ def machine(data: Json) -> models.Machine:
         url=data["url"],
         wakes_on_traffic=data["wakesOnTraffic"],
         starts_on_traffic=data["startsOnTraffic"],
+        checkout=_checkout(data.get("checkout")),
         **_shape(data["resources"]),
     )
 

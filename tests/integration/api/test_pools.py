@@ -82,6 +82,7 @@ def test_a_machine_is_claimed_with_what_it_is_to_be(http: httpx.Client, made: Ca
     assert answer.status_code == 200, answer.text
     machine = responses.Machine.model_validate_json(answer.content)
     assert (machine.name, machine.ready, machine.env, machine.labels) == ("claimed", True, {"A": "b"}, {"x": "y"})
+    assert http.get("/v1/machines/claimed").json()["checkout"] == {"source": "member", "mode": "prefer", "poolId": id}
     assert machine.resources.memory_mb == 128
     done = http.post("/v1/machines/claimed/exec", json={"command": "echo $A"}).json()
     assert (done["exitCode"], done["stdout"]) == (0, "b\n")

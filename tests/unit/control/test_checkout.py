@@ -184,6 +184,16 @@ async def test_who_waits_for_a_pool_that_is_deleted_is_told_at_once(rig: Rig) ->
         await waiting
 
 
+async def test_who_waits_when_the_service_ends_is_told(rig: Rig) -> None:
+    pool = await none_ready(rig)
+    waiting = soon(checkout(rig, pool, REQUIRE, WAIT))
+    await waiters(rig, pool, 1)
+    await asyncio.wait_for(rig.plane.close(), LIMIT)
+    with pytest.raises(errors.PoolUnavailable):
+        await waiting
+    assert rig.world.machines == {}
+
+
 async def test_a_member_for_a_machine_that_cannot_be_made_goes_back(rig: Rig) -> None:
     pool = await make(rig)
     await come(rig, pool, 1)

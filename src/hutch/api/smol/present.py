@@ -169,6 +169,9 @@ def machine(
         "forkable": True,
         "capabilities": {"exec": True, "branch": True},
     }
+    if it.checkout is not None:
+        pool = _prefixed(POOL_PREFIX, it.checkout.pool)
+        shown["checkout"] = {"source": it.checkout.source.value, "mode": it.checkout.mode.value, "poolId": pool}
     if STATES[it.state] == "error":
         shown["reason"] = it.reason
     if it.state is State.STARTING and getting_on is not None:

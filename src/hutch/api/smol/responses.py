@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from hutch.model.machine import CheckoutMode, PoolState
+from hutch.model.machine import CheckoutMode, CheckoutSource, PoolState
 from hutch.model.states import State
 
 
@@ -122,6 +122,14 @@ class Timers(Answer):
 Action = Literal["stop", "suspend", "destroy"]
 
 
+class Checkout(Answer):
+    """How a warm pool was used for a machine. Native."""
+
+    source: CheckoutSource
+    mode: CheckoutMode
+    pool_id: str | None
+
+
 class Machine(Answer):
     """A machine."""
 
@@ -163,6 +171,7 @@ class Machine(Answer):
     reason: str | None = Field(None, description="Why it failed. Native; only in state error.")
     progress: Progress | None = Field(None, description="Native; only while it starts.")
     timers: Timers | None = Field(None, description="Native; only of one machine that is looked at.")
+    checkout: Checkout | None = Field(None, description="Native; only if a pool was considered.")
 
 
 class Page(Answer):
