@@ -319,5 +319,5 @@ def test_a_wrong_key_is_unauthorized(cloud: str) -> None:
 
 def test_what_cannot_be_done_here_says_so(machine: Machine) -> None:
     with pytest.raises(MachineError) as caught:
-        machine.get_host(8080)
+        machine.create_ssh_access(public_key="ssh-ed25519 AAAA")
     assert caught.value.code == "not_implemented"
