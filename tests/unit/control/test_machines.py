@@ -198,7 +198,7 @@ async def test_waiting_sees_a_state_that_is_gone_at_once(rig: Rig) -> None:
 async def test_a_running_machine_tells_of_itself(rig: Rig) -> None:
     machine = await rig.launch()
     assert (await rig.plane.machines.stats(rig.me, machine)).memory_total == 512 * 2**20
-    assert b"simulated" in await rig.plane.machines.console(rig.me, machine)
+    assert b"simulated" in (await rig.plane.machines.console(rig.me, machine)).text
     await rig.plane.machines.stop(rig.me, machine)
     with pytest.raises(errors.NotRunning):
         await rig.plane.machines.stats(rig.me, machine)
