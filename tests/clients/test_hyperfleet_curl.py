@@ -2,10 +2,10 @@
 
 import json
 
-import curl
 import pytest
-from curl import Answer, Service
 
+import curl
+from curl import Answer, Service
 from hutch.api.hyperfleet import responses
 
 CREATE = """
@@ -76,8 +76,7 @@ def test_the_document_from_one_end_to_the_other(service: Service) -> None:
         it = told(GET)
         assert it.pid
         assert it.guest_ip
-        exec_line = post("exec") + """ -H "Content-Type: application/json" -d '{"command": ["echo", "hello"]}'"""
-        done = curl.run(exec_line.replace("\n -H", " -H").replace("xyz/exec\n", "xyz/exec"), changes)
+        done = curl.run(f"""{post("exec").rstrip()} -d '{{"command": ["echo", "hello"]}}'""", changes)
         assert (done.status, done.json) == (200, {"exit_code": 0, "stdout": "hello\n", "stderr": ""})
         listed = responses.Machines.model_validate_json(curl.run(LIST, changes).text)
         assert made.id in [machine.id for machine in listed.machines]

@@ -2,10 +2,10 @@
 
 import time
 
-import curl
-from curl import Service
 from pydantic import TypeAdapter
 
+import curl
+from curl import Service
 from hutch.api.starpod import responses
 
 LIST = """
