@@ -10,9 +10,12 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
 
 import dns_server
 import live
@@ -57,6 +60,14 @@ class Front:
                 writer.close()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
+
+    async def say(self, name: str, message: str) -> str | bytes:
+        """What a WebSocket answers, over the same TLS."""
+        trust = ssl.create_default_context(cafile=self.root)
+        where: dict[str, Any] = {"host": "127.0.0.1", "port": self.port, "ssl": trust, "server_hostname": name}
+        async with asyncio.timeout(LIMIT), connect(f"wss://{name}/", proxy=None, open_timeout=LIMIT, **where) as socket:
+            await socket.send(message)
+            return await socket.recv()
 
 
 def _free_port() -> int:
@@ -126,8 +137,20 @@ async def page() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
+@pytest.fixture
+async def echo() -> AsyncIterator[int]:
+    """The port of a WebSocket server that says what it hears."""
+
+    async def answer(client: ServerConnection) -> None:
+        async for message in client:
+            await client.send(message)
+
+    async with serve(answer, "127.0.0.1", 0) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
 async def test_only_names_of_ours_get_a_certificate_and_lead_to_their_machines(
-    service: live.Live, zone: dns_server.Zone, front: Front, page: int
+    service: live.Live, zone: dns_server.Zone, front: Front, page: int, echo: int
 ) -> None:
     headers = {"authorization": f"Bearer {service.key}"}
     async with httpx.AsyncClient(base_url=service.url, headers=headers, trust_env=False, timeout=LIMIT) as http:
@@ -146,7 +169,7 @@ async def test_only_names_of_ours_get_a_certificate_and_lead_to_their_machines(
         assert (verified.status_code, verified.json()["verified"]) == (200, True)
         assert b" 403 " in (await front.get(NAME)).split(b"\r\n")[0]  # the port is not published
 
-        ports = [{"port": page, "public": True}]
+        ports = [{"port": port, "public": True} for port in (page, echo)]
         published = await http.put(f"/v1/machines/{machine}/ports", json={"ports": ports})
         assert published.status_code == 200, published.text
         for name in (NAME, own):
@@ -158,3 +181,4 @@ async def test_only_names_of_ours_get_a_certificate_and_lead_to_their_machines(
             assert b"x-forwarded-for: 127.0.0.1" in told
         with pytest.raises(ssl.SSLError):
             await front.get("other.example")
+        assert await front.say(own.replace(f"-{page}.", f"-{echo}."), "hello") == "hello"
