@@ -118,6 +118,7 @@ class Domains:
                 self._drop(domain)
                 raise errors.NotFound("machine not found")
             self._keep(domain)
+        await self._tell(domain, "is claimed" if domain.verified_at is None else "leads here")
         return domain
 
     async def verify(self, principal: Principal, name: str) -> Domain:
@@ -153,6 +154,7 @@ class Domains:
             domain = dataclasses.replace(known, verified_at=self._clock.now())
             await self._store.save_domain(domain)
             self._keep(domain)
+        await self._tell(domain, "is verified and leads here")
         return domain
 
     async def _prove(self, domain: Domain) -> None:
@@ -200,6 +202,13 @@ class Domains:
         async with self._changing:
             await self._store.remove_domain(domain)
             self._drop(domain)
+        await self._tell(domain, "was given up")
+
+    async def _tell(self, domain: Domain, what: str) -> None:
+        """An event of its machine."""
+        entry = self._fleet.records.get(domain.machine)
+        if entry is not None:
+            await self._fleet.records.note(entry, f"domain {domain.name}, port {domain.port}: {what}")
 
     def _of(self, tenant: TenantId) -> builtins.list[Domain]:
         return [domain for domain in self._domains.values() if domain.tenant == tenant]

@@ -52,6 +52,19 @@ async def test_a_name_leads_where_it_should_once_it_is_verified(rig: Rig) -> Non
     assert rig.plane.domains.find("www.shop.example") is None
 
 
+async def test_what_becomes_of_a_name_is_among_its_machines_events(rig: Rig) -> None:
+    machine = await rig.create()
+    await verified(rig, machine)
+    await add(rig, machine, port=81)
+    await rig.plane.domains.remove(rig.me, NAME)
+    assert [it for it in await rig.messages(machine) if it.startswith("domain")] == [
+        "domain shop.example, port 80: is claimed",
+        "domain shop.example, port 80: is verified and leads here",
+        "domain shop.example, port 81: leads here",
+        "domain shop.example, port 81: was given up",
+    ]
+
+
 async def test_a_file_proves_it_as_well(rig: Rig) -> None:
     domain = await add(rig, await rig.create())
     assert domain.url == f"http://shop.example/.well-known/hutch/{domain.token}"
