@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import math
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 from hutch.model.machine import Machine
 from hutch.model.network import Grant
@@ -70,12 +70,6 @@ class TrafficTokens:
         text = " ".join(map(str, (what, machine.id, machine.token_generation, *more)))
         digest = hmac.digest(self._secret, text.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def read_expiry(token: str) -> datetime | None:
-    """When a link's token expires; None for never, and for any other token. Says nothing about whether it is good."""
-    parts = _LINK.fullmatch(token)
-    return None if parts is None or not int(parts[2]) else datetime.fromtimestamp(int(parts[2]), UTC)
 
 
 def _is_same(token: str, expected: str) -> bool:
