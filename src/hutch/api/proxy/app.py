@@ -81,7 +81,7 @@ class Proxy:
         framing = headers.framing(its.headers) if scope["type"] == "http" else []
         async with self._exposure.visit(target, its.visitor) as endpoint:
             cookie = its.cookie(prefix or b"/", asker.scheme == b"https" or self._its.url.startswith("https:"))
-            if cookie is not None and _is_page(scope):
+            if cookie is not None and asker.host and _is_page(scope):
                 await _redirect(asker, raw, its.query, cookie)(scope, receive, send)
                 return
             onward = forward.Onward(

@@ -149,6 +149,9 @@ class Exchange(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             return
+        if status > 599:
+            self.fail(UpstreamFailed("upstream's answer is not HTTP/1.1"))
+            return
         if sum(len(name) + len(value) + 4 for name, value in self._headers) > HEAD_LIMIT:
             self.fail(_too_large())
             return
