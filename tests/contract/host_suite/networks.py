@@ -110,6 +110,9 @@ class NetworksSuite:
         source = await use.create(rig)
         await rig.host.networks.set_policy(source, closed)
         await rig.reopen()
+        found = rig.host.get(source)
+        assert found is not None
+        assert found.network == closed
         await rig.host.start(source)
         taker = await use.create(rig, network=closed)
         await rig.host.claim(taker, source)  # a conflict if their policies differed
