@@ -75,7 +75,7 @@ def port() -> int:
 @pytest.fixture
 def machine(hutch: Hutch, port: int) -> Iterator[str]:
     """Suspended, with a server on a private port."""
-    it = hutch.machines.create(NewMachine("debian", name=f"web-{uuid.uuid4().hex[:8]}")).id
+    it = hutch.machines.create(NewMachine("debian", name=f"web-{uuid.uuid4().hex[:8]}", memory_mb=256)).id
     hutch.machines.start(it)
     hutch.ports.publish(it, [Port(port)])
     hutch.processes.start(it, Command(["python3", "-c", SERVER.replace("PORT", str(port))]))

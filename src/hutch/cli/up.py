@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from hutch.settings import Settings
 
 
+OPEN_FILES = 65536
+"""As deploy/hutch.service has it."""
+
+
 async def _own_key(plane: "ControlPlane", settings: "Settings", url: str) -> None:
     """Keep an admin key for the CLI of this box in its config file: made at the first start, or if it was lost."""
     from hutch.model import errors
@@ -71,6 +75,16 @@ async def serve(plane: "ControlPlane", settings: "Settings", sock: "socket.socke
     out.say("Hutch has stopped; machines that run go on running")
 
 
+def _allow_connections() -> None:
+    """A shell's limit on open files is for small programs: a client of the proxy takes two, a machine some more."""
+    import resource
+
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def up(
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Default: HUTCH_LISTEN.")] = None,
 ) -> None:
@@ -86,6 +100,7 @@ def up(
 
     settings = service.load_settings()
     logs.configure(settings.service.log_level, sys.stderr)
+    _allow_connections()
     try:
         with (
             server.bind(listen or settings.service.listen) as sock,

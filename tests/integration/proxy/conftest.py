@@ -95,16 +95,21 @@ class Rig:
     def host(self, guest: Guest) -> str:
         return f"{self.machine}-{guest.port}.hutch.localhost"
 
-    async def raw(self, request: bytes) -> bytes:
-        """What the proxy answers to these bytes, until it closes."""
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A client's, to the proxy."""
         host, port = self.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
-            writer.write(request)
-            async with asyncio.timeout(LIMIT):
-                return await reader.read()
+            yield reader, writer
         finally:
             writer.close()
+
+    async def raw(self, request: bytes) -> bytes:
+        """What the proxy answers to these bytes, until it closes."""
+        async with self.connection() as (reader, writer), asyncio.timeout(LIMIT):
+            writer.write(request)
+            return await reader.read()
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:

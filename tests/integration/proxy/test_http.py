@@ -194,18 +194,15 @@ async def test_bodies_stream_both_ways_at_once(rig: Rig) -> None:
                 writer.write(line)
 
     guest = await rig.guest(echo)
-    host, port = rig.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST {rig.path(guest)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    writer.write(head.encode())
-    async with asyncio.timeout(LIMIT):
+    async with rig.connection() as (reader, writer), asyncio.timeout(LIMIT):
+        writer.write(head.encode())
         for number in range(5):
             word = b"word %d\n" % number
             writer.write(b"%x\r\n%b\r\n" % (len(word), word))
             await reader.readuntil(word)
         writer.write(b"0\r\n\r\n")
         assert (await reader.read()).endswith(b"0\r\n\r\n")
-    writer.close()
 
 
 async def test_large_bodies_arrive_whole_and_wait_for_the_slower_side(rig: Rig) -> None:

@@ -1,6 +1,7 @@
 """The proxy's own port against clients that take too much or too long, and its end."""
 
 import asyncio
+import contextlib
 import gc
 from pathlib import Path
 
@@ -55,13 +56,25 @@ async def test_the_time_for_a_head_does_not_end_what_comes_after_it(rig: Rig, mo
     assert (await rig.http.get(rig.path(guest))).text == "ok"
 
 
-async def test_more_clients_than_there_is_room_for_are_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "CONNECTIONS", 3)
+async def test_more_clients_than_there_is_room_for_are_told_so_or_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(listener, "CONNECTIONS", 2)
+    monkeypatch.setattr(listener, "TURNED_AWAY", 1)
     async with open_rig(tmp_path) as rig:
         guest = await rig.answering(b"HTTP/1.1 200 OK\r\n\r\nbegun", rest=True)
-        async with rig.http.stream("GET", rig.path(guest)) as one, rig.http.stream("GET", rig.path(guest)) as two:
+        path = rig.path(guest)
+        async with rig.http.stream("GET", path) as one, rig.http.stream("GET", path) as two:
             assert [one.status_code, two.status_code] == [200, 200]
-            assert (await rig.http.get(rig.path(guest))).status_code == 503
+            ask = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+            assert (await rig.raw(ask)).startswith(b"HTTP/1.1 503 ")
+            upgrade = ask.replace(b"close", b"upgrade\r\nUpgrade: websocket")
+            assert (await rig.raw(upgrade)).startswith(b"HTTP/1.1 503 ")
+            async with rig.connection() as (_, writer):
+                writer.write(b"GET")
+                await writer.drain()
+                with contextlib.suppress(ConnectionError):
+                    assert await rig.raw(ask) == b""
 
 
 async def test_nothing_is_left_of_requests_that_are_over(rig: Rig) -> None:

@@ -15,13 +15,19 @@ from hutch.api import server
 from hutch.api.proxy import forward
 
 CONNECTIONS = 4096
-"""Clients at once; one more is answered with a 503."""
+"""Clients at once; one more is answered with a 503, …"""
+
+TURNED_AWAY = 256
+"""… as long as there are not so many of those: then it is hung up on."""
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of the head of a request."""
 
 HEAD_SECONDS = 30.0
 """Seconds a client has for the head of a request, its first one counted from the connection."""
+
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Bounded(HttpToolsProtocol):
@@ -33,7 +39,10 @@ class Bounded(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_head()
+        if len(self.connections) > CONNECTIONS + TURNED_AWAY:
+            transport.abort()
+        else:
+            self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -50,7 +59,11 @@ class Bounded(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._disarm()
-        super().handle_websocket_upgrade()
+        if len(self.connections) > CONNECTIONS:  # which uvicorn does not see to where a WebSocket is asked for
+            self.transport.write(_BUSY)
+            self.transport.close()
+        else:
+            super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -93,7 +106,7 @@ class Listener:
         self._ready = asyncio.Event()
         config = server.config(app)
         config.http = Bounded
-        config.limit_concurrency = CONNECTIONS
+        config.limit_concurrency = CONNECTIONS + 1  # it refuses from so many on
         config.ws_max_size = forward.MESSAGE_LIMIT
         config.ws_per_message_deflate = False
         self._server = _Inner(config, self._ready.set, lambda: None)
