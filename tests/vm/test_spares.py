@@ -1,6 +1,7 @@
 """Spare processes: a start takes one that fits, they are made again, and none is left behind."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,8 +24,8 @@ from hutch.model.volumes import Mount
 from machines import Launcher, launching
 
 
-@pytest.fixture
-async def sparing(
+@contextlib.asynccontextmanager
+async def sparing_host(
     wanted: settings.Settings, tools: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Launcher]:
     """Machines of a host that keeps two spare processes of each kind."""
@@ -35,6 +36,14 @@ async def sparing(
         yield launcher
         await launcher.destroy_all()
         await host.close()
+
+
+@pytest.fixture
+async def sparing(
+    wanted: settings.Settings, tools: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Launcher]:
+    async with sparing_host(wanted, tools, home, monkeypatch) as launcher:
+        yield launcher
 
 
 def waiting(launcher: Launcher) -> list[process.Identity]:
@@ -83,17 +92,33 @@ async def test_a_copy_takes_a_spare_and_has_the_memory_and_disk_of_its_source(sp
     assert (await source.run("cat /file")).text.split() == ["disk", "more"]
 
 
-async def test_a_machine_of_another_network_takes_none(sparing: Launcher) -> None:
-    await sparing.launch()
-    pids = await two_spares(sparing)
-    machine = await sparing.launch(network=NetworkPolicy(NetworkMode.BLOCKED))
-    assert machine.pid not in pids
+@pytest.mark.parametrize(("mode", "takes_one"), [("slots", True), ("user", False)])
+async def test_a_machine_of_another_policy_takes_one_only_if_that_can_be_put_under_it(
+    wanted: settings.Settings,
+    tools: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    takes_one: bool,
+) -> None:
+    network = replace(wanted.network, mode=mode)
+    async with sparing_host(replace(wanted, network=network), tools, home, monkeypatch) as sparing:
+        await sparing.launch()
+        pids = await two_spares(sparing)
+        machine = await sparing.launch(network=NetworkPolicy(NetworkMode.BLOCKED))
+        assert (machine.pid in pids) == takes_one
+        asked = await machine.run("nslookup -timeout=2 localhost 10.0.2.3", check=False, timeout=60)
+        assert asked.exit.code != 0
 
 
 async def test_a_spare_that_died_is_passed_over(sparing: Launcher) -> None:
     await sparing.launch()
     for pid in await two_spares(sparing):
         os.kill(pid, signal.SIGKILL)
+    kinds = sparing.host._spares._kinds.values()  # type: ignore[attr-defined]
+    async with asyncio.timeout(30):
+        while any(spare.is_alive for kind in kinds for spare in kind.ready):
+            await asyncio.sleep(0.02)
     machine = await sparing.launch()
     assert (await machine.run("echo up")).text == "up"
 
