@@ -51,7 +51,8 @@ def measure() -> dict[str, Figures]:
     """Straight (the floor) and through the proxy: milliseconds of a small request, MiB/s down and up."""
     with ExitStack() as stack:
         upstream = stack.enter_context(_process("upstream"))
-        through = stack.enter_context(_process("proxy", str(upstream[0])))
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="hutch-bench-"))
+        through = stack.enter_context(_process("proxy", str(upstream[0]), home))
         ways = {"floor": Way(upstream[0], "/"), "hutch": Way(through[0], through[1])}
         figures: dict[str, Figures] = {
             side: {"request_ms": [], "get_big_mib_s": [], "put_big_mib_s": []} for side in ways
@@ -154,8 +155,8 @@ def _run_upstream() -> None:
         uvicorn.Server(config).run(sockets=[sock])
 
 
-async def _run_proxy(port: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="hutch-bench-") as home, server.bind("127.0.0.1:0") as sock:
+async def _run_proxy(port: int, home: str) -> None:
+    with server.bind("127.0.0.1:0") as sock:
         its = settings.load({"HUTCH_HOME": home}).listening(sock.getsockname()[1])
         plane = bootstrap.build_simulated(its)
         await plane.open()
@@ -228,7 +229,7 @@ def main() -> None:
 
         logs.configure("info", sys.stderr)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run_proxy(int(sys.argv[2])))
+            runner.run(_run_proxy(int(sys.argv[2]), sys.argv[3]))
     else:
         import statistics
 

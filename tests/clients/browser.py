@@ -67,7 +67,7 @@ def page(home: Path) -> Iterator[Page]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "HOME": str(home)},
+            env={**os.environ, "HOME": str(home), "TMPDIR": str(home)},
             start_new_session=True,
         )
     try:
