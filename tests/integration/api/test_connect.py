@@ -103,6 +103,22 @@ def test_what_cannot_be_reached_is_told_in_the_documented_statuses(machine: Mach
     assert httpx.get(f"{machine.http.base_url}{machine.path}/connect/1", trust_env=False).status_code == 401
 
 
+def test_a_key_needs_the_scope_and_the_tenant(running: Machine) -> None:
+    def key(**fields: object) -> dict[str, str]:
+        made = running.http.post("/v1/apikeys", json=fields)
+        assert made.is_success, made.text
+        return {"authorization": f"Bearer {made.json()['key']}"}
+
+    tenant = running.http.post("/v1/tenants", json={"name": f"other-{running.id[-8:]}"}).json()["id"]
+    with tcp(mirror) as port:
+        publish(running, port)
+        for what in (f"connect/{port}", f"connect/{port}/x"):
+            weak = running.http.get(f"{running.path}/{what}", headers=key(scopes=["machine:read"]))
+            assert (weak.status_code, weak.text) == (403, "missing scope: machine:exec")
+            other = running.http.get(f"{running.path}/{what}", headers=key(tenantId=tenant))
+            assert (other.status_code, other.text) == (404, "machine not found")
+
+
 def test_a_websocket_passes(running: Machine) -> None:
     def talk(there: ServerConnection) -> None:
         for message in there:

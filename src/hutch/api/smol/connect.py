@@ -84,8 +84,13 @@ def _target(connection: HTTPConnection) -> Target:
 
 
 def _refusal(error: errors.HutchError) -> Response:
-    """As documented: 404 for a port that is not published, 503 for a machine that does not run."""
+    """As documented: 404 for a port that is not published, 503 for a machine that does not run.
+
+    The caller has a key: whom it does not let in, to them the machine is another tenant's.
+    """
     match error:
+        case errors.Unauthenticated():
+            return PlainTextResponse("machine not found", 404)
         case errors.NotPublished():
             return PlainTextResponse(error.message, 404)
         case UpstreamFailed() | errors.NotRunning():
