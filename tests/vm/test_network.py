@@ -138,6 +138,7 @@ async def test_a_machine_does_not_reach_this_host(either: Launcher) -> None:
 async def test_a_machine_has_an_address_a_route_and_a_resolver(either: Launcher) -> None:
     machine = await either.launch()
     told = await facts(machine)
+    assert ("own network namespace" in either.host.info().isolation) == (told.tap_device is not None)
     shown = (await machine.run("ip addr show eth0")).text
     assert told.guest_address in shown
     assert told.guest_mac in shown

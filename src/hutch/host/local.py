@@ -125,6 +125,7 @@ class LocalHost:
         context, verdict = self._opened(), self._verdict
         assert verdict is not None
         isolation = "own uid per machine, seccomp, no capabilities" if self._root else "seccomp; not root: no own uid"
+        isolation += ", own network namespace" if self._connector.has_slots else "; QEMU's user network"
         version = f"qemu {context.engine.vmm}"
         return HostInfo(verdict.accelerator, verdict.reason, version, self._agent_version, isolation)
 
