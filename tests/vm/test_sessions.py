@@ -42,7 +42,9 @@ class Box:
 @pytest.fixture(params=["tools", "debian"])
 async def box(request: pytest.FixtureRequest, wanted: settings.Settings, tools: str) -> AsyncIterator[Box]:
     host = LocalHost(wanted, Paths(wanted.service.home))
-    parts = plane.Parts(MemoryStore(), host, SystemClock(), contextlib.nullcontext(), "test", MemorySender(), MemoryProofs())
+    parts = plane.Parts(
+        MemoryStore(), host, SystemClock(), contextlib.nullcontext(), "test", MemorySender(), MemoryProofs()
+    )
     control = plane.assemble(parts, wanted)
     await control.open()
     try:

@@ -58,7 +58,12 @@ def test_a_webhook_is_changed_and_turned_off_and_on(http: httpx.Client) -> None:
     shown = WebhookInfo.model_validate_json(changed.content)
     assert (shown.enabled, shown.kinds, shown.url, shown.description) == (True, [], URL, "x")
     assert http.get(path).json() == changed.json()
-    for body, status in (({"url": "nonsense"}, 400), ({"kinds": ["no"]}, 400), ({"secret": ""}, 400), ({"url": 1}, 422)):
+    for body, status in (
+        ({"url": "nonsense"}, 400),
+        ({"kinds": ["no"]}, 400),
+        ({"secret": ""}, 400),
+        ({"url": 1}, 422),
+    ):
         assert http.patch(path, json=body).status_code == status
     assert http.patch("/v1/webhooks/none", json={}).status_code == 404
 
