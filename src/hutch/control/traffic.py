@@ -54,6 +54,8 @@ class TrafficMeter:
                 sent = (await self._networks.traffic(machine.id)).sent
                 before = self._seen.get(machine.id, 0)
                 self._seen[machine.id] = sent
+        except errors.Unsupported:  # QEMU's user network has no counters
+            return
         except (TimeoutError, errors.HutchError) as error:
             log.warning("traffic cannot be counted now", machine=machine.id, error=str(error))
             return
