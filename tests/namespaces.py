@@ -355,6 +355,9 @@ class World:
     def tc(self, *words: str) -> str:
         return _run("ip", "netns", "exec", self.inside, "tc", *words)
 
+    def ip(self, *words: str) -> str:
+        return _run("ip", "-n", self.inside, *words)
+
     def nft(self, *words: str) -> str:
         return _run("ip", "netns", "exec", self.inside, "nft", *words)
 

@@ -8,13 +8,17 @@ GUEST = guest_network.ADDRESS.split("/", maxsplit=1)[0]
 CONNECTIONS_PER_SECOND = 200
 """New ones that a guest may begin: the table this host keeps of them is shared by all, and their silence lasts."""
 
-# All that the guest sends is dropped that is not ARP, or IPv4 from its own address. The guest sees the service's
-# connections coming from its gateway, whatever slot it is in.
+CONNECTIONS = 8192
+"""Those of a guest that may be open at a time: the same table keeps an idle one for days."""
+
+# All that the guest sends is dropped that is not ARP or IPv4 from its own address: ARP from other ones would fill the
+# kernel's table of neighbours, which all namespaces of this box share. The guest sees the service's connections coming
+# from its gateway, whatever slot it is in.
 _SLOT = """\
 table netdev hutch-slot {{
   chain guest {{
     type filter hook ingress device "{tap}" priority filter; policy drop;
-    ether type arp accept
+    ether type arp arp saddr ip {guest} accept
     ip saddr {guest} accept
   }}
 }}
@@ -29,6 +33,7 @@ table inet hutch-slot {{
     ct state established,related accept
     iifname "{link}" oifname "{tap}" ct status dnat accept
     iifname "{tap}" ct state new limit rate over {rate}/second burst {burst} packets drop
+    iifname "{tap}" ct state new ct count over {most} drop
     iifname "{tap}" oifname "{link}" accept
   }}
   chain source {{
@@ -97,6 +102,7 @@ def of_slot(slot: Slot, plan: Plan) -> str:
     return _SLOT.format(
         rate=CONNECTIONS_PER_SECOND,
         burst=10 * CONNECTIONS_PER_SECOND,
+        most=CONNECTIONS,
         tap=slot.tap,
         link=slot.link,
         guest=GUEST,
