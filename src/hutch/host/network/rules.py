@@ -45,7 +45,7 @@ table inet hutch-slot {{
 """
 
 # Only the service's own user opens connections to guests; guests reach of this host the resolver, of other machines
-# nothing. A route back by another link than it came from tells a forged source.
+# nothing, nor what somebody publishes at an address of this host (containers' ports, say). A route back by another link than it came from tells a forged source.
 _HOST = """\
 table inet {name}
 delete table inet {name}
@@ -66,6 +66,7 @@ table inet {name} {{
     oifname "{links}*" ct state established,related accept
     oifname "{links}*" drop
     iifname "{links}*" oifname "{prefix}*" reject
+    iifname "{links}*" ct status dnat reject
     iifname "{links}*" meta nfproto ipv6 drop
   }}
   chain output {{
