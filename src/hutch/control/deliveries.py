@@ -2,8 +2,9 @@
 
 A delivery is in the store before it is tried, and stays due there until an endpoint has taken it (any 2xx) or all its
 attempts have failed. So a service that dies in the middle tries again: an endpoint may get one twice, told by its id.
-Each webhook has a line of its own, of bounded length, and one attempt at a time. Those whose last attempt failed share
-a part of all attempts, so that many dead endpoints delay no other. No order is promised.
+Each webhook has a line of its own, of bounded length, and one attempt at a time; the one that was tried longest ago is
+next, so that no long line delays another. Those whose last attempt failed share a part of all attempts, so that many
+dead endpoints delay no other. What is asked for goes beside all that, one of each webhook. No order is promised.
 """
 
 import asyncio
@@ -12,9 +13,10 @@ import dataclasses
 import hashlib
 import heapq
 import hmac
+import itertools
 import json
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -43,6 +45,9 @@ AILING_AT_ONCE = 64
 MOST_WAITING = 1000
 """Deliveries in the line of one webhook; what comes then is given up at once."""
 
+BATCH = 256
+"""Deliveries that are recorded in one transaction, before what is due has its turn."""
+
 LOOK_INTERVAL = 1.0
 """Seconds between looks at what is due again."""
 
@@ -62,6 +67,9 @@ class Deliveries:
         self._lines: dict[str, list[tuple[datetime, str]]] = {}  # by webhook: when which is due, as a heap
         self._under_way: dict[str, tuple[str, asyncio.Task[None]]] = {}  # by delivery: its webhook
         self._ailing: set[str] = set()  # webhooks whose last attempt failed
+        self._asked: set[str] = set()  # webhooks of which one is being tried because that was asked for
+        self._turns: dict[str, int] = {}  # by webhook: which of all attempts its last one was
+        self._count = itertools.count(1)
         self._wake = asyncio.Event()
         self._recording = asyncio.Lock()
 
@@ -102,31 +110,46 @@ class Deliveries:
         self._wake.clear()
 
     async def _record(self) -> None:
+        """Some of what is new; the rest in the next round."""
         async with self._recording:
-            while self._fresh:
-                delivery = self._fresh[0]
-                if delivery.webhook in self._webhooks:
-                    if len(self._lines.get(delivery.webhook, ())) >= MOST_WAITING:
-                        given_up = f"not tried: {MOST_WAITING} others were waiting already"
-                        delivery = dataclasses.replace(delivery, next_attempt_at=None, error=given_up)
-                    await self._store.add_delivery(delivery)
-                    self._line_up(delivery.webhook, delivery.next_attempt_at, delivery.id)
+            batch = list(itertools.islice(self._fresh, BATCH))
+            taken = list(self._with_room(batch))
+            if taken:
+                await self._store.add_deliveries(taken)
+            for delivery in taken:
+                self._line_up(delivery.webhook, delivery.next_attempt_at, delivery.id)
+            for _ in batch:
                 self._fresh.popleft()
+            if self._fresh:
+                self._wake.set()
+
+    def _with_room(self, batch: Iterable[Delivery]) -> Iterator[Delivery]:
+        """Those whose webhook lives; what is too many for its line is given up."""
+        more: Counter[str] = Counter()
+        for delivery in batch:
+            if delivery.webhook in self._webhooks:
+                if len(self._lines.get(delivery.webhook, ())) + more[delivery.webhook] >= MOST_WAITING:
+                    given_up = f"not tried: {MOST_WAITING} others were waiting already"
+                    delivery = dataclasses.replace(delivery, next_attempt_at=None, error=given_up)
+                else:
+                    more[delivery.webhook] += 1
+                yield delivery
 
     def _line_up(self, webhook: str, due: datetime | None, delivery: str) -> None:
         if due is not None and webhook in self._webhooks:
             heapq.heappush(self._lines.setdefault(webhook, []), (due, delivery))
 
     def _begin(self) -> None:
-        """Try what is due, the longest due first, as far as there is room."""
+        """Try what is due, of the webhook first that was tried longest ago, as far as there is room."""
         now, busy = self._clock.now(), {webhook for webhook, _ in self._under_way.values()}
         idle = {webhook: line for webhook, line in self._lines.items() if line and webhook not in busy}
-        ready = sorted((line[0], webhook) for webhook, line in idle.items() if webhook in self._webhooks)
-        ailing = len(busy & self._ailing)
-        for (due, delivery), webhook in ready:
-            if due > now or len(self._under_way) >= AT_ONCE:
+        due = [(self._turns.get(it, 0), line[0], it) for it, line in idle.items() if line[0][0] <= now]
+        ailing = len((busy - self._asked) & self._ailing)
+        for _, (_, delivery), webhook in sorted(due):
+            if len(self._under_way) - len(self._asked) >= AT_ONCE:
                 return
-            if not self._webhooks[webhook].is_enabled or (webhook in self._ailing and ailing >= AILING_AT_ONCE):
+            its = self._webhooks.get(webhook)
+            if its is None or not its.is_enabled or (webhook in self._ailing and ailing >= AILING_AT_ONCE):
                 continue
             ailing += webhook in self._ailing
             heapq.heappop(self._lines[webhook])
@@ -136,6 +159,7 @@ class Deliveries:
     def _start(self, webhook: str, delivery: str, is_asked_for: bool) -> asyncio.Task[None]:
         task = asyncio.create_task(self._attempt(self._webhooks[webhook], delivery, is_asked_for))
         self._under_way[delivery] = (webhook, task)
+        self._turns[webhook] = next(self._count)
         task.add_done_callback(lambda done: self._note_failure(webhook, delivery, done))
         return task
 
@@ -203,10 +227,19 @@ class Deliveries:
         return status, None if 200 <= status < 300 else f"answered {status}"
 
     async def try_now(self, webhook: Webhook, id: str) -> None:
-        """Try one at once, whatever became of it before. `Conflict` if it is being tried, or is ended meanwhile."""
+        """Try one at once, whatever became of it before. `Conflict` if it is being tried, or is ended meanwhile.
+
+        So it is while another one of the webhook is tried in this way.
+        """
         if id in self._under_way:
             raise errors.Conflict("it is being delivered at this moment: look at it again in a few seconds")
+        if webhook.id in self._asked:
+            raise errors.Conflict("another delivery of this webhook is being tried again: wait for its end")
+        if webhook.id not in self._webhooks:
+            raise errors.NotFound("webhook not found")
         attempt = self._start(webhook.id, id, is_asked_for=True)
+        self._asked.add(webhook.id)
+        attempt.add_done_callback(lambda _: self._asked.discard(webhook.id))
         await asyncio.wait([attempt])
         if attempt.cancelled():
             raise errors.Conflict("the attempt was ended: the webhook was deleted, or the service is shutting down")
@@ -215,13 +248,15 @@ class Deliveries:
     async def drop(self, webhook: str) -> None:
         """What is on its way to it is ended, and its line is no more."""
         self._lines.pop(webhook, None)
+        self._turns.pop(webhook, None)
         self._ailing.discard(webhook)
         await self._end([delivery for delivery, (its, _) in self._under_way.items() if its == webhook])
 
     async def close(self) -> None:
         """What is not recorded is; what is under way is tried again by the next service."""
         with contextlib.suppress(errors.HutchError):
-            await self._record()
+            while self._fresh:
+                await self._record()
         await self._end(list(self._under_way))
 
     async def _end(self, deliveries: Sequence[str]) -> None:

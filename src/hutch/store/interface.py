@@ -203,8 +203,8 @@ class WebhookRecords(Protocol):
     async def remove_webhook(self, webhook: str) -> None:
         """With its deliveries; no error if it is not there."""
 
-    async def add_delivery(self, delivery: Delivery) -> None:
-        """Keep a new one; nothing if its webhook is gone."""
+    async def add_deliveries(self, new: Sequence[Delivery]) -> None:
+        """Keep new ones, without those whose webhook is gone."""
 
     async def save_delivery(self, delivery: Delivery) -> None:
         """Replace its record; nothing if it is gone."""

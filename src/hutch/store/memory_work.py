@@ -67,9 +67,8 @@ class MemoryWork:
         self._webhooks.pop(webhook, None)
         self._deliveries = {id: it for id, it in self._deliveries.items() if it.webhook != webhook}
 
-    async def add_delivery(self, delivery: Delivery) -> None:
-        if delivery.webhook in self._webhooks:
-            self._deliveries[delivery.id] = delivery
+    async def add_deliveries(self, new: Sequence[Delivery]) -> None:
+        self._deliveries |= {delivery.id: delivery for delivery in new if delivery.webhook in self._webhooks}
 
     async def save_delivery(self, delivery: Delivery) -> None:
         if delivery.id in self._deliveries:

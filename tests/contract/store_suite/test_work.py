@@ -84,8 +84,8 @@ async def test_the_last_jobs_are_told_newest_first_and_the_running_ones_oldest_f
 async def test_a_webhook_comes_back_until_it_is_removed_with_its_deliveries(store: Store) -> None:
     await store.add_webhook(a_webhook())
     await store.add_webhook(a_webhook("other"))
-    await store.add_delivery(a_delivery())
-    await store.add_delivery(a_delivery("kept", "other"))
+    await store.add_deliveries([a_delivery()])
+    await store.add_deliveries([a_delivery("kept", "other")])
     assert list((await store.load()).webhooks) == [a_webhook(), a_webhook("other")]
     for _ in range(2):
         await store.remove_webhook("w")
@@ -95,22 +95,23 @@ async def test_a_webhook_comes_back_until_it_is_removed_with_its_deliveries(stor
     await store.save_webhook(changed)
     assert list((await store.load()).webhooks) == [changed]
     assert [it.id for it in await store.waiting_deliveries()] == ["kept"]
-    await store.add_delivery(a_delivery("late"))
+    await store.add_deliveries([a_delivery("late"), a_delivery("in time", "other")])
     await store.save_delivery(a_delivery())
     assert [await store.get_delivery(id) for id in ("late", "d")] == [None, None]
+    assert await store.get_delivery("in time") == a_delivery("in time", "other")
 
 
 async def test_deliveries_are_due_the_longest_waiting_first(store: Store) -> None:
     await store.add_webhook(a_webhook())
     for id, at in (("never", None), ("late", LATER), ("now", NOW), ("first", NOW - timedelta(seconds=1))):
-        await store.add_delivery(a_delivery(id, next_attempt_at=at))
+        await store.add_deliveries([a_delivery(id, next_attempt_at=at)])
     assert [it.id for it in await store.waiting_deliveries()] == ["first", "now", "late"]
     assert [it.id for it in await store.list_deliveries("w", 2)] == ["first", "now"]
 
 
 async def test_a_delivery_is_replaced_whole(store: Store) -> None:
     await store.add_webhook(a_webhook())
-    await store.add_delivery(a_delivery())
+    await store.add_deliveries([a_delivery()])
     done = dataclasses.replace(
         a_delivery(), attempts=2, next_attempt_at=None, delivered_at=LATER, status=204, error="before that: 500"
     )
@@ -140,7 +141,7 @@ async def test_what_is_old_is_forgotten_but_not_what_is_still_to_be_delivered(st
     await store.add_event(dataclasses.replace(an_event(machine, "new"), created_at=LATER))
     await store.add_webhook(a_webhook())
     for id, created, due in (("old", NOW, None), ("waiting", NOW, NOW), ("new", LATER, None)):
-        await store.add_delivery(a_delivery(id, created_at=created, next_attempt_at=due))
+        await store.add_deliveries([a_delivery(id, created_at=created, next_attempt_at=due)])
     for key, at in (("old", NOW), ("new", LATER)):
         await store.add_attempt(Attempt(OURS.id, key, "create", b"x" * 32, at))
     await store.add_job(a_job(machine.id, "running"))

@@ -1,11 +1,9 @@
 """Webhooks and their deliveries."""
 
-import contextlib
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from hutch.model import errors
 from hutch.model.webhooks import Delivery, Webhook
 from hutch.store import rows
 from hutch.store.connection import Connected
@@ -27,9 +25,13 @@ class WebhookQueries(Connected):
             sa.delete(webhooks).where(webhooks.c.id == webhook),
         )
 
-    async def add_delivery(self, delivery: Delivery) -> None:
-        with contextlib.suppress(errors.Conflict):
-            await self._insert(deliveries, rows.deliveries.write(delivery), f"there is no webhook {delivery.webhook}")
+    async def add_deliveries(self, new: Sequence[Delivery]) -> None:
+        named = sa.select(webhooks.c.id).where(webhooks.c.id.in_({delivery.webhook for delivery in new}))
+        async with self._transaction() as connection:
+            there = set(await connection.scalars(named.with_for_update(read=True, key_share=True)))
+            written = [rows.deliveries.write(delivery) for delivery in new if delivery.webhook in there]
+            if written:
+                await connection.execute(sa.insert(deliveries), written)
 
     async def save_delivery(self, delivery: Delivery) -> None:
         known = deliveries.c.id == delivery.id
