@@ -95,7 +95,7 @@ class Exposure:
         """From now on exactly these are published. Needs `machine:exec`. `InvalidRequest` (range, twice, too many)."""
         entry = self._entry(principal, machine)
         requests.check_ports(ports)
-        wanted = tuple(sorted(ports, key=lambda it: it.port))
+        wanted = tuple(ports)
         told = ", ".join(f"{it.port}{' (public)' if it.is_public else ''}" for it in wanted) or "none"
         return await self._fleet.carry_out(entry, Setting(Kind.PUBLISHED, f"published ports: {told}", ports=wanted))
 

@@ -96,7 +96,7 @@ class Forks:
             persistence=source.persistence,
             priority=source.priority,
             timers=dataclasses.replace(source.timers, since=None),
-            ports=source.ports if ports is None else tuple(sorted(ports, key=lambda it: it.port)),
+            ports=source.ports if ports is None else tuple(ports),
             wakes_on_traffic=source.wakes_on_traffic,
             starts_on_traffic=source.starts_on_traffic,
             private_traffic=source.private_traffic,

@@ -179,7 +179,7 @@ def _opened(machine: Machine, port: int) -> tuple[PublishedPort, ...]:
         return machine.ports
     ports = (*machine.ports, PublishedPort(port, is_public=not machine.private_traffic))
     requests.check_ports(ports)
-    return tuple(sorted(ports, key=lambda it: it.port))
+    return ports
 
 
 def _kept(machine: Machine, now: datetime) -> tuple[Grant, ...]:

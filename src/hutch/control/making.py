@@ -126,7 +126,7 @@ class Making:
             persistence=request.persistence,
             priority=request.priority,
             timers=request.timers,
-            ports=tuple(sorted(request.ports, key=lambda it: it.port)),
+            ports=request.ports,
             wakes_on_traffic=request.wakes_on_traffic,
             starts_on_traffic=request.starts_on_traffic,
             private_traffic=request.private_traffic,

@@ -34,10 +34,10 @@ def silent() -> int:
         return int(free.getsockname()[1])
 
 
-def test_ports_are_published_at_create_and_told_with_the_url(http: httpx.Client) -> None:
+def test_ports_are_published_at_create_and_told_in_their_order_with_the_url_of_the_first(http: httpx.Client) -> None:
     made = told(create(http, ports=[{"port": 81}, {"port": 80, "hostPort": 8080, "public": True}]), 201)
-    assert made["ports"] == [shown(80, public=True), shown(81)]
-    assert re.fullmatch(rf"http://{made['id'].removeprefix('mach-')}-80\.hutch\.localhost:\d+", made["url"])
+    assert made["ports"] == [shown(81), shown(80, public=True)]
+    assert re.fullmatch(rf"http://{made['id'].removeprefix('mach-')}-81\.hutch\.localhost:\d+", made["url"])
     assert (made["wakesOnTraffic"], made["startsOnTraffic"]) == (True, False)
     http.delete(f"/v1/machines/{made['id']}")
 

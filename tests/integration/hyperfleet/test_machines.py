@@ -19,7 +19,7 @@ def test_a_new_machine_is_pending_and_has_every_documented_field(http: httpx.Cli
     assert {name: it[name] for name in ("name", "status", "vcpu_count", "mem_size_mib")} == {
         **{"name": "web-server", "status": "pending", "vcpu_count": 2, "mem_size_mib": 512},
     }
-    assert sorted(it["exposed_ports"]) == [443, 8080]
+    assert it["exposed_ports"] == [8080, 443], "in the order in which they were given, as the document's are"
     assert it["kernel_image_path"]
     assert it["kernel_args"]
     assert it["rootfs_path"].endswith(it["id"])

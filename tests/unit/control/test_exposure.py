@@ -46,13 +46,13 @@ async def test_a_port_is_published_and_taken_back(rig: Rig) -> None:
     with pytest.raises(errors.NotPublished, match="port 80 is not published"):
         await go(rig, machine)
     it = await rig.plane.exposure.publish(rig.me, machine, (PublishedPort(90), *PUBLIC))
-    assert it.ports == (*PUBLIC, PublishedPort(90))
+    assert it.ports == (PublishedPort(90), *PUBLIC)
     await go(rig, machine)
     await rig.plane.exposure.publish(rig.me, machine, ())
     with pytest.raises(errors.NotPublished):
         await go(rig, machine)
     told = [text for text in await rig.messages(machine) if "published" in text]
-    assert told == ["published ports: 80 (public), 90", "published ports: none"]
+    assert told == ["published ports: 90, 80 (public)", "published ports: none"]
 
 
 async def test_what_is_published_is_kept_over_a_restart(rig: Rig) -> None:
