@@ -25,7 +25,7 @@ from hutch.control.requests import MachineRequest
 from hutch.control.warm import Taken, Warm
 from hutch.model import errors, ids
 from hutch.model.ids import PoolId, TenantId
-from hutch.model.machine import Checkout, CheckoutMode, CheckoutSource, Machine, NetworkPolicy, Pool, PoolState
+from hutch.model.machine import Checkout, CheckoutMode, CheckoutSource, Machine, Pool, PoolState
 from hutch.store.interface import Store
 
 MAX_MEMBERS = 64
@@ -289,16 +289,16 @@ def fit(request: MachineRequest, pool: Pool) -> MachineRequest:
         ("cpus", request.cpus, None, its.resources.cpus),
         ("memory", request.memory_mib, None, its.resources.memory_mib),
         ("disk", request.disk_gib, None, its.resources.disk_gib),
-        ("network", request.network, NetworkPolicy(), its.network),
+        ("network", request.network, None, its.network),
         ("snapshot", request.snapshot, None, None),
     ):
         if asked not in (default, has):
             raise errors.InvalidRequest(f"{what}: machines of pool {pool.name} have their own, leave it out")
-    return fill(dataclasses.replace(request, network=its.network), pool)
+    return fill(request, pool)
 
 
 def fill(request: MachineRequest, pool: Pool) -> MachineRequest:
-    """The same; of an image's shape what is left out is the pool's."""
+    """The same; of an image's shape and network what is left out is the pool's."""
     its = pool.spec.resources
     if request.snapshot is not None:
         return request
@@ -308,6 +308,7 @@ def fill(request: MachineRequest, pool: Pool) -> MachineRequest:
         cpus=its.cpus if request.cpus is None else request.cpus,
         memory_mib=its.memory_mib if request.memory_mib is None else request.memory_mib,
         disk_gib=its.disk_gib if request.disk_gib is None else request.disk_gib,
+        network=request.network or pool.spec.network,
     )
 
 

@@ -58,7 +58,7 @@ class MachineRequest:
     cpus: int | None = None
     memory_mib: int | None = None
     disk_gib: int | None = None
-    network: NetworkPolicy = field(default_factory=NetworkPolicy)
+    network: NetworkPolicy | None = None  # None: the snapshot's, or everything outside
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
     command: tuple[str, ...] | None = None
@@ -95,7 +95,8 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
     if request.name is not None:
         check_name(request.name)
     _check_resources(request, limits)
-    egress.check(request.network)
+    if request.network is not None:
+        egress.check(request.network)
     check_ports(request.ports)
     check_env(request.env)
     if request.workdir is not None:
@@ -176,7 +177,7 @@ def plan(request: MachineRequest, name: str, image: ImageRef, limits: settings.M
         image=image,
         resources=resources,
         hostname=make_hostname(name),
-        network=request.network,
+        network=request.network or NetworkPolicy(),
         env=dict(request.env),
         workdir=request.workdir,
         command=request.command,
@@ -196,7 +197,8 @@ def check_copy(what: str, spec: MachineSpec) -> None:
 def plan_from(request: MachineRequest, name: str, snapshot: Snapshot) -> MachineSpec:
     """The machine that a checked request asks for, made of a snapshot.
 
-    Its image, cpus and memory are the snapshot's; the disk may be larger. Variables are laid over the snapshot's.
+    Its image, cpus and memory are the snapshot's; the disk may be larger, the network policy another. Variables are
+    laid over the snapshot's.
     """
     its = snapshot.spec.resources
     for what, unit, asked, has in (
@@ -213,7 +215,7 @@ def plan_from(request: MachineRequest, name: str, snapshot: Snapshot) -> Machine
         snapshot.spec,
         resources=dataclasses.replace(its, disk_gib=request.disk_gib or its.disk_gib),
         hostname=make_hostname(name),
-        network=request.network,
+        network=request.network or snapshot.spec.network,
         env={**snapshot.spec.env, **request.env},
         workdir=request.workdir or snapshot.spec.workdir,
         command=request.command or snapshot.spec.command,

@@ -113,6 +113,28 @@ def test_what_a_new_machine_may_reach(
     http.delete(f"/v1/machines/{made}")
 
 
+@pytest.mark.parametrize(
+    ("fields", "mode"),
+    [
+        ({}, "blocked"),
+        ({"network": {"allow_public_traffic": True}}, "blocked"),
+        ({"network": {"egress": {"mode": "allow_all"}}}, "open"),
+    ],
+)
+def test_what_is_made_of_a_snapshot_may_reach_what_its_machine_might(
+    http: httpx.Client, fields: dict[str, Any], mode: str
+) -> None:
+    source = told(create(http, internet_access=False), 201)["id"]
+    kept = http.post(f"/v1/machines/{source}/snapshots").json()["id"]
+    for of in ("snapshot_id", "template"):
+        body = {of: kept, "internet_access": True, **fields}  # which the published client says of any template
+        made = told(http.post("/v1/machines", json=body), 201)["id"]
+        assert network(http, made)["mode"] == mode
+        http.delete(f"/v1/machines/{made}")
+    http.delete(f"/v1/machines/{source}")
+    http.delete(f"/v1/snapshots/{kept}")
+
+
 def test_egress_and_its_older_spelling_are_not_mixed(http: httpx.Client) -> None:
     mixed = {"egress": {"mode": "deny_all"}, "allow_out": ["1.1.1.1"]}
     assert "egress" in refused(create(http, network=mixed), 400, "invalid_request")

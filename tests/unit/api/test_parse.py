@@ -54,7 +54,7 @@ def test_every_field_that_can_act_reaches_control() -> None:
         )
     )
     assert (wanted.image, wanted.name, wanted.cpus, wanted.memory_mib, wanted.disk_gib) == ("debian", "web", 2, 256, 9)
-    assert wanted.network.mode is NetworkMode.BLOCKED
+    assert wanted.network is not None and wanted.network.mode is NetworkMode.BLOCKED
     assert (wanted.env, wanted.workdir, wanted.command, wanted.labels) == (
         {"A": "b"},
         "/srv",
@@ -69,7 +69,7 @@ def test_what_the_sdk_always_sends_is_accepted() -> None:
     body = create(name=None, resources={"diskGb": None}, autoStopSeconds=None, ttlSeconds=None, forkable=False)
     wanted = parse.machine_request(body)
     assert (wanted.name, wanted.cpus, wanted.disk_gib) == (None, None, None)
-    assert wanted.network.mode is NetworkMode.OPEN
+    assert wanted.network is None
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,7 @@ def test_a_field_that_cannot_act_is_refused_by_its_name(field: str, value: objec
 def test_an_allow_list_is_kept() -> None:
     asked = create(network={"mode": "allowCidrs", "cidrs": ["10.0.0.0/8"], "hosts": ["example.org"]})
     wanted = parse.machine_request(asked).network
+    assert wanted is not None
     assert (wanted.mode, wanted.cidrs, wanted.hosts) == (NetworkMode.ALLOW, ("10.0.0.0/8",), ("example.org",))
 
 
@@ -102,6 +103,13 @@ def test_a_volume_is_mounted_by_its_id_or_name() -> None:
         machines.MountRequest(id, "/a"),
         machines.MountRequest("d", "/b", readonly=True),
     )
+
+
+def test_null_is_as_good_as_no_networks_or_hosts() -> None:
+    asked = create(network={"mode": "allowCidrs", "cidrs": None, "hosts": ["example.org"]})
+    wanted = parse.machine_request(asked).network
+    assert wanted is not None
+    assert (wanted.cidrs, wanted.hosts) == ((), ("example.org",))
 
 
 def test_allow_cidrs_without_any_is_a_bad_request_in_the_documented_words() -> None:

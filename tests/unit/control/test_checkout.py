@@ -10,7 +10,7 @@ from hutch.control.pools import PoolChange, PoolRequest
 from hutch.model import errors
 from hutch.model.ids import PoolId
 from hutch.model.keys import Limits
-from hutch.model.machine import Checkout, CheckoutMode, CheckoutSource, Machine, PoolState
+from hutch.model.machine import Checkout, CheckoutMode, CheckoutSource, Machine, NetworkMode, NetworkPolicy, PoolState
 from hutch.model.states import State
 from unit.control.rig import LIMIT, Rig, soon, turn
 from unit.control.test_pools import come, make, members
@@ -92,6 +92,15 @@ async def test_bypassed_a_member_that_fits_stays(rig: Rig) -> None:
     assert plain.checkout == Checkout(CheckoutSource.BYPASSED, BYPASS)
     status = rig.plane.pools.find(rig.me, pool)
     assert (status.ready, status.claimed) == (1, 0)
+
+
+async def test_the_network_is_the_pools_even_bypassed_and_no_other_comes_out_of_it(rig: Rig) -> None:
+    blocked = NetworkPolicy(NetworkMode.BLOCKED)
+    pool = await make(rig, MachineRequest("alpine", network=blocked), min=0, max=1)
+    for mode in (PREFER, BYPASS):
+        assert (await checkout(rig, pool, mode)).spec.network == blocked
+    with pytest.raises(errors.InvalidRequest, match="network: machines of pool warm have their own"):
+        await checkout(rig, pool, PREFER, 0, network=NetworkPolicy())
 
 
 async def test_a_machine_that_was_bypassed_or_made_cold_takes_none_later(rig: Rig) -> None:

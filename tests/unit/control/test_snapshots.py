@@ -7,7 +7,7 @@ import pytest
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors, ids
 from hutch.model.ids import MachineId, SnapshotId
-from hutch.model.machine import Persistence
+from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
@@ -130,6 +130,15 @@ async def test_the_shape_is_the_snapshots(rig: Rig, fields: dict[str, object], w
         await rig.create(**{"image": "", "snapshot": "s", **fields})
     larger = await rig.create(image="", snapshot="s", cpus=1, memory_mib=512, disk_gib=30)
     assert rig.get(larger).spec.resources.disk_gib == 30
+
+
+async def test_it_may_reach_what_the_machine_might_unless_it_is_told_otherwise(rig: Rig) -> None:
+    blocked, open = NetworkPolicy(NetworkMode.BLOCKED), NetworkPolicy()
+    machine = await rig.launch(network=blocked)
+    snapshot = await rig.plane.snapshots.create(rig.me, machine)
+    for asked, has in ((None, blocked), (open, open)):
+        made = await rig.create(image="", snapshot=snapshot.id, network=asked)
+        assert rig.get(made).spec.network == has
 
 
 async def test_a_machine_of_an_unknown_snapshot_is_refused(rig: Rig) -> None:

@@ -1,7 +1,7 @@
 """What a machine may reach, as this dialect says it. Pure.
 
-A machine made here without a word of it may reach everything outside. Denied networks are refused even where something
-else allows them.
+A machine made here without a word of it may reach everything outside, or what the machine might of whose snapshot it
+is made. Denied networks are refused even where something else allows them.
 """
 
 import ipaddress
@@ -47,14 +47,16 @@ def show(it: NetworkPolicy) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value}
 
 
-def of_new(body: requests.CreateMachine) -> NetworkPolicy:
-    """What a new machine may reach. `internet_access: false` cannot be weakened."""
+def of_new(body: requests.CreateMachine) -> NetworkPolicy | None:
+    """What a new machine may reach, if it says so. `internet_access: false` cannot be weakened; true is the default."""
     given = body.network or requests.Network()
     if given.mask_request_host:
         raise errors.Unsupported("network.mask_request_host: the proxy passes the Host header on as it comes")
     if given.egress is not None and (given.allow_out or given.deny_out):
         raise errors.InvalidRequest("network: egress says it all, leave allow_out and deny_out out")
-    policy = read(given.egress) if given.egress is not None else _legacy(given.allow_out or [], given.deny_out or [])
+    policy = None if given.egress is None else read(given.egress)
+    if given.allow_out or given.deny_out:
+        policy = _legacy(given.allow_out or [], given.deny_out or [])
     return NetworkPolicy(NetworkMode.BLOCKED) if body.internet_access is False else policy
 
 

@@ -68,16 +68,14 @@ def _refuse(*cannot_act: tuple[str, Any, str]) -> None:
             raise _cannot(field, why)
 
 
-def network(given: requests.Network | None) -> NetworkPolicy:
-    """Open when left out."""
-    if given is None:
-        return NetworkPolicy()
+def network(given: requests.Network) -> NetworkPolicy:
+    """What a machine may reach."""
     if given.mode == "allowCidrs" and not given.cidrs and not given.hosts:
         raise errors.InvalidRequest("allowCidrs network mode requires at least one CIDR or host")
     return NetworkPolicy(
         _MODES[given.mode],
-        tuple(given.cidrs),
-        tuple(given.hosts),
+        tuple(given.cidrs or ()),
+        tuple(given.hosts or ()),
         tuple(given.denied or ()),
         given.kbit_per_second,
         given.packets_per_second,
@@ -153,7 +151,7 @@ def machine_request(body: requests.CreateMachine) -> machines.MachineRequest:
         cpus=resources.cpus,
         memory_mib=resources.memory_mb,
         disk_gib=resources.disk_gb,
-        network=network(body.network),
+        network=None if body.network is None else network(body.network),
         mounts=tuple(_mount(it) for it in body.mounts or ()),
         **_character(body),
     )

@@ -51,8 +51,8 @@ class Network(Body):
     """What a machine may reach. What follows `hosts` is native: CIDRs refused all the same, and what it may send."""
 
     mode: Literal["blocked", "open", "allowCidrs"]
-    cidrs: list[str] = []
-    hosts: list[str] = []
+    cidrs: list[str] | None = None
+    hosts: list[str] | None = None
     denied: list[str] | None = None
     kbit_per_second: U32 | None = None
     packets_per_second: U32 | None = None
