@@ -54,7 +54,8 @@ def test_every_field_that_can_act_reaches_control() -> None:
         )
     )
     assert (wanted.image, wanted.name, wanted.cpus, wanted.memory_mib, wanted.disk_gib) == ("debian", "web", 2, 256, 9)
-    assert wanted.network is not None and wanted.network.mode is NetworkMode.BLOCKED
+    assert wanted.network is not None
+    assert wanted.network.mode is NetworkMode.BLOCKED
     assert (wanted.env, wanted.workdir, wanted.command, wanted.labels) == (
         {"A": "b"},
         "/srv",

@@ -133,10 +133,10 @@ async def test_the_shape_is_the_snapshots(rig: Rig, fields: dict[str, object], w
 
 
 async def test_it_may_reach_what_the_machine_might_unless_it_is_told_otherwise(rig: Rig) -> None:
-    blocked, open = NetworkPolicy(NetworkMode.BLOCKED), NetworkPolicy()
+    blocked, free = NetworkPolicy(NetworkMode.BLOCKED), NetworkPolicy()
     machine = await rig.launch(network=blocked)
     snapshot = await rig.plane.snapshots.create(rig.me, machine)
-    for asked, has in ((None, blocked), (open, open)):
+    for asked, has in ((None, blocked), (free, free)):
         made = await rig.create(image="", snapshot=snapshot.id, network=asked)
         assert rig.get(made).spec.network == has
 
