@@ -45,7 +45,8 @@ table inet hutch-slot {{
 """
 
 # Only the service's own user opens connections to guests; guests reach of this host the resolver, of other machines
-# nothing, nor what somebody publishes at an address of this host (containers' ports, say). A route back by another link than it came from tells a forged source.
+# nothing, nor what somebody publishes at an address of this host (containers' ports, say). A route back by another link
+# than it came from tells a forged source.
 _HOST = """\
 table inet {name}
 delete table inet {name}

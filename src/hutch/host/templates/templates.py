@@ -25,6 +25,7 @@ from hutch.host.qemu import argv, guest_network, process, vm
 from hutch.host.saved import memory
 from hutch.host.templates.manifest import FORMAT, Recipe
 from hutch.model import errors, guest
+from hutch.model.machine import NetworkMode, NetworkPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -217,6 +218,7 @@ class Templates:
             memory=building.memory,
             layers=(root_image, building.disk),
             shared_memory=True,
+            policy=NetworkPolicy(NetworkMode.BLOCKED),  # the image's own programs run, before there is any machine
             grow=True,
             owner=process.Owner(gid, (gid,)) if gid is not None else None,
             volumes=[
