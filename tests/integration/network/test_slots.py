@@ -252,6 +252,27 @@ async def test_without_slots_auto_takes_the_user_network_and_slots_fails(
     await connector.close()
 
 
+async def test_a_service_that_can_have_no_slots_now_does_not_give_up_what_runs_in_some(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = Slots(paths, WANTED)
+    await former.open()
+    running = await use(former)
+    await former.close()
+    with monkeypatch.context() as patched:
+        patched.setattr("hutch.host.network.resolver.Resolver.open", refuse)
+        with pytest.raises(errors.Unsupported, match=r"port 53 is taken.*HUTCH_NETWORK_MODE=user"):
+            await LocalConnector(paths, WANTED).open()
+    connector = LocalConnector(paths, WANTED)
+    await connector.open()
+    (await connector.adopt(running.slot, OPEN)).end()
+    await connector.close()
+
+
+async def refuse(_: object) -> None:
+    raise errors.Unsupported("port 53 is taken")
+
+
 async def test_a_slot_that_cannot_be_made_leaves_nothing(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(paths, replace(WANTED, ready=0)) as slots:
         monkeypatch.setattr("hutch.host.network.rules.of_slot", lambda *_: "no rule at all")

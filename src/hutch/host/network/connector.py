@@ -33,7 +33,7 @@ class LocalConnector:
         return self._slots is not None and self._wanted.mode != "user"
 
     async def open(self) -> None:
-        """Choose. `Unsupported` if slots are asked for by name and cannot be had."""
+        """Choose. `Unsupported` if slots cannot be had, and are asked for by name or what runs may be in some."""
         mode = self._wanted.mode
         if mode not in MODES:
             raise errors.InvalidRequest(f"HUTCH_NETWORK_MODE={mode!r}: use {', '.join(MODES)}")
@@ -48,6 +48,9 @@ class LocalConnector:
         except errors.Unsupported as error:
             if mode == "slots":
                 raise
+            if mode == "auto" and has_left(self._paths.tag):  # what runs would have to be ended
+                remedy = "mend that, or end what runs in the slots of a former service with HUTCH_NETWORK_MODE=user"
+                raise errors.Unsupported(f"{error.message}; {remedy}") from error
             log.warning("machines get QEMU's user network", reason=error.message)
 
     async def collect(self, is_known: bool) -> None:
