@@ -167,7 +167,25 @@ def test_a_guest_sends_no_more_packets_than_it_may(world: World) -> None:
     passed, took = world.in_guest(flood)
     assert 5 <= passed <= 25 + 50 * took
     world.put_under(NetworkPolicy())
-    assert "packets" not in world.nft("list", "chain", "inet", "hutch-policy", "early")
+    assert "packets" not in world.nft("list", "chain", "inet", "hutch-policy", "paced")
+
+
+def test_each_fragment_is_a_packet(world: World) -> None:
+    world.put_under(NetworkPolicy(packets_per_second=50, burst=20))
+
+    def flood() -> float:
+        began = time.monotonic()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(15):
+                sender.sendto(bytes(60_000), (FIRST, ECHO))  # in 41 fragments
+        return time.monotonic() - began
+
+    def sent() -> int:
+        return int(json.loads(world.ip("-j", "-s", "link", "show", "eth0"))[0]["stats64"]["tx"]["packets"])
+
+    already = sent()
+    took = world.in_guest(flood)
+    assert sent() - already <= 25 + 50 * took
 
 
 def test_a_guest_sends_no_faster_than_it_may(world: World) -> None:

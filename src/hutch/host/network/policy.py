@@ -52,10 +52,11 @@ NEVER = tuple(
 )
 """Networks that no policy opens unless the operator does."""
 
+# Packets are counted before fragments are put together (at priority -400).
 _TABLE = """\
 table inet hutch-policy {{
   map admitted {{ type ipv4_addr : mark; flags timeout; size {size}; }}
-  chain early {{ type filter hook prerouting priority raw; policy accept; }}
+  chain paced {{ type filter hook prerouting priority -450; policy accept; }}
   chain input {{ type filter hook input priority filter; policy accept; }}
   chain forward {{ type filter hook forward priority filter; policy drop; }}
   chain judge {{ }}
@@ -63,7 +64,7 @@ table inet hutch-policy {{
 }}
 flush table inet hutch-policy
 table inet hutch-policy {{
-  chain early {{
+  chain paced {{
     {limit}
   }}
   chain input {{
