@@ -143,9 +143,13 @@ def _services(host: IPRoute) -> list[_Service]:
     found = []
     for link in host.get_links():
         tag, _, home = str(link.get("ifalias") or "").partition(" ")
+        if not home.startswith(
+            "/"
+        ):  # addresses are not asked for in vain: the kernel looks at all of the box each time
+            continue
         for address in host.get_addr(index=link["index"], family=2):
             network = IPv4Network((address.get("address"), address["prefixlen"]), strict=False)
-            if link.get("ifname") == Plan(tag, network).resolver_link and home.startswith("/"):
+            if link.get("ifname") == Plan(tag, network).resolver_link:
                 found.append(_Service(tag, Path(home), network))
     return found
 
