@@ -116,6 +116,16 @@ async def test_who_gives_up_waiting_leaves_no_slot(paths: Paths) -> None:
                 taking.result().end()
 
 
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.06, 0.1, 0.15])
+async def test_a_service_that_is_stopped_while_it_starts_leaves_nothing(paths: Paths, after: float) -> None:
+    connector = LocalConnector(paths, WANTED)
+    opening = asyncio.create_task(connector.open())
+    await asyncio.sleep(after)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await connector.close()
+
+
 async def test_a_slot_is_not_used_again_before_all_others(paths: Paths) -> None:
     async with opened(paths, replace(WANTED, ready=0, range="10.213.255.128/27")) as slots:
         numbers = []

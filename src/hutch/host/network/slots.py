@@ -125,27 +125,32 @@ class Slots:
     async def open(self) -> None:
         """Take a network of the range, load this host's rules, and make one slot. `Unsupported` where that fails."""
         try:
-            paths = self._paths
-            plan, gone = await self._in_thread(kernel.claim, paths.tag, paths.home, self._wanted.range)
-            self._plan = plan
-            for tag in gone:
-                log.info("removed the networks of a service whose directory is gone", tag=tag)
-                await _delete_table(rules.table(tag))
-                await _delete_table(tag)
-            self._left = await self._in_thread(kernel.numbers, plan)
-            self._used = {*self._left}
+            plan = await asyncio.shield(self._spawn(self._claim()))
             self._next = secrets.randbelow(plan.size)
             self._bounds = policy.Bounds.of(plan.resolver, plan.network, self._wanted.allow_private)
             await run_nft(None, rules.of_host(plan, os.geteuid()))
             self._resolver = Resolver(self._bounds)
             await self._resolver.open()
-            self._ready.append(await self._make())
-        except (*KERNEL_ERRORS, errors.HutchError) as error:
+            await self._make_one()
+        except BaseException as error:
             await self.close()
-            if isinstance(error, errors.InvalidRequest):
+            if isinstance(error, errors.InvalidRequest) or not isinstance(error, (*KERNEL_ERRORS, errors.HutchError)):
                 raise
             words = getattr(error, "stderr", "") or str(error)
             raise errors.Unsupported(f"network slots cannot be made: {words}") from error
+
+    async def _claim(self) -> Plan:
+        """Ours when it is known what is in it: else that would be taken for nothing, and given up."""
+        paths = self._paths
+        plan, gone = await self._in_thread(kernel.claim, paths.tag, paths.home, self._wanted.range)
+        self._left = await self._in_thread(kernel.numbers, plan)
+        self._used = {*self._left}
+        self._plan = plan
+        for tag in gone:
+            log.info("removed the networks of a service whose directory is gone", tag=tag)
+            await _delete_table(rules.table(tag))
+            await _delete_table(tag)
+        return plan
 
     async def collect(self, is_known: bool) -> None:
         """Remove what a former service left, if it `is_known` what runs, and begin to make slots ahead."""
@@ -297,13 +302,17 @@ class Slots:
     async def _make_ahead(self, delay: float) -> None:
         await asyncio.sleep(delay)
         while len(self._ready) < self._wanted.ready:
-            making = self._spawn(self._make())
-            making.add_done_callback(self._keep)
             try:
-                await asyncio.shield(making)
+                await self._make_one()
             except (*KERNEL_ERRORS, errors.HutchError) as error:
                 log.warning("no network can be made ahead", error=str(error))
                 return
+
+    async def _make_one(self) -> None:
+        """One that is ready, also if we are cancelled."""
+        making = self._spawn(self._make())
+        making.add_done_callback(self._keep)
+        await asyncio.shield(making)
 
     def _keep(self, making: "asyncio.Task[_Ready]") -> None:
         if not making.cancelled() and making.exception() is None:
