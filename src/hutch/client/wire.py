@@ -19,8 +19,8 @@ def to_json(body: Json) -> str:
 
 
 def segment(text: str) -> str:
-    """A part of a path, percent-encoded whole."""
-    return quote(text, safe="")
+    """A part of a path, percent-encoded whole: `.` and `..` too, which lead elsewhere on the way (RFC 3986, 5.2.4)."""
+    return quote(text, safe="").replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
 
 
 def machine_path(machine: str, *rest: str) -> str:

@@ -27,6 +27,17 @@ def test_a_day_with_the_sync_client(service: live.Live) -> None:
         hutch.machines.delete("sync")
 
 
+def test_a_name_of_dots_is_a_name(service: live.Live) -> None:
+    with Hutch(service.url, service.key) as hutch:
+        hutch.machines.create(NewMachine("debian", name="dots"))
+        with pytest.raises(errors.NotFound):
+            hutch.sessions.delete("dots", "..")
+        hutch.files.write("dots", "/workspace/../../ports", b'{"ports": [{"port": 80}]}')
+        assert b"".join(hutch.files.read("dots", "/ports")) == b'{"ports": [{"port": 80}]}'
+        assert hutch.machines.get("dots").ports == []
+        hutch.machines.delete("dots")
+
+
 async def test_a_day_with_the_async_client(service: live.Live) -> None:
     async with AsyncHutch(service.url, service.key) as hutch:
         machine = await hutch.machines.create(NewMachine("debian", name="async"))

@@ -3,6 +3,7 @@
 import ast
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 
 from hutch.api.smol import parse, present, requests
@@ -27,6 +28,18 @@ def test_the_sync_client_is_what_is_made_of_the_async_one() -> None:
     for name, text in unasync.made().items():
         written = (unasync.HERE / "_sync" / name).read_text()
         assert ast.dump(ast.parse(written)) == ast.dump(ast.parse(text)), f"{name}: run src/hutch/client/unasync.py"
+
+
+@pytest.mark.parametrize("name", [".", "..", "../ports", "a/..", "%2e%2e"])
+def test_no_name_leads_to_another_path(name: str) -> None:
+    for path in (
+        wire.part_path("web", "sessions", name),
+        wire.file_path("web", f"/{name}"),
+        wire.machine_path(name, "start"),
+        wire.segment(name),
+    ):
+        sent = httpx.Client(base_url="http://hutch").build_request("DELETE", f"/{path.lstrip('/')}").url.raw_path
+        assert sent.decode() == f"/{path.lstrip('/')}", "nothing of it was resolved on the way"
 
 
 def test_a_new_machine_of_the_sdk_is_a_request_of_the_api() -> None:
