@@ -62,12 +62,14 @@ def publish(
         id = service.machine_id(hutch, machine)
         ports = hutch.machines.get(id).ports
         if port is not None:
-            kept = [it for it in ports if it.port != port]
-            if remove and len(kept) == len(ports):
+            wanted = {it.port: it for it in ports}
+            if not remove:
+                wanted[port] = models.Port(port, public)
+            elif wanted.pop(port, None) is None:
                 raise Failure(
                     f"port {port} of {machine} is not published", f"`hutch publish {machine}` lists those that are"
                 )
-            done = hutch.ports.publish(id, kept if remove else [*kept, models.Port(port, public)])
+            done = hutch.ports.publish(id, [*wanted.values()])
     if port is None:
         out.listing(ports, _PORTS, as_json)
     elif as_json:

@@ -23,9 +23,12 @@ def test_a_port_is_published_listed_and_removed(hutch: Cli, machine: str) -> Non
     url = hutch.text("publish", machine, "8080")
     assert "-8080.hutch.localhost" in url
     assert hutch.text("publish", machine, "80", "--public") == url.replace("-8080.", "-80.")
-    assert shown(hutch, "publish", machine) == [port(80, public=True), port(8080)]
-    assert hutch.text("publish", machine).split() == ["PORT", "ACCESS", "80", "public", "8080", "private"]
-    assert shown(hutch, "publish", machine, "80") == [port(80), port(8080)], "private again"
+    assert shown(hutch, "publish", machine) == [port(8080), port(80, public=True)]
+    assert hutch.text("publish", machine).split() == ["PORT", "ACCESS", "8080", "private", "80", "public"]
+    assert shown(hutch, "publish", machine, "80") == [port(8080), port(80)], "private again"
+    assert shown(hutch, "publish", machine, "8080", "--public") == [port(8080, public=True), port(80)], (
+        "still the first"
+    )
     assert hutch.text("publish", machine, "8080", "--remove") == "8080"
     assert shown(hutch, "publish", machine) == [port(80)]
 
