@@ -122,7 +122,7 @@ def test_a_running_machine_whose_ports_are_closed_says_so(hutch: Cli, machine: s
 def test_the_sdk_can_do_all_of_it(sdk: Hutch) -> None:
     wanted = models.NewMachine(
         "debian",
-        network=models.Network("allow", ["2001:db8::/32", "example.org"], ["192.0.2.0/24"], kbit_per_second=5),
+        network=models.Network("allow", ["198.51.100.0/24", "example.org"], ["192.0.2.0/24"], kbit_per_second=5),
         ports=[models.Port(80), models.Port(81, public=True)],
         wakes_on_traffic=False,
         starts_on_traffic=True,
