@@ -32,6 +32,10 @@ class Admission:
         """MiB promised in all."""
         return self._total
 
+    def promised(self, machine: MachineId) -> int:
+        """MiB promised to one."""
+        return self._promised.get(machine, 0)
+
     def hold(self, machine: MachineId, memory_mib: int) -> None:
         """Note a machine that runs already, whether it fits or not."""
         self.release(machine)
@@ -67,7 +71,7 @@ class Admission:
 
     def transfer(self, member: MachineId, machine: MachineId) -> None:
         """What one was promised is promised to another, which takes its place."""
-        memory_mib = self._promised.get(member, 0)
+        memory_mib = self.promised(member)
         self.release(member)
         self.hold(machine, memory_mib)
 

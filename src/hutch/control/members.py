@@ -1,9 +1,9 @@
 """The members of warm pools: made one at a time, kept paused, taken by the machines that fit.
 
 Of a pool as many are kept as its `min`, and as many more as were asked for within the last minute, up to its `max`.
-When a machine needs the memory they go, those of the newest pool first, and so they do when its tenant's quota needs
-their place. One that cannot be made is tried again later, each time after twice as long. They have no record: a service
-that is killed leaves them to its successor, which destroys them.
+When a machine needs the memory they go, the one that is being made first, then those of the newest pool, and so they do
+when its tenant's quota needs their place. One that cannot be made is tried again later, each time after twice as long.
+Pools take turns. They have no record: a service that is killed leaves them to its successor, which destroys them.
 
 A ready member belongs to its pool, a taken one to whoever took it, until a machine has become it or it is given back:
 
@@ -13,6 +13,7 @@ A ready member belongs to its pool, a taken one to whoever took it, until a mach
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 
 import structlog
@@ -47,7 +48,9 @@ class Members:
         self._pools: dict[PoolId, Warm] = {}
         self._counted: dict[MachineId, TenantId] = {}  # in whose quota they are
         self._taken: set[MachineId] = set()  # and neither given back nor become a machine
+        self._leaving: dict[MachineId, asyncio.Task[None]] = {}
         self._making: asyncio.Task[None] | None = None
+        self._turns = itertools.count(1)
         self._is_closed = False
         self.is_barred: Callable[[TenantId], bool] = lambda _: False  # whether a tenant's pools are kept empty
         admission.give_way = self._give_way
@@ -80,12 +83,20 @@ class Members:
         self.tick()
 
     async def end(self, it: Warm) -> None:
-        """No more of it; its members are destroyed when this returns."""
+        """No more of it; its members are destroyed when this returns. Behind it comes `forget`, or `go_on`."""
         it.is_ended = True
         self._dismiss(it)
         await self._stop_making(it)
         await asyncio.gather(*(self._destroy(member) for member in self._take_out(it)))
+
+    def forget(self, it: Warm) -> None:
+        """There is no such pool any more."""
         self._pools.pop(it.pool.id, None)
+        self.tick()
+
+    def go_on(self, it: Warm) -> None:
+        """It could not be deleted, so it is filled again."""
+        it.is_ended = False
         self.tick()
 
     async def _stop_making(self, it: Warm) -> None:
@@ -191,7 +202,7 @@ class Members:
             self._remove(member)
 
     def tick(self) -> None:
-        """Begin to make the member that is missing most, and drop those that are too many."""
+        """Begin to make the next member that is missing, and drop those that are too many."""
         if self._is_closed:
             return
         now = self._clock.now()
@@ -203,13 +214,12 @@ class Members:
                 self._remove(it.ready.pop())
                 self._meter.note_pool(it.pool, len(it.ready))
         if self._making is None:
-            open_ones = [it for it in self._pools.values() if not self.is_barred(it.pool.tenant)]
-            neediest = max(open_ones, key=lambda it: it.wants(now), default=None)
-            if neediest is not None and neediest.wants(now) > 0:
-                self._begin(neediest)
+            wanting = [it for it in self._pools.values() if it.wants(now) > 0 and not self.is_barred(it.pool.tenant)]
+            if wanting:
+                self._begin(min(wanting, key=lambda it: it.turn))
 
     def _begin(self, it: Warm) -> None:
-        it.making = ids.new_machine_id()
+        it.turn, it.making = next(self._turns), ids.new_machine_id()
         self._making = asyncio.create_task(self._make(it, it.making))
         self._making.add_done_callback(lambda making: self._made(it, making))
 
@@ -263,15 +273,27 @@ class Members:
         return self._quotas.claim(it.pool.tenant, {member: warm.use(it.pool)}, is_yielding=True)
 
     async def _give_way(self, memory_mib: int) -> int:
-        """Destroy ready members for so much memory, those of the newest pool first."""
-        given = 0
+        """Destroy members for so much memory, as far as what is leaving already is not enough."""
+        why = errors.NoCapacity("its memory was needed by a machine")
+        given = sum(map(self._admission.promised, self._leaving))
+        if given < memory_mib:
+            given += await self._give_up_making(why)
         for it in reversed(self.all()):
             while it.ready and given < memory_mib:
-                member = it.ready.popleft()
-                self._meter.note_pool(it.pool, len(it.ready))
-                it.put_off(self._clock.now(), errors.NoCapacity("its memory was needed by a machine"))
-                await self._destroy(member)
-                given += it.pool.spec.resources.memory_mib
+                given += self._admission.promised(it.ready[0])
+                self._lose(it, it.ready.popleft(), why)
+        if given and self._leaving:
+            await asyncio.wait(list(self._leaving.values()))
+        return given
+
+    async def _give_up_making(self, why: errors.HutchError) -> int:
+        """What it was promised, in MiB."""
+        given = 0
+        for it in self.all():
+            if it.making is not None and (given := self._admission.promised(it.making)):
+                it.put_off(self._clock.now(), why)
+                await self._stop_making(it)
+                break
         return given
 
     def _give_place(self, tenant: TenantId, limit: str) -> bool:
@@ -288,13 +310,18 @@ class Members:
         if tenant is not None:
             self._quotas.note(tenant, member, NOTHING)
 
-    def _remove(self, member: MachineId) -> None:
+    async def _destroy(self, member: MachineId) -> None:
+        """Whoever waits for it may go away: nothing of it is left either way."""
+        await asyncio.shield(self._remove(member))
+
+    def _remove(self, member: MachineId) -> asyncio.Task[None]:
         """Its place is free at once; it is destroyed in the background."""
         self._uncount(member)
-        self._background.go_on("removing a member", self._destroy(member))
+        leaving = self._leaving[member] = self._background.go_on("removing a member", self._end(member))
+        leaving.add_done_callback(lambda _: self._leaving.pop(member, None))
+        return leaving
 
-    async def _destroy(self, member: MachineId) -> None:
-        self._uncount(member)
+    async def _end(self, member: MachineId) -> None:
         try:
             await self._host.destroy(member)
         except errors.HutchError as error:

@@ -218,9 +218,14 @@ class Pools:
 
     async def _delete(self, warm: Warm) -> None:
         # The record goes last: what it knows of, its members and their usage, the next service can end.
-        await self._members.end(warm)
-        await self._meter.beat()
-        await self._store.remove_pool(warm.pool.id)
+        try:
+            await self._members.end(warm)
+            await self._meter.beat()
+            await self._store.remove_pool(warm.pool.id)
+        except BaseException:
+            self._members.go_on(warm)
+            raise
+        self._members.forget(warm)
 
     def _of(self, tenant: TenantId) -> builtins.list[Warm]:
         return [it for it in self._members.all() if it.pool.tenant == tenant and not it.is_ended]

@@ -35,6 +35,7 @@ class Warm:
     ready: deque[MachineId] = field(default_factory=deque)  # oldest first
     waiting: deque[asyncio.Future[Taken | None]] = field(default_factory=deque)  # who wants the next ones, first first
     making: MachineId | None = None
+    turn: int = 0  # when the last one was begun, as a number that grows
     claimed: int = 0
     error: errors.HutchError | None = None  # why it is not full
     claims: deque[datetime] = field(default_factory=deque)  # of the last minute

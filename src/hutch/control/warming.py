@@ -1,5 +1,6 @@
 """How a member of a warm pool is made: restored, warmed by the pool's command, and paused."""
 
+import asyncio
 import dataclasses
 
 from hutch.host.interface import Host
@@ -10,6 +11,12 @@ from hutch.model.machine import Pool
 WARM_UP_TIMEOUT = 120.0
 """Seconds a pool's command may run in a new member."""
 
+SLACK = 15.0
+"""Seconds the guest has beyond that to end it and to tell so."""
+
+_QUICK = 0.01
+"""Seconds between pages that hold nothing: a guest that answers at once must not keep us busy."""
+
 _WARM_UP = "warm-up"
 
 
@@ -18,7 +25,11 @@ async def make(host: Host, pool: Pool, member: MachineId) -> None:
     await host.create(member, dataclasses.replace(pool.spec, hostname=f"member-{member}"))
     await host.start(member)
     if pool.warm_up is not None:
-        await _warm_up(host, member, pool.warm_up)
+        try:
+            async with asyncio.timeout(WARM_UP_TIMEOUT + SLACK):
+                await _warm_up(host, member, pool.warm_up)
+        except TimeoutError:
+            raise errors.MachineFailed("its warm-up command did not end, though its time was over") from None
     await host.pause(member)
 
 
@@ -32,6 +43,8 @@ async def _warm_up(host: Host, member: MachineId, argv: tuple[str, ...]) -> None
         words = (words + page.stdout + page.stderr)[-200:]
         if page.exit is not None:
             break
+        if not page.stdout and not page.stderr:
+            await asyncio.sleep(_QUICK)
     await processes.forget(member, _WARM_UP)
     if page.exit.shell_code != 0:
         told = words.decode(errors="replace").strip()
