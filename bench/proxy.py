@@ -166,7 +166,7 @@ async def _run_proxy(port: int, home: str) -> None:
         machine = (await plane.machines.create(caller, MachineRequest("debian"))).id
         await plane.machines.start(caller, machine)
         await plane.exposure.publish(caller, machine, [PublishedPort(port, True)])
-        async with Listener(Proxy(plane.exposure, plane.keys, its.proxy), sock).serving():
+        async with Listener(Proxy(plane.exposure, plane.keys, its.proxy), sock, its.proxy.idle_timeout).serving():
             print(sock.getsockname()[1], f"/proxy/{machine}/{port}/", flush=True)
             await asyncio.Event().wait()
 

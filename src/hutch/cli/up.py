@@ -58,7 +58,7 @@ async def serve(plane: "ControlPlane", settings: "Settings", sock: "socket.socke
     from hutch.api.proxy.listener import Listener
 
     url = server.url(sock)
-    proxy = Listener(Proxy(plane.exposure, plane.keys, settings.proxy), proxied)
+    proxy = Listener(Proxy(plane.exposure, plane.keys, settings.proxy), proxied, settings.proxy.idle_timeout)
 
     def end() -> None:
         plane.processes.release()

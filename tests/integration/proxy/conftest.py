@@ -139,7 +139,7 @@ async def open_rig(home: Path, **environment: str) -> AsyncIterator[Rig]:
             caller = plane.keys.authenticate(key)
             made = await plane.machines.create(caller, MachineRequest("debian"))
             await plane.machines.start(caller, made.id)
-            listener = Listener(Proxy(plane.exposure, plane.keys, its.proxy), sock)
+            listener = Listener(Proxy(plane.exposure, plane.keys, its.proxy), sock, its.proxy.idle_timeout)
             async with (
                 contextlib.AsyncExitStack() as stack,
                 listener.serving(),

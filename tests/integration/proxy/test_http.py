@@ -102,6 +102,7 @@ async def test_a_host_that_is_none_is_refused(rig: Rig) -> None:
     guest = await rig.answering(OK)
     start = f"GET {rig.path(guest)} HTTP/1.1\r\nConnection: close\r\nHost: ".encode()
     assert (await rig.raw(start + b"a b/c\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    assert (await rig.raw(start + b"a\r\nHost: b\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
 async def test_trailers_are_read_and_not_taken_for_headers(rig: Rig) -> None:
@@ -325,6 +326,12 @@ async def test_an_answer_that_is_none_is_a_502(rig: Rig, answer: bytes) -> None:
     told = await rig.http.get(rig.path(guest))
     assert told.status_code == 502, told.text
     assert set(told.json()) == {"error"}
+
+
+async def test_what_a_guest_says_after_its_answer_is_no_part_of_it(rig: Rig) -> None:
+    guest = await rig.answering(OK + b"HTTP/1.1 500 Late\r\nX-Late: 1\r\nContent-Length: 0\r\n\r\n")
+    told = await rig.http.get(rig.path(guest))
+    assert (told.status_code, told.headers.get("x-late"), told.headers["content-length"]) == (200, None, "2")
 
 
 async def test_a_guest_may_answer_before_it_has_read_the_body(rig: Rig) -> None:

@@ -10,9 +10,13 @@ import pytest
 
 from hutch.api.proxy import listener
 
-from .conftest import LIMIT, Rig, open_rig
+from .conftest import LIMIT, Rig, open_rig, read_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+WEBSOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: MTIzNDU2Nzg5MGFiY2RlZg==\r\n"
+)
 
 
 async def test_an_unknown_host_is_told_that_there_is_nothing(rig: Rig) -> None:
@@ -75,6 +79,84 @@ async def test_more_clients_than_there_is_room_for_are_told_so_or_hung_up_on(
                 await writer.drain()
                 with contextlib.suppress(ConnectionError):
                     assert await rig.raw(ask) == b""
+
+
+@pytest.mark.parametrize("behind", [b"", WEBSOCKET])
+async def test_a_client_that_goes_while_another_request_waits_ends_the_first(rig: Rig, behind: bytes) -> None:
+    gone = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        gone.set()
+
+    guest = await rig.guest(drip)
+    async with rig.connection() as (reader, writer), asyncio.timeout(LIMIT):
+        one = f"GET {rig.path(guest)} HTTP/1.1\r\nHost: x\r\n".encode()
+        writer.write(one + b"\r\n")
+        await reader.readuntil(b"x\r\n")
+        writer.write(one + behind + b"\r\n")
+        await writer.drain()
+    async with asyncio.timeout(LIMIT):
+        await gone.wait()
+
+
+async def test_a_client_that_takes_nothing_is_let_go(tmp_path: Path) -> None:
+    async with open_rig(tmp_path, HUTCH_PROXY_IDLE_TIMEOUT="1") as rig:
+        begun, gone = asyncio.Event(), asyncio.Event()
+
+        async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            begun.set()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(bytes(65536))
+                    await writer.drain()
+            gone.set()
+
+        guest = await rig.guest(flood)
+        async with rig.connection() as (_, writer), asyncio.timeout(LIMIT):
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(f"GET {rig.path(guest)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await begun.wait()
+            await gone.wait()
+            while rig.listener._server.server_state.connections:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("body", [b"", b"abc"])
+async def test_who_asks_for_another_protocol_is_answered_in_this_one(rig: Rig, body: bytes) -> None:
+    guest = await rig.answering(OK)
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    head = f"POST {rig.path(guest)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n".encode()
+    assert (await rig.raw(head + upgrade + b"\r\n" + body)).endswith(b"\r\n\r\nok")
+    assert guest.seen[0].endswith(b"\r\n\r\n" + body)
+    assert "http2-settings" not in guest.head
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST P HTTP/1.1\r\nContent-Length: 1\r\n",
+        b"GET P HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n",
+        b"GET P HTTP/1.1\r\n" + b"X: x\r\n" * 200,
+        b"GET http://other.example/ HTTP/1.1\r\n",
+        b"GET P HTTP/1.1\r\nHost: HOST:99999\r\n",
+        b"GET P HTTP/1.1\r\nHost: HOST\r\nHost: other.example\r\n",
+    ],
+)
+async def test_a_websocket_that_is_asked_for_in_no_proper_way_is_a_400(rig: Rig, head: bytes) -> None:
+    guest = await rig.answering(b"HTTP/1.1 200 OK\r\n\r\n")
+    head += b"" if b"Host" in head else b"Host: HOST\r\n"
+    head = head.replace(b" P ", b" /a ").replace(b"HOST", rig.host(guest).encode())
+    assert (await rig.raw(head + WEBSOCKET + b"\r\n")).startswith(b"HTTP/1.1 400 ")
+    assert guest.seen == []
 
 
 async def test_nothing_is_left_of_requests_that_are_over(rig: Rig) -> None:

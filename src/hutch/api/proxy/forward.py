@@ -173,6 +173,8 @@ async def websocket(scope: Scope, receive: Receive, send: Send, it: Onward, its:
 
 async def _open(scope: Scope, it: Onward, its: Proxy) -> ClientConnection:
     address = (it.host or it.endpoint.host.encode()).decode() + it.path.decode("ascii")
+    if not it.path.startswith(b"/"):
+        raise errors.InvalidRequest("the request's address is malformed")
     try:
         async with asyncio.timeout(its.response_timeout):
             return await _Connect(
@@ -194,7 +196,7 @@ async def _open(scope: Scope, it: Onward, its: Proxy) -> ClientConnection:
         raise UpstreamSilent(f"upstream did not answer within {its.response_timeout:g} s") from None
     except OSError:
         raise UpstreamFailed from None
-    except exceptions.InvalidURI:
+    except (exceptions.InvalidURI, ValueError):
         raise errors.InvalidRequest("the request's address is malformed") from None
     except exceptions.InvalidStatus:
         raise

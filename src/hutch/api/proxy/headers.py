@@ -44,11 +44,12 @@ def get(headers: Headers, name: bytes) -> bytes | None:
 def client(scope: Any, has_front: bool) -> Client:
     """Who asks. With `has_front` a peer on loopback is the front (Caddy, nginx) and is believed; nobody else ever is.
 
-    `InvalidRequest` for a `Host` that is none.
+    `InvalidRequest` for a `Host` that is none, or is more than one.
     """
     peer = (scope.get("client") or ("unknown", 0))[0]
-    host = get(scope["headers"], b"host") or b""
-    if host and not _HOST.fullmatch(host):
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    host = hosts[0] if hosts else b""
+    if len(hosts) > 1 or (host and not _HOST.fullmatch(host)):
         raise errors.InvalidRequest("the Host header is malformed")
     if not (has_front and _is_loopback(peer)):
         return Client(peer.encode(), host, b"http", False)
@@ -114,14 +115,13 @@ def request(headers: Headers, asker: Client, machine: str, prefix: bytes) -> Hea
 
 def answer(headers: Headers, status: int, cookie: bytes) -> Headers:
     """What the client is sent of a guest's answer. No guest sets the cookie of that name, which is the proxy's own."""
-    mine = cookie + b"="
     return [
         (name, value)
         for name, value in _end_to_end(headers)
         if name != b"date"  # the server states its own
         and not name.startswith(b"sec-websocket-")
         and not (name == b"content-length" and status in _NO_LENGTH)
-        and not (name == b"set-cookie" and value.lstrip().startswith(mine))
+        and not (name == b"set-cookie" and value.partition(b"=")[0].strip() == cookie)
     ]
 
 

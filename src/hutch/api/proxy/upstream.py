@@ -147,7 +147,7 @@ class Exchange(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:
+        if status < 200 or self._head is not None:  # or what comes after the answer
             return
         if status > 599:
             self.fail(UpstreamFailed("upstream's answer is not HTTP/1.1"))
