@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -231,6 +232,26 @@ async def test_two_services_on_a_box_have_networks_of_their_own(paths: Paths, tm
         first.end()
         second.end()
     assert left(other.tag) == []
+
+
+async def test_a_service_gives_its_network_back_while_no_other_takes_one(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+    release = kernel.release
+
+    def look(plan: Plan) -> bool:
+        with kernel.LOCK.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(True)
+        return release(plan)
+
+    monkeypatch.setattr(kernel, "release", look)
+    async with opened(paths, replace(WANTED, ready=0)):
+        pass
+    assert held == [True]
 
 
 async def test_a_range_that_is_in_use_is_refused(paths: Paths) -> None:

@@ -24,7 +24,7 @@ from hutch.host.qemu import guest_network
 from hutch.model import errors
 
 LOCK = Path("/run/hutch-networks.lock")
-"""Held while a service chooses its network: others on this box choose too."""
+"""Held while a service takes its network or gives it back: others on this box do so too."""
 
 GATEWAY_MAC = "52:55:0a:00:02:02"
 """Of every tap, and of QEMU's user network: a guest that goes on in another slot remembers that of its former one."""
@@ -117,9 +117,8 @@ def claim(tag: str, home: Path, wanted: str) -> tuple[Plan, list[str]]:
     `NetlinkError` where links cannot be made.
     """
     candidates = blocks(wanted)
-    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = lock()
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         with IPRoute() as host:
             gone = [_remove_service(it) for it in _services(host) if it.tag != tag and not it.home.exists()]
             plan = _claim(host, tag, candidates, wanted)
@@ -129,6 +128,17 @@ def claim(tag: str, home: Path, wanted: str) -> tuple[Plan, list[str]]:
             return plan, gone
     finally:
         os.close(descriptor)
+
+
+def lock() -> int:
+    """Wait for `LOCK`; it is held until the descriptor is closed."""
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +197,7 @@ def _claim(host: IPRoute, tag: str, candidates: list[IPv4Network], wanted: str) 
 
 
 def release(plan: Plan) -> bool:
-    """Give the network back. Whether no other service on this box has one."""
+    """Give the network back. Whether no other service on this box has one, for as long as `LOCK` is held."""
     with IPRoute() as host:
         _remove_link(host, plan.resolver_link)
         return not any(str(link.get("ifname")).startswith(PREFIX) for link in host.get_links())

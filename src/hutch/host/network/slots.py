@@ -232,10 +232,14 @@ class Slots:
     async def _release(self, plan: Plan) -> None:
         await _delete_table(rules.table(plan.tag))
         try:
-            is_last = await self._in_thread(kernel.release, plan)
-            if is_last and await _is_guarded():
-                kernel.FORWARD.write_text("0\n")
-                await _delete_table(rules.FORWARDING)
+            held = await self._in_thread(kernel.lock)  # who takes a network now would forward without a guard
+            try:
+                is_last = await self._in_thread(kernel.release, plan)
+                if is_last and await _is_guarded():
+                    kernel.FORWARD.write_text("0\n")
+                    await _delete_table(rules.FORWARDING)
+            finally:
+                os.close(held)
         except KERNEL_ERRORS as error:
             log.warning("what machines' networks needed cannot be removed", error=str(error))
 
