@@ -81,7 +81,7 @@ class Bounded(HttpToolsProtocol):
                 self.send_400_response("The request for a WebSocket is malformed or too large.")  # else nobody answers
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answer in HTTP/1.1. The parser holds a request for another protocol to be the last one, and without a body."""
+        """Answer in HTTP/1.1. The parser holds a request for another protocol to be the last, and without a body."""
         error = sys.exception()
         assert isinstance(error, httptools.HttpParserUpgrade)
         head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
@@ -143,7 +143,7 @@ class Listener:
     """The proxy, served on a socket."""
 
     def __init__(self, app: ASGIApp, sock: socket.socket, untaken: float) -> None:
-        """`untaken`: seconds a client may leave what it is sent; closing a connection alone would wait for it for ever."""
+        """`untaken`: seconds a client may leave what it is sent; closing alone would wait for it for ever."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(round(1000 * untaken), 2**31 - 1))  # inherited
         self._sock = sock
         self._ready = asyncio.Event()
