@@ -205,6 +205,16 @@ async def test_what_a_killed_service_left_is_removed_by_the_next(paths: Paths, a
     await slots.close()
 
 
+async def test_a_link_that_somebody_removed_is_an_error_of_ours_to_who_counts(paths: Paths) -> None:
+    async with opened(paths, replace(WANTED, ready=0)) as slots:
+        connection = await use(slots)
+        assert (await connection.traffic()).sent >= 0
+        told("ip", "link", "del", slots._opened().slot(connection.slot).veth)
+        with pytest.raises(errors.HutchError, match="network"):
+            await connection.traffic()
+        connection.end()
+
+
 async def test_networks_of_a_service_whose_directory_is_gone_are_removed_by_any_other(
     paths: Paths, tmp_path: Path
 ) -> None:

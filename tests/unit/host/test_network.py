@@ -1,5 +1,6 @@
 """Names, addresses and rules of slots; what doctor says of networks; what the user network can do."""
 
+import asyncio
 import dataclasses
 import os
 from ipaddress import IPv4Address, IPv4Network
@@ -60,6 +61,7 @@ class Words(Monitor):
 
     async def human(self, line: str) -> str:
         self.said.append(line)
+        await asyncio.sleep(0)
         if line.startswith("hostfwd_add"):
             if self.refuses:
                 return "could not set up host forwarding rule\r\n"
@@ -88,6 +90,13 @@ async def test_a_port_of_a_guest_on_the_user_network_is_forwarded_once() -> None
     adopted = UserConnection(False)
     assert (await adopted.endpoint(monitor, 80)).port == 480
     assert len(monitor.forwards) == 2
+
+
+async def test_a_port_that_is_asked_for_twice_at_once_is_forwarded_once() -> None:
+    connection, monitor = UserConnection(False), Words()
+    first, second = await asyncio.gather(*(connection.endpoint(monitor, 80) for _ in range(2)))
+    assert first == second
+    assert len(monitor.forwards) == 1
 
 
 async def test_a_forward_that_cannot_be_made_is_an_error_with_qemus_words() -> None:

@@ -90,7 +90,10 @@ class SlotConnection:
 
     async def traffic(self) -> Traffic:
         """See the interface."""
-        return Traffic(*kernel.traffic(self._slot))
+        try:
+            return Traffic(*kernel.traffic(self._slot))
+        except OSError as error:
+            raise errors.HutchError("the machine's network is gone from this host", cause=repr(error)) from error
 
     def end(self) -> None:
         """See the interface."""

@@ -4,6 +4,7 @@ It enforces no more than all or nothing, and from the start of a process. Ports 
 on this host's loopback, made when they are asked for: other users of the box can use them too.
 """
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ class UserConnection:
 
     is_blocked: bool
     _forwards: dict[int, int] = field(default_factory=dict)  # a port of this host, by the guest's
+    _forwarding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def slot(self) -> None:
@@ -58,14 +60,15 @@ class UserConnection:
 
     async def endpoint(self, monitor: Monitor, port: int) -> Endpoint:
         """See the interface."""
-        if port not in self._forwards:
-            found = await _forward(monitor, port)
-            if found is None:
-                told = await monitor.human(f"hostfwd_add net0 tcp:{LOOPBACK}:0-{GUEST}:{port}")
+        async with self._forwarding:
+            if port not in self._forwards:
                 found = await _forward(monitor, port)
-            if found is None:
-                raise errors.MachineFailed(f"port {port} of the guest cannot be forwarded: {told.strip()}")
-            self._forwards[port] = found
+                if found is None:
+                    told = await monitor.human(f"hostfwd_add net0 tcp:{LOOPBACK}:0-{GUEST}:{port}")
+                    found = await _forward(monitor, port)
+                if found is None:
+                    raise errors.MachineFailed(f"port {port} of the guest cannot be forwarded: {told.strip()}")
+                self._forwards[port] = found
         return Endpoint(LOOPBACK, self._forwards[port])
 
     def facts(self) -> NetworkFacts:
