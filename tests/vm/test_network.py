@@ -135,6 +135,18 @@ async def test_a_machine_does_not_reach_this_host(either: Launcher) -> None:
             assert not is_called(server), address
 
 
+async def test_rules_that_somebody_removes_with_all_others_are_put_back(either: Launcher, home: Path) -> None:
+    def loaded() -> set[str]:
+        told = subprocess.run(["nft", "list", "tables", "inet"], capture_output=True, text=True, check=True).stdout
+        return {line.removeprefix("table inet ") for line in told.splitlines() if Paths(home).tag in line}
+
+    before = loaded()
+    for name in before:
+        subprocess.run(["nft", "delete", "table", "inet", name], check=True)
+    await either.host._stay_protected()  # type: ignore[attr-defined]
+    assert loaded() == before != set()
+
+
 async def test_a_machine_has_an_address_a_route_and_a_resolver(either: Launcher) -> None:
     machine = await either.launch()
     told = await facts(machine)

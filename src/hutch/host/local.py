@@ -74,6 +74,7 @@ class LocalHost:
         self._reserved: set[int | None] = set()  # user ids of machines that are just being made
         self._sweeping: asyncio.Task[None] | None = None
         self._root = os.geteuid() == 0
+        self._is_protected = False
         self._agent_version = "unknown"
         self.volumes = LocalVolumes(paths, self._journals, self._layers, self._trash, wanted.host.disk_reserve_mib)
         self._local_images = LocalImages(
@@ -295,7 +296,19 @@ class LocalHost:
         has_slots = self._connector.has_slots and all(it is not None and it.slot is not None for it in living)
         base = self._settings.uid_base
         last = base + self._settings.uid_count + TEMPLATE_IDS
-        await firewall.protect(self._paths.tag, base, last, is_silent=is_known and has_slots)
+        self._is_protected |= await firewall.protect(self._paths.tag, base, last, is_silent=is_known and has_slots)
+
+    async def _stay_protected(self) -> None:
+        """Put back rules that somebody has removed with all others, as restarting nftables does."""
+        if not self._is_protected:
+            return
+        try:
+            if not await firewall.is_loaded(self._paths.tag):
+                log.warning("this host's rules for machines were removed: they are put back")
+                await self._connector.put_back()
+                await self._protect(is_known=not self._layers.is_frozen)
+        except errors.HutchError as error:
+            log.warning("this host's rules for machines cannot be looked after", error=error.message)
 
     async def _make_context(self) -> Context:
         boot = await boot_files.ensure_boot_files(self._paths, AGENT_BINARY, _log_progress)
@@ -327,9 +340,10 @@ class LocalHost:
         )
 
     async def _sweep(self) -> None:
-        """Keep QEMU's own logs short (a hostile guest can make it complain for ever), and spares few."""
+        """Keep QEMU's logs short (a hostile guest can make it complain for ever), spares few, and rules in force."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            await self._stay_protected()
             for run in self._paths.runs.iterdir():
                 path = self._paths.run(run.name).qemu_log
                 with contextlib.suppress(OSError):

@@ -58,6 +58,11 @@ class LocalConnector:
         if self._slots is not None:
             await self._slots.collect(is_known)
 
+    async def put_back(self) -> None:
+        """Somebody has removed all rules of this host. `HutchError`."""
+        if self._slots is not None:
+            await self._slots.put_back()
+
     async def close(self) -> None:
         """Let go; what runs stays connected."""
         if self._slots is not None:

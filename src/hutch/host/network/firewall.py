@@ -56,6 +56,12 @@ async def protect(name: str, first: int, last: int, is_silent: bool) -> bool:
     return True
 
 
+async def is_loaded(name: str) -> bool:
+    """Whether the rules are there yet."""
+    words = ["nft", "list", "table", "inet", name]
+    return (await commands.run(words, timeout=_TIMEOUT, check=False)).code == 0
+
+
 async def release(name: str) -> None:
     """Remove the rules; no error if there are none."""
     await commands.run(["nft", "delete", "table", "inet", name], timeout=_TIMEOUT, check=False)

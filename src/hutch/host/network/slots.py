@@ -117,6 +117,7 @@ class Slots:
         self._next = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refilling: asyncio.Task[None] | None = None
+        self._is_guarded = False  # against being a router for others
         self._bounds: policy.Bounds | None = None
         self._resolver: Resolver | None = None
 
@@ -135,6 +136,7 @@ class Slots:
             self._resolver = Resolver(self._bounds)
             await self._resolver.open()
             await self._make_one()
+            self._is_guarded = await _is_guarded()
         except BaseException as error:
             await self.close()
             if isinstance(error, errors.InvalidRequest) or not isinstance(error, (*KERNEL_ERRORS, errors.HutchError)):
@@ -163,6 +165,10 @@ class Slots:
             log.info("removing networks that nothing is in", slots=sorted(left))
         await asyncio.gather(*(self._remove(number) for number in left), self._remove_ready(self._wanted.ready))
         self._refill(0)
+
+    async def put_back(self) -> None:
+        """Load this host's rules anew, which somebody has removed with all others. `HutchError`."""
+        await run_nft(None, rules.of_host(self._opened(), os.geteuid()) + (rules.GUARD if self._is_guarded else ""))
 
     async def take(self, policy: NetworkPolicy) -> SlotConnection:
         """One for a process, under a policy. `NoCapacity`, `HutchError`."""
