@@ -1,6 +1,7 @@
 """The owner of a machine, over a process that is none: what a verb that fails leaves behind."""
 
 import asyncio
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from hutch.host.machines import journal
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.machines.owner import Owner
 from hutch.host.paths import Paths
+from hutch.host.qemu.process import Identity, start_time
 from hutch.model import errors
 from hutch.model.ids import MachineId
 from hutch.model.machine import ImageRef, MachineSpec, Resources
@@ -68,4 +70,17 @@ async def test_a_machine_whose_agent_does_not_answer_stands_still_again_as_its_j
     assert (owner.journal.phase, written.phase, machine.is_running, machine.agent) == (
         *(Phase.PAUSED, Phase.PAUSED, False, None),
     )
+    await owner.close()
+
+
+async def test_the_network_of_a_process_that_could_not_be_ended_in_its_time_goes_with_it(tmp_path: Path) -> None:
+    spec = MachineSpec(ImageRef("debian", "sha256:1"), Resources(1, 64, 1), hostname="m")
+    paths, abandoned = Paths(tmp_path), list[int | None]()
+    networks = SimpleNamespace(abandon=abandoned.append)
+    context: Any = SimpleNamespace(paths=paths, engine=SimpleNamespace(launcher=SimpleNamespace(networks=networks)))
+    with subprocess.Popen(["sleep", "1000"]) as left:
+        identity = Identity(left.pid, start_time(left.pid) or 0, slot=7)
+        owner = Owner(context, Journal(MachineId("m"), spec, None, Phase.FAILED, process=identity))
+        await owner.destroy()
+    assert abandoned == [7]
     await owner.close()

@@ -220,12 +220,17 @@ class Owner:
         identity = self.journal.process
         return identity if identity is not None and process.is_alive(identity) else None
 
+    async def _end_former(self) -> None:
+        """End a process that could not be ended when its time had come, if it still runs."""
+        if (former := self._living()) is not None:
+            await process.end(former)
+            self._context.engine.launcher.networks.abandon(former.slot)
+
     async def _start(self, on_progress: OnProgress) -> None:
         if self.journal.phase is Phase.PAUSED:
             await self._resume()
             return
-        if (former := self._living()) is not None:
-            await process.end(former)  # could not be ended when its time had come
+        await self._end_former()
         former_run = self.journal.run
         self._context.volumes.check_free(self.journal)  # and in the same breath they are ours
         self._record(replace(self.journal, phase=Phase.STARTING, reason=None, process=None))
@@ -345,8 +350,7 @@ class Owner:
                 try:
                     if machine is not None:
                         await machine.kill()
-                    if (former := self._living()) is not None:
-                        await process.end(former)
+                    await self._end_former()
                     self._record(journal)
                 except BaseException:
                     if machine is not None:
@@ -446,8 +450,7 @@ class Owner:
             if ending.writes_volumes(self.journal):
                 await ending.write_out(machine, self.journal)
             await machine.kill()
-        if (former := self._living()) is not None:
-            await process.end(former)
+        await self._end_former()
         # In one step it is no machine's directory any more: a disk without a journal is never removed by a restart.
         gone = self._where.root.with_name(f".gone-{self.journal.id}")
         with contextlib.suppress(FileNotFoundError):
