@@ -124,7 +124,8 @@ class Host:
     """QEMU processes kept waiting for each recently used template: a start that finds one is quicker. 0: none."""
 
     uid_base: int = 1_900_000_000
-    """First of the user ids machines run under, when the service is root; above those of containers and users."""
+    """First of the user ids machines run under, when the service is root; above those of containers and users. A second
+    service on the box needs one that is higher by 20 million: it would share ids, and the rules for them."""
 
     uid_count: int = 50_000
     """How many such ids there are."""

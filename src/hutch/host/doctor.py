@@ -16,7 +16,10 @@ MIB = 2**20
 OLDEST_QEMU = (7, 2)
 READ_ONLY_MEMORY_QEMU = (8, 2)
 
-USER = "there are no allow lists, denied networks and rates, and this host's other users reach forwarded ports"
+USER = (
+    "there are no allow lists, denied networks and rates, open machines reach private networks, "
+    "and this host's other users reach forwarded ports"
+)
 """What machines without slots lack."""
 
 TOOLS = {
