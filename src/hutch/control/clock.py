@@ -50,3 +50,9 @@ class ManualClock:
             woken = heapq.heappop(self._sleepers)[2]
             if not woken.done():
                 woken.set_result(None)
+
+    def set_back(self, seconds: float) -> None:
+        """As the system's may be: those who sleep are woken after as long as before."""
+        back = timedelta(seconds=seconds)
+        self._now -= back
+        self._sleepers = [(until - back, count, woken) for until, count, woken in self._sleepers]

@@ -55,7 +55,7 @@ class Keeper:
             await self._clock.sleep(self._interval)
             try:
                 self.sweep()
-                if (self._clock.now() - flushed).total_seconds() >= FLUSH_INTERVAL:
+                if not 0 <= (self._clock.now() - flushed).total_seconds() < FLUSH_INTERVAL:  # a clock may be set back
                     flushed = self._clock.now()
                     await self.flush()
             except Exception:
@@ -72,7 +72,7 @@ class Keeper:
         self._fleet.settle_leftovers()
         self._fleet.members.tick()
         self._shelf.tick()
-        if self._enforcing is None and now >= self._enforced_at + QUOTA_INTERVAL:
+        if self._enforcing is None and not timedelta() <= now - self._enforced_at < QUOTA_INTERVAL:
             self._enforced_at = now
             self._enforcing = asyncio.create_task(self._enforce())
             self._enforcing.add_done_callback(self._enforced)

@@ -15,9 +15,10 @@ running, and ends at its last heartbeat if it is not.
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 
+from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.model import errors, ids
 from hutch.model.ids import MachineId, PoolId
@@ -139,6 +140,8 @@ class Meter:
         self._counts: dict[tuple[MachineId, datetime], ExecCount] = {}
         self._unwritten: set[tuple[MachineId, datetime]] = set()
         self._turns: list[Turn] = []  # of pools, to be written with the next heartbeat
+        self._unsure: list[Turn] = []  # of before those: a heartbeat failed, and may be written all the same
+        self._background = Background()
         self.books = asyncio.Lock()  # held while they are read and while they are folded: nothing is read twice
         self._beating = asyncio.Lock()
         self._is_resuming = False
@@ -181,23 +184,40 @@ class Meter:
         self._unwritten.add(key)
 
     async def beat(self) -> None:
-        """What runs has run until now. What cannot be written is written with the next one."""
-        async with self._beating:  # turns are written in the order in which they were taken
-            await self._beat()
+        """What runs has run until now. What cannot be written is written with the next one.
+
+        A caller that goes away cuts none short: nobody would know then what is written.
+        """
+        await self._background.finish(self._beat())
 
     async def _beat(self) -> None:
-        now, keys, turns = self._clock.now(), self._unwritten, self._turns
-        self._unwritten, self._turns = set(), []
-        try:
-            await self._store.beat(now, [self._counts[key] for key in keys], turns)
-        except errors.HutchError:
-            self._unwritten |= keys
-            self._turns = turns + self._turns
-            raise
-        minute = floor_minute(now)
-        for key in keys - self._unwritten:
-            if key[1] < minute:
-                self._counts.pop(key, None)
+        async with self._beating:  # turns are written in the order in which they were taken
+            if await self._is_written(self._unsure):
+                self._unsure = []
+            now, keys = self._clock.now(), self._unwritten
+            self._unsure, self._turns, self._unwritten = self._unsure + self._turns, [], set()
+            try:
+                await self._store.beat(now, [self._counts[key] for key in keys], self._unsure)
+            except errors.HutchError:
+                self._unwritten |= keys
+                raise
+            self._unsure = []
+            self._forget(keys - self._unwritten, floor_minute(now))
+
+    async def _is_written(self, turns: Sequence[Turn]) -> bool:
+        """All are or none: they were one transaction."""
+        for it in (begun for turn in turns for begun in turn.begins):
+            found = await self._store.list_intervals(it.start, it.start + timedelta(microseconds=1), subject=it.subject)
+            return any((one.charge, one.start, one.rate) == (it.charge, it.start, it.rate) for one in found)
+        return False
+
+    def _forget(self, written: Iterable[tuple[MachineId, datetime]], minute: datetime) -> None:
+        """Counts of minutes that are over. If the clock is set back such a minute is counted anew, beside this."""
+        over = [key for key in written if key[1] < minute]
+        for key in over:
+            self._counts.pop(key, None)
+        if over:
+            self._run = ids.random_id()
 
     async def fold(self, before: datetime) -> None:
         """What ended before is kept by the day alone, and of what is deleted only its tenant's sums."""

@@ -50,11 +50,11 @@ class Upkeep:
             now = self._clock.now()
             try:
                 self._sanctions.enforce()
-                if (now - beaten).total_seconds() >= self._limits.heartbeat:
+                if not 0 <= (now - beaten).total_seconds() < self._limits.heartbeat:  # a clock may be set back
                     beaten = now
                     await self._fleet.traffic.count_all(self._fleet.records.all())
                     await self._meter.beat()
-                if now - pruned >= PRUNE_INTERVAL:
+                if not timedelta() <= now - pruned < PRUNE_INTERVAL:
                     pruned = now
                     await self._store.prune(find_horizon(self._limits, now))
                     if self._limits.keep_usage_days:

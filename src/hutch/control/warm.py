@@ -58,7 +58,7 @@ class Warm:
 
     def wants(self, now: datetime) -> int:
         """How many are missing, if one may be made now."""
-        if not self.is_open or (self.retry_at is not None and now < self.retry_at):
+        if not self.is_open or (self.retry_at is not None and now < self.retry_at <= now + MAX_RETRY):
             return 0
         return self.target(now) - len(self.ready)
 

@@ -102,7 +102,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ExecCount:
-    """Execs of one machine that ended within one minute, and what it sent, seen by one run of the service."""
+    """Execs of one machine that ended within one minute, and what it sent, seen by one run of the meter."""
 
     machine: MachineId
     tenant: TenantId

@@ -434,3 +434,24 @@ async def test_heartbeats_are_written_one_after_the_other(rig: Rig, monkeypatch:
     gate.set()
     await asyncio.gather(first, second)
     assert under_way == [0, 1]
+
+
+async def test_no_second_of_a_member_is_charged_twice_though_a_heartbeat_only_seemed_to_fail(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, meter, real = await make(rig), rig.plane.core.meter, rig.store.beat
+    await come(rig, pool, 1)
+    rig.clock.advance(20)  # less than a heartbeat: both turns are written by one
+    await rig.plane.pools.change(rig.me, pool, PoolChange(state=PoolState.DRAINING))
+    await rig.settle()
+
+    async def lose_the_answer(*arguments: Any) -> None:
+        await real(*arguments)
+        raise errors.HutchError("the database failed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.store, "beat", lose_the_answer)
+        with pytest.raises(errors.HutchError):
+            await meter.beat()
+    rig.clock.advance(20)
+    assert (await rig.plane.usage.report(rig.me)).usage.memory_gib_hours == pytest.approx(0.5 * 20 / 3600)

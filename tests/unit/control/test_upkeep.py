@@ -1,6 +1,7 @@
 """What is written now and then: heartbeats, and the forgetting of what is old."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from hutch.control.upkeep import find_horizon
 from hutch.model import errors
 from hutch.store.interface import Horizon
 from unit.control.rig import LIMIT, Rig, turn
+from unit.control.test_pools import come, make
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -63,3 +65,32 @@ async def test_a_failure_is_tried_again(rig: Rig, monkeypatch: pytest.MonkeyPatc
             rig.clock.advance(1)
             await turn(5)
     assert len(calls) == 3
+
+
+async def test_a_clock_that_is_set_back_holds_up_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await turn()
+    done = set()
+
+    def note(what: str) -> Callable[..., Awaitable[None]]:
+        async def do(*_: object) -> None:
+            done.add(what)
+
+        return do
+
+    monkeypatch.setattr(rig.store, "beat", note("heartbeat"))
+    monkeypatch.setattr(rig.store, "prune", note("pruned"))
+    monkeypatch.setattr(rig.plane.core.keeper, "flush", note("flushed"))
+    rig.clock.set_back(86400)
+    rig.clock.advance(1)
+    await turn(20)
+    assert done == {"heartbeat", "pruned", "flushed"}
+    monkeypatch.undo()
+
+
+async def test_a_pool_that_was_put_off_is_not_so_for_longer_when_the_clock_is_set_back(rig: Rig) -> None:
+    rig.world.faults.starts.append(errors.MachineFailed("no"))
+    pool = await make(rig)
+    await turn(50)
+    assert rig.plane.pools.find(rig.me, pool).reason == "no"
+    rig.clock.set_back(86400)
+    await come(rig, pool, 1)

@@ -333,3 +333,32 @@ async def test_usage_is_kept_exactly_for_as_long_as_is_said(rig: Rig) -> None:
     await turn(50)
     assert await rig.store.list_days(rig.clock.now()) == []
     assert (await of(rig, machine)).uptime_seconds == HOUR
+
+
+async def test_a_heartbeat_that_nobody_waits_for_any_more_is_written(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, gate, real = await rig.launch(), asyncio.Event(), rig.store.beat
+    await rig.run(machine, "true")
+
+    async def beat(*arguments: object) -> None:
+        await gate.wait()
+        await real(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as slow:
+        slow.setattr(rig.store, "beat", beat)
+        beating = asyncio.ensure_future(rig.plane.core.meter.beat())
+        await turn()
+        beating.cancel()
+        await asyncio.wait([beating])
+        gate.set()
+    assert (await of(rig, machine)).execs == 1
+
+
+async def test_execs_are_counted_once_each_though_the_clock_is_set_back(rig: Rig) -> None:
+    machine = await rig.launch()
+    await rig.run(machine, "true")
+    rig.clock.advance(120)
+    assert (await of(rig, machine)).execs == 1
+    rig.clock.set_back(120)
+    await rig.run(machine, "true")
+    rig.clock.advance(240)
+    assert (await of(rig, machine)).execs == 2
