@@ -41,9 +41,10 @@ class Background:
 
     async def close(self, limit: float) -> None:
         """Wait until all is done; what is not within `limit` seconds is dropped."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=limit)
+        until = asyncio.get_running_loop().time() + limit
+        while self._tasks and (left := until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)  # what ends may have begun more
+        late = list(self._tasks)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

@@ -34,6 +34,10 @@ class Operation:
     def __repr__(self) -> str:
         return f"<Operation {self.verb}{f' ended by {self.ended_by}' if self.ended_by else ''}>"
 
+    def is_like(self, other: "Operation") -> bool:
+        """Whether the end of another one, of the same kind, is its own answer."""
+        return True
+
     async def act(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the one part that may be interrupted: the host's. Raises `Ended`, after the host has tidied up."""
         if self.ended_by is not None:
@@ -94,6 +98,9 @@ class Restart(Operation):
     def __init__(self, resumes: bool) -> None:
         super().__init__(Verb.RESTART, "restarted")
         self.resumes = resumes
+
+    def is_like(self, other: Operation) -> bool:
+        return isinstance(other, Restart) and other.resumes == self.resumes
 
 
 class Resize(Operation):

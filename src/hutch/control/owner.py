@@ -49,7 +49,7 @@ class Owner:
             raise refused
         if answer is Answer.NOTHING:
             return None
-        if answer is Answer.JOIN:
+        if answer is Answer.JOIN and operation.is_like(self._waiting[-1]):
             return self._waiting[-1]
         self.end(policy.ENDS[verb], f"a {verb}")
         self._waiting.append(operation)

@@ -163,3 +163,12 @@ async def test_facts_are_for_the_machines_own_tenant(rig: Rig) -> None:
         rig.plane.machines.facts(await rig.someone(tenant="other"), machine)
     with pytest.raises(errors.NotFound):
         rig.plane.machines.facts(rig.me, MachineId("x"))
+
+
+async def test_who_wants_it_booted_is_not_told_that_it_went_on(rig: Rig) -> None:
+    machine = await rig.launch()
+    process = await rig.plane.processes.start(rig.me, machine, rig.line("sleep 1000"))
+    await rig.plane.machines.pause(rig.me, machine)
+    restart = rig.plane.machines.restart
+    await asyncio.gather(restart(rig.me, machine, resumes=True), restart(rig.me, machine))
+    assert process.id not in [it.id for it in await rig.plane.processes.list(rig.me, machine)]
