@@ -52,6 +52,8 @@ class Visitor:
 
     token: str | None = None  # a traffic token, or the token of a signed link
     principal: Principal | None = None  # of the API key it carries, if any
+    cookies: tuple[str, ...] = ()  # tokens that a browser has kept, and sends whoever's page asks
+    page: str | None = None  # the host of the page that asks, if it is another than the one that is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Exposure:
     async def accepting(self, machines: Sequence[Machine]) -> set[MachineId]:
         """Those of them that run and whose published ports all accept connections.
 
-        Takes at most about a second, and only until they have accepted once.
+        Takes at most about a second for each `readiness.AT_ONCE` ports, and only until they have accepted once.
         """
         known = (self._records.get(it.id) for it in machines)
         return await self._readiness.find([entry for entry in known if entry is not None])
@@ -206,6 +208,7 @@ class Exposure:
             try:
                 async with asyncio.timeout(WAKE_LIMIT):
                     endpoint = await self._reach(entry, target.port, stack)
+                    self._admit(target, visitor)  # what let it in may have been taken back while the machine woke
             except TimeoutError:
                 raise errors.TimedOut(f"machine {target.machine} was not woken within {WAKE_LIMIT:g} s") from None
             yield endpoint
@@ -227,12 +230,21 @@ class Exposure:
         return entry
 
     def _has_a_way_in(self, machine: Machine, port: PublishedPort, visitor: Visitor) -> bool:
-        if visitor.token is not None and self._tokens.is_good(visitor.token, machine, port.port, self._clock.now()):
+        tokens = [*filter(None, (visitor.token,)), *(visitor.cookies if self._is_own_page(machine, visitor) else ())]
+        if any(self._tokens.is_good(token, machine, port.port, self._clock.now()) for token in tokens):
             return True
         if visitor.principal is None or visitor.principal.tenant != machine.tenant:
             return False
         visitor.principal.require("machine:exec")
         return True
+
+    def _is_own_page(self, machine: Machine, visitor: Visitor) -> bool:
+        """Machines of all tenants are one site to a browser, which sends the cookie with what another's page asks."""
+        if visitor.page is None:
+            return True
+        found = self.find(visitor.page, "/")
+        entry = None if found is None else self._records.get(found[0].machine)
+        return entry is not None and entry.machine.tenant == machine.tenant
 
     async def _reach(self, entry: Entry, port: int, stack: contextlib.AsyncExitStack) -> Endpoint:
         """Have it awake until the stack is left; one that is frozen meanwhile is woken again."""

@@ -6,12 +6,13 @@ that sleeps never wakes it, and nothing is sent to a port.
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import Iterable
 
 from hutch.control.records import Entry
 from hutch.host.interface import Networks
 from hutch.model import errors
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, TenantId
 from hutch.model.network import Endpoint
 from hutch.model.states import State
 
@@ -19,7 +20,7 @@ LIMIT = 1.0
 """Seconds that a port may take to accept."""
 
 AT_ONCE = 64
-"""Connections that are tried at the same time."""
+"""Connections to machines of one tenant that are tried at the same time: whose ports are silent keeps nobody else."""
 
 
 class Readiness:
@@ -27,7 +28,7 @@ class Readiness:
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._turns: weakref.WeakValueDictionary[TenantId, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     async def find(self, entries: Iterable[Entry]) -> set[MachineId]:
         """Those that run and whose published ports all accept; without any, they do."""
@@ -39,13 +40,14 @@ class Readiness:
         machine = entry.machine
         now = (machine.ready_at, machine.ports)
         if machine.ports and entry.accepted != now:
-            if not all(await asyncio.gather(*(self._accepts(machine.id, it.port) for it in machine.ports))):
+            turn = self._turns.setdefault(machine.tenant, asyncio.Semaphore(AT_ONCE))
+            if not all(await asyncio.gather(*(self._accepts(turn, machine.id, it.port) for it in machine.ports))):
                 return False
             entry.accepted = now
         return True
 
-    async def _accepts(self, machine: MachineId, port: int) -> bool:
-        async with self._turn:
+    async def _accepts(self, turn: asyncio.Semaphore, machine: MachineId, port: int) -> bool:
+        async with turn:
             try:
                 async with asyncio.timeout(LIMIT):
                     return await _connects(await self._networks.endpoint(machine, port))

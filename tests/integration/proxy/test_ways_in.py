@@ -117,6 +117,42 @@ async def test_a_guest_cannot_set_the_cookie_that_lets_in(rig: Rig) -> None:
     assert (await rig.http.get(rig.path(public))).headers.get_list("set-cookie") == ["a=1"]
 
 
+async def test_the_good_cookie_counts_whatever_others_were_set_beside_it(rig: Rig, guest: Guest) -> None:
+    cookie = f"hutch_traffic_token=htt_{'x' * 43}; a=1; hutch_traffic_token={token(rig)}; hutch_traffic_token=y"
+    assert (await rig.http.get(rig.path(guest), headers={"cookie": cookie})).status_code == 200
+    assert "\r\ncookie: a=1\r\n" in guest.head + "\r\n"
+
+
+async def test_the_cookie_lets_in_what_pages_of_the_tenant_ask_and_no_others(rig: Rig, guest: Guest) -> None:
+    stranger = await rig.plane.tenants.create(rig.caller, "stranger")
+    _, key = await rig.plane.keys.create(rig.caller, tenant=stranger.id)
+    theirs = await rig.plane.machines.create(rig.plane.keys.authenticate(key), MachineRequest("debian"))
+    host, cookie = rig.host(guest), f"hutch_traffic_token={token(rig)}"
+    own = await rig.plane.machines.create(rig.caller, MachineRequest("debian"))
+    for origin, status in (
+        (host, 200),
+        (host.upper(), 200),
+        (f"{own.id}-3000.hutch.localhost:7071", 200),
+        (f"{theirs.id}-3000.hutch.localhost", 401),
+        ("evil.example", 401),
+    ):
+        asked = {"host": host, "origin": f"http://{origin}", "cookie": cookie}
+        assert (await rig.http.post("/", headers=asked)).status_code == status, origin
+    assert (await rig.http.get("/", headers={"host": host, "origin": "null", "cookie": cookie})).status_code == 200
+    explicit = {"host": host, "origin": "http://evil.example", "x-hutch-traffic-token": token(rig)}
+    assert (await rig.http.get("/", headers=explicit)).status_code == 200
+
+
+async def test_the_address_of_the_page_that_asks_tells_no_token(rig: Rig) -> None:
+    public = await rig.answering(OK)
+    await rig.http.get(rig.path(public), headers={"referer": f"http://a/b?x=1&{TOKEN_PARAMETER}=htl_secret&y=2"})
+    assert "\r\nreferer: http://a/b?x=1&y=2\r\n" in guest_head(public)
+
+
+def guest_head(guest: Guest) -> str:
+    return guest.head + "\r\n"
+
+
 async def test_revoked_tokens_let_nobody_in(rig: Rig, guest: Guest) -> None:
     before = token(rig)
     await rig.plane.exposure.revoke(rig.caller, rig.machine)

@@ -267,6 +267,26 @@ async def test_a_visit_that_meets_a_suspend_wakes_the_machine_again(rig: Rig) ->
     assert rig.state(machine) is State.RUNNING
 
 
+@pytest.mark.parametrize("taken_back", ["token", "port"])
+async def test_what_is_taken_back_while_a_machine_wakes_lets_nobody_in(rig: Rig, taken_back: str) -> None:
+    machine = await rig.launch(ports=PRIVATE)
+    token = rig.plane.exposure.token(rig.me, machine)
+    gate = rig.world.faults.gates["suspend"] = asyncio.Event()
+    suspending = asyncio.ensure_future(rig.plane.machines.suspend(rig.me, machine))
+    await rig.come(machine, State.SUSPENDING)
+    if taken_back == "token":
+        taking = asyncio.ensure_future(rig.plane.exposure.revoke(rig.me, machine))
+    else:
+        taking = asyncio.ensure_future(rig.plane.exposure.publish(rig.me, machine, ()))
+    await turn()
+    visiting = asyncio.ensure_future(go(rig, machine, Visitor(token=token)))
+    await turn()
+    gate.set()
+    with pytest.raises(errors.Unauthenticated if taken_back == "token" else errors.NotPublished):
+        await visiting
+    await asyncio.gather(suspending, taking)
+
+
 async def test_a_machine_that_stops_meanwhile_is_not_started_again(rig: Rig) -> None:
     machine = await rig.launch(ports=PUBLIC)
     gate = rig.world.faults.gates["snapshot"] = asyncio.Event()

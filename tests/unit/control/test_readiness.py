@@ -5,9 +5,13 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+import pytest
+
+from hutch.control import readiness
+from hutch.control.machines import MachineRequest
 from hutch.model.ids import MachineId
-from hutch.model.network import PublishedPort
-from unit.control.rig import Rig
+from hutch.model.network import Endpoint, PublishedPort
+from unit.control.rig import Rig, turn
 
 
 @contextlib.asynccontextmanager
@@ -71,6 +75,28 @@ async def test_other_ports_are_asked_anew(rig: Rig) -> None:
         assert await is_ready(rig, machine)
         await rig.plane.exposure.publish(rig.me, machine, (PublishedPort(port), PublishedPort(free())))
         assert not await is_ready(rig, machine)
+
+
+async def test_silent_ports_keep_no_other_tenant_waiting(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    connects = readiness._connects
+
+    async def silent(endpoint: Endpoint) -> bool:
+        return await (asyncio.Event().wait() if endpoint.port < 1024 else connects(endpoint))
+
+    monkeypatch.setattr(readiness, "_connects", silent)
+    monkeypatch.setattr(readiness, "LIMIT", 1000)
+    other = await rig.someone(tenant="other")
+    theirs = []
+    for _ in range(readiness.AT_ONCE // 16):
+        it = await rig.plane.machines.create(
+            other, MachineRequest("debian", ports=tuple(map(PublishedPort, range(1, 17))))
+        )
+        theirs.append(await rig.plane.machines.start(other, it.id))
+    asking = asyncio.ensure_future(rig.plane.exposure.accepting(theirs))
+    await turn()
+    async with server() as (port, _), asyncio.timeout(30):
+        assert await is_ready(rig, await rig.launch(ports=(PublishedPort(port),)))
+    asking.cancel()
 
 
 async def test_looking_at_ports_is_no_activity(rig: Rig) -> None:

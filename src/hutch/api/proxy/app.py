@@ -74,7 +74,7 @@ class Proxy:
     async def _visit(
         self, scope: Scope, receive: Receive, send: Send, asker: headers.Client, target: Target, path: str
     ) -> None:
-        its = wayin.read(scope["headers"], scope["query_string"], self._keys.authenticate)
+        its = wayin.read(scope["headers"], scope["query_string"], asker.host, self._keys.authenticate)
         scope["query_string"] = its.query  # uvicorn writes it into its own log
         raw = scope["raw_path"]
         prefix = raw.removesuffix(path.encode("latin-1")) if raw.endswith(path.encode("latin-1")) else raw

@@ -17,6 +17,9 @@ from hutch.model import errors
 HEADERS = frozenset((b"x-hutch-traffic-token", b"x-nullspace-traffic-access-token", b"x-nullspace-preview-proxy-token"))
 COOKIE = b"hutch_traffic_token"
 
+_MOST_COOKIES = 16
+"""Others' pages can set such cookies too, for all machines' names at once: which one is good is tried."""
+
 _PARAMETER = TOKEN_PARAMETER.encode() + b"="
 _TOKEN = re.compile(rb"[A-Za-z0-9_.-]{1,512}")
 
@@ -38,29 +41,42 @@ class Request:
         return COOKIE + b"=" + self.linked + b"; Path=" + path + b"; HttpOnly; SameSite=Lax" + secure
 
 
-def read(headers: Headers, query: bytes, authenticate: Callable[[str], Principal]) -> Request:
-    """Take it out. `authenticate` raises `UnknownKey` for what is no key of ours."""
+def read(headers: Headers, query: bytes, host: bytes, authenticate: Callable[[str], Principal]) -> Request:
+    """Take it out. `host`: that is asked. `authenticate` raises `UnknownKey` for what is no key of ours."""
     kept: Headers = []
     principal: Principal | None = None
     named: bytes | None = None
-    kept_tokens: list[bytes] = []
+    page: str | None = None
+    cookies: list[bytes] = []
     for name, value in headers:
         if name in HEADERS:
             named = named or _token(value)
         elif name == b"cookie":
-            rest = _take_cookie(value, kept_tokens)
+            rest = _take_cookie(value, cookies)
             kept += [(name, rest)] if rest else []
+        elif name == b"referer":  # a page whose own address has it
+            address, mark, its_query = value.partition(b"?")
+            kept.append((name, address + mark + _take_parameter(its_query)[0]))
         elif (key := _key(name, value)) and (found := _known(key, authenticate)):
             principal = principal or found
         else:
+            if name == b"origin":
+                page = page or _other(value, host)
             kept.append((name, value))
     rest, linked = _take_parameter(query)
-    token = named or linked or (kept_tokens[0] if kept_tokens else None)
-    return Request(Visitor(token.decode() if token else None, principal), kept, rest, linked)
+    token = named or linked
+    kept_tokens = tuple(it.decode() for it in cookies[:_MOST_COOKIES])
+    return Request(Visitor(token.decode() if token else None, principal, kept_tokens, page), kept, rest, linked)
 
 
 def _token(value: bytes) -> bytes | None:
     return value if _TOKEN.fullmatch(value) else None
+
+
+def _other(origin: bytes, host: bytes) -> str | None:
+    """The host of an `Origin`; None if it is the one that is asked, or `null`."""
+    its = origin.partition(b"://")[2].lower()
+    return its.decode("latin-1") if its and its != host.lower() else None
 
 
 def _key(name: bytes, value: bytes) -> str | None:

@@ -42,9 +42,9 @@ class Connect:
             before = _BEFORE.match(scope["raw_path"])
             if before is None:
                 raise errors.InvalidRequest("the path is malformed")
-            brought = wayin.read(scope["headers"], scope["query_string"], its.control.keys.authenticate)
-            framing = headers.framing(brought.headers) if scope["type"] == "http" else []
             asker = headers.client(scope, bool(its.settings.proxy.url))
+            brought = wayin.read(scope["headers"], scope["query_string"], asker.host, its.control.keys.authenticate)
+            framing = headers.framing(brought.headers) if scope["type"] == "http" else []
             visitor = Visitor(brought.visitor.token, service.principal(connection))
             async with its.control.exposure.visit(target, visitor) as endpoint:
                 onward = forward.Onward(
