@@ -155,15 +155,21 @@ def timers(it: models.NewMachine | models.Timers) -> dict[str, Any]:
 def new_machine(it: models.NewMachine) -> Json:
     """The body of a create."""
     kind, reference = ("image", it.image) if it.snapshot is None else ("checkpoint", it.snapshot)
+    return {"source": {"type": kind, "reference": reference}} | _shape_of_new(it) | _character(it)
+
+
+def _shape_of_new(it: models.NewMachine) -> dict[str, Any]:
     mounts = [_mount(mount) for mount in it.mounts] or None
-    shape = _given({"resources": _resources(it), "network": _new_network(it), "mounts": mounts})
-    return {"source": {"type": kind, "reference": reference}} | shape | _character(it)
+    return _given({"resources": _resources(it), "network": _new_network(it), "mounts": mounts})
 
 
 def claim(it: models.NewMachine | None, mode: str | None = None, wait: float | None = None) -> Json:
-    """The body of a claim: what of a new machine its pool does not decide."""
+    """The body of a claim: that of a create, whose source may be left out."""
     wait_ms = None if wait is None else round(wait * 1000)
-    return ({} if it is None else _character(it)) | _given({"mode": mode, "waitMs": wait_ms})
+    body = {} if it is None else dict(new_machine(it))
+    if it is not None and not (it.image or it.snapshot):
+        del body["source"]
+    return body | _given({"mode": mode, "waitMs": wait_ms})
 
 
 def new_pool(it: models.NewPool) -> Json:

@@ -103,6 +103,8 @@ def test_a_pool_is_changed_drained_and_enabled(http: httpx.Client, made: Callabl
     pool = change(min=0, max=2, name="changed", warmUp=["true"], metadata={"n": 1})
     assert (pool.min, pool.max, pool.name, pool.warm_up) == (0, 2, "changed", ["true"])
     assert (pool.mode, pool.labels, pool.metadata) == ("require", {"a": "b"}, {"n": 1})
+    assert change(targetSize=1).min == 1
+    assert change(targetSize=0).min == 0
     pool = change(state="draining")
     assert (pool.status, pool.state, pool.idle_count) == ("draining", "draining", 0)
     answer = http.post(f"{path}/claim", json={"waitMs": 30_000})
@@ -117,6 +119,7 @@ def test_a_pool_is_changed_drained_and_enabled(http: httpx.Client, made: Callabl
     ("body", "status"),
     [
         ({"min": 3}, 400),
+        ({"min": 0, "targetSize": 0}, 400),
         ({"max": 65}, 400),
         ({"min": -1}, 422),
         ({"name": "sp ace"}, 400),
@@ -134,6 +137,20 @@ def test_a_change_that_makes_no_sense_is_refused(
     assert http.patch(path, json=body).status_code == status
     assert http.get(path).json() == before
     assert http.patch("/v1/pools/pool-aaaaaaaaaaaaaaaaaaaa", json={}).status_code == 404
+
+
+def test_a_claim_may_say_what_the_pool_has_and_mount_a_volume(
+    http: httpx.Client, made: Callable[..., dict[str, Any]]
+) -> None:
+    id = made(min=0, max=1, network=False)["id"]
+    same = {"source": {"type": "image", "reference": "debian"}, "network": {"mode": "blocked"}}
+    volume = http.post("/v1/volumes", json={"name": "claimed", "sizeGb": 1}).json()["id"]
+    answer = http.post(f"/v1/pools/{id}/claim", json=same | {"mounts": [{"volume": volume, "mountPath": "/data"}]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["network"] == {"mode": "blocked"}
+    assert http.delete(f"/v1/volumes/{volume}").status_code == 409, "it is mounted"
+    http.delete(f"/v1/machines/{answer.json()['id']}")
+    http.delete(f"/v1/volumes/{volume}")
 
 
 def test_a_claim_needs_no_body_and_no_member_that_is_ready(
@@ -204,6 +221,10 @@ def test_an_unknown_pool_is_404(http: httpx.Client, method: str, what: str, id: 
     [
         *(({"name": "sp ace"}, 400), ({"name": 5}, 422), ({"env": {"": "x"}}, 400), ({"ttlSeconds": 0}, 400)),
         *(({"mode": "often"}, 422), ({"waitMs": 30_001}, 422), ({"waitMs": "1"}, 422)),
+        *(({"network": {"mode": "blocked"}}, 400), ({"resources": {"cpus": 2}}, 400), ({"network": "open"}, 422)),
+        ({"source": {"type": "image", "reference": "alpine"}}, 400),
+        ({"source": {"type": "checkpoint", "reference": "x"}}, 400),
+        ({"mounts": [{"volume": "nope", "mountPath": "/x"}]}, 400),
     ],
 )
 def test_a_claim_that_makes_no_sense_is_refused(

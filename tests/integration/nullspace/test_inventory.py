@@ -141,6 +141,7 @@ def test_a_change_of_a_pool_that_cannot_be_is_refused(
     [
         ({"min_ready": 3}, 400),
         ({"template_ref": ""}, 400),
+        ({"template_ref": "base", "template": "alpine"}, 400),
         ({"labels": {"a": 1}}, 400),
         ({"version_policy": "track_tag"}, 501),
         ({"idle_timeout_seconds": 60}, 501),

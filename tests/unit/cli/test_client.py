@@ -81,9 +81,12 @@ def test_a_change_of_a_pool_of_the_sdk_is_a_request_of_the_api() -> None:
     assert wire.pool_change(models.PoolChange(min=0)) == {"min": 0}
 
 
-def test_a_claim_of_the_sdk_says_nothing_of_the_pools_shape() -> None:
+def test_a_claim_of_the_sdk_says_all_that_is_asked_for_and_a_source_only_then() -> None:
     assert wire.claim(None) == {}
-    assert wire.claim(models.NewMachine("debian", name="web", cpus=2, network="open")) == {"name": "web"}
+    assert wire.claim(models.NewMachine(name="web"), wait=0.5) == {"name": "web", "waitMs": 500}
+    wanted = models.NewMachine("debian", cpus=2, network="blocked", mounts=[models.Mount("data", "/data")])
+    assert wire.claim(wanted) == wire.new_machine(wanted)
+    assert {"source", "resources", "network", "mounts"} == wire.claim(wanted).keys()
 
 
 def test_a_machine_is_read_with_all_that_is_told_of_it() -> None:

@@ -233,6 +233,8 @@ def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
     wanted = body.template_ref or body.template
     if not wanted:
         raise errors.InvalidRequest("template_ref: name a template")
+    if body.template not in (None, "", wanted):
+        raise errors.InvalidRequest("template_ref and template are the same: give one of them")
     _refuse_of_pool(body)
     return pools.PoolRequest(
         machine=machines.MachineRequest(

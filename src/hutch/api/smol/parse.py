@@ -121,9 +121,26 @@ def _persistence(body: requests.Character) -> dict[str, Any]:
     return {"persistence": kind, "priority": given.priority}
 
 
+def _source(given: requests.Source | None) -> dict[str, Any]:
+    """Nothing of a machine out of a pool that does not say."""
+    if given is None:
+        return {"image": ""}
+    if given.type == "smolmachine":
+        raise _cannot("source.type", "this service makes machines of images and checkpoints")
+    if given.type == "checkpoint":
+        return {"image": "", "snapshot": checkpoint_ref(given.reference)}
+    return {"image": given.reference}
+
+
 def _character(body: requests.Character) -> dict[str, Any]:
+    resources = body.resources or requests.Resources()
     return {
         "name": body.name,
+        "cpus": resources.cpus,
+        "memory_mib": resources.memory_mb,
+        "disk_gib": resources.disk_gb,
+        "network": None if body.network is None else network(body.network),
+        "mounts": tuple(_mount(it) for it in body.mounts or ()),
         "env": body.env or {},
         "workdir": body.workdir,
         "command": None if body.command is None else tuple(body.command),
@@ -142,19 +159,8 @@ def machine_request(body: requests.CreateMachine) -> machines.MachineRequest:
     _refuse(
         ("credentials", body.credentials, "this service cannot hold credentials yet"),
         ("cacheDisk", body.cache_disk, _NO_CACHE_DISKS),
-        ("source.type", body.source.type == "smolmachine", "this service makes machines of images and checkpoints"),
     )
-    resources, of_checkpoint = body.resources or requests.Resources(), body.source.type == "checkpoint"
-    return machines.MachineRequest(
-        image="" if of_checkpoint else body.source.reference,
-        snapshot=checkpoint_ref(body.source.reference) if of_checkpoint else None,
-        cpus=resources.cpus,
-        memory_mib=resources.memory_mb,
-        disk_gib=resources.disk_gb,
-        network=None if body.network is None else network(body.network),
-        mounts=tuple(_mount(it) for it in body.mounts or ()),
-        **_character(body),
-    )
+    return machines.MachineRequest(**_source(body.source), **_character(body))
 
 
 def _mount(it: requests.Mount) -> machines.MountRequest:
@@ -192,12 +198,16 @@ def check_growth(body: requests.Resize, has: Resources) -> None:
             raise _cannot(field, f"a machine keeps what it was made with, {now}; only its disk grows")
 
 
+def _least(body: requests.CreatePool | requests.UpdatePool) -> int | None:
+    if body.target_size is not None and body.min is not None:
+        raise errors.InvalidRequest("targetSize and min are the same: give one of them")
+    return body.target_size if body.min is None else body.min
+
+
 def pool_request(body: requests.CreatePool) -> pools.PoolRequest:
     """Machines to keep ready; `targetSize` is the documented name of `min`."""
     _refuse(("maxIdleSecs", body.max_idle_secs, "machines of a pool wait until they are claimed or memory is needed"))
-    if body.target_size is not None and body.min is not None:
-        raise errors.InvalidRequest("targetSize and min are the same: give one of them")
-    least = body.target_size if body.min is None else body.min
+    least = _least(body)
     mode = NetworkMode.BLOCKED if body.network is False else NetworkMode.OPEN
     return pools.PoolRequest(
         machine=machines.MachineRequest(
@@ -221,7 +231,7 @@ def pool_change(body: requests.UpdatePool) -> pools.PoolChange:
     """What of a pool is to be otherwise."""
     return pools.PoolChange(
         name=body.name,
-        min=body.min,
+        min=_least(body),
         max=body.max,
         warm_up=body.warm_up,
         state=body.state,
@@ -232,8 +242,8 @@ def pool_change(body: requests.UpdatePool) -> pools.PoolChange:
 
 
 def claim_request(body: requests.Claim) -> machines.MachineRequest:
-    """What a machine out of a pool is to be; image and shape are the pool's."""
-    return machines.MachineRequest(image="", **_character(body))
+    """What a machine out of a pool is to be; what it leaves out of image and shape is the pool's."""
+    return machines.MachineRequest(**_source(body.source), **_character(body))
 
 
 def labels(given: Iterable[str]) -> dict[str, str]:

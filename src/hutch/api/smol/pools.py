@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service, streams
+from hutch.api.smol import errors as wording
 from hutch.api.smol import parse, present, refs, requests, responses, shown
 from hutch.model import errors
 
@@ -43,8 +44,10 @@ async def claim(request: Request, id: str) -> Response:
     body = await bodies.parse(request, requests.Claim, optional=True)
     caller, pools = service.principal(request), service.of(request).control.pools
     wanted, wait = parse.claim_request(body), (body.wait_ms or 0) / 1000
-    claiming = pools.checkout(caller, parse.pool_ref(id), wanted, body.mode, wait)
-    return await shown.machine(request, await streams.unless_hung_up(request.receive, claiming))
+    pool = pools.find(caller.seeing(), parse.pool_ref(id)).pool.id  # missing, it is no volume
+    with wording.about_volumes(wanted):
+        claiming = pools.checkout(caller, pool, wanted, body.mode, wait)
+        return await shown.machine(request, await streams.unless_hung_up(request.receive, claiming))
 
 
 @router.patch(

@@ -78,10 +78,21 @@ class Persistence(Body):
 Action = Literal["stop", "suspend", "destroy"]
 
 
+class Mount(Body):
+    """A volume, by id or name, and where it is to be in the machine."""
+
+    volume: str
+    mount_path: str
+    readonly: bool | None = None
+
+
 class Character(Body):
-    """What a new machine is besides its shape: all that a machine out of a pool may still choose."""
+    """What a new machine is besides what it is made of."""
 
     name: str | None = None
+    resources: Resources | None = None
+    network: Network | None = None
+    mounts: list[Mount] | None = None
     env: Environment | None = None
     workdir: str | None = None
     command: list[str] | None = None
@@ -99,23 +110,12 @@ class Character(Body):
     starts_on_traffic: bool | None = None
 
 
-class Mount(Body):
-    """A volume, by id or name, and where it is to be in the machine."""
-
-    volume: str
-    mount_path: str
-    readonly: bool | None = None
-
-
 class CreateMachine(Character):
     """A machine to make."""
 
     source: Source
-    resources: Resources | None = None
-    network: Network | None = None
     branchable: bool | None = None
     forkable: bool | None = None
-    mounts: list[Mount] | None = None
     credentials: list[str] | None = None
     cache_disk: dict[str, Any] | None = None
 
@@ -292,6 +292,7 @@ class UpdatePool(Body):
     """What of a pool is to be otherwise; what is left out stays. Native."""
 
     name: str | None = None
+    target_size: U32 | None = None
     min: U32 | None = None
     max: U32 | None = None
     warm_up: list[str] | None = None
@@ -302,8 +303,12 @@ class UpdatePool(Body):
 
 
 class Claim(Character):
-    """What a machine out of a pool is to be. Native: the documented service reads no body."""
+    """What a machine out of a pool is to be; its source, resources and network can only be the pool's.
 
+    Native: the documented service reads no body.
+    """
+
+    source: Source | None = None
     mode: CheckoutMode | None = None
     wait_ms: Annotated[int, Field(ge=0, le=30_000)] | None = None
 

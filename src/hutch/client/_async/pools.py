@@ -25,7 +25,7 @@ class Pools:
         mode: str | None = None,
         wait: float | None = None,
     ) -> models.Machine:
-        """A new running machine of the pool's shape; what `wanted` says of image, shape and network is the pool's.
+        """A new running machine of the pool's image, shape and network: of these `wanted` can only say the same.
 
         It waits up to `wait` seconds (30 at most) for one that is ready; else it is made as any other, or, with `mode`
         require, not at all.
