@@ -26,6 +26,9 @@ NAME = "shop.example"
 LIMIT = 60.0
 """Seconds that Caddy may take to be there, and each handshake: these machines are busy."""
 
+LIES = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-IP", "Forwarded")
+"""Headers in which only a front may say who asks."""
+
 
 @pytest.fixture
 async def zone() -> AsyncIterator[dns_server.Zone]:
@@ -54,7 +57,8 @@ class Front:
         async with asyncio.timeout(LIMIT):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=trust, server_hostname=name)
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                lies = "".join(f"{it}: spoofed\r\n" for it in LIES)
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {name}\r\n{lies}Connection: close\r\n\r\n".encode())
                 return await reader.read()
             finally:
                 writer.close()
@@ -179,6 +183,7 @@ async def test_only_names_of_ours_get_a_certificate_and_lead_to_their_machines(
             assert f"x-forwarded-host: {name}".encode() in told
             assert b"x-forwarded-proto: https" in told
             assert b"x-forwarded-for: 127.0.0.1" in told
+            assert b"spoofed" not in told
         with pytest.raises(ssl.SSLError):
             await front.get("other.example")
         assert await front.say(own.replace(f"-{page}.", f"-{echo}."), "hello") == "hello"
