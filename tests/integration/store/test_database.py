@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from hutch.model import errors
-from hutch.model.ids import TenantId
+from hutch.model.ids import MachineId, TenantId
 from hutch.model.keys import Limits
 from hutch.model.machine import Persistence, Timers
 from hutch.store import migrations, tables
@@ -190,3 +192,36 @@ async def test_events_that_were_there_before_have_their_tenant_and_their_snapsho
     found = await store.find_events(EventQuery(TenantId("t"), newest_first=False))
     await store.close()
     assert [(it.id, it.snapshot) for it in found] == [("e", "s"), ("f", None)]
+
+
+async def plans(store: Database, work: Callable[[], Awaitable[object]]) -> str:
+    """How SQLite finds the rows of what this asks."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_1: object, _2: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    assert store._connected is not None
+    engine = store._connected.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    await work()
+    sa.event.remove(engine, "before_cursor_execute", note)
+    async with store._transaction() as connection:
+        lines = [await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {line}", values) for line, values in asked]
+        return "; ".join(str(row[3]) for found in lines for row in found)
+
+
+async def test_one_machines_events_and_execs_are_found_without_its_tenants(tmp_path: Path) -> None:
+    store, tenant, machine = Database(url(tmp_path)), TenantId("t"), MachineId("m")
+    await store.open()
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    of_one = await plans(store, lambda: store.find_events(EventQuery(tenant, machine)))
+    of_all = await plans(store, lambda: store.find_events(EventQuery(tenant)))
+    execs = await plans(store, lambda: store.list_execs(now, now, tenant, machine))
+    intervals = await plans(store, lambda: store.list_intervals(now, now, tenant, machine))
+    await store.close()
+    assert "ix_events_machine_position" in of_one
+    assert "ix_events_tenant_position" in of_all
+    assert "(machine=? AND minute>? AND minute<?)" in execs
+    assert "ix_intervals_subject" in intervals

@@ -10,7 +10,7 @@ from hutch.model.machine import Event, Machine
 from hutch.model.states import State
 from hutch.model.usage import Turn
 from hutch.store import rows
-from hutch.store.connection import Connected, refused_as
+from hutch.store.connection import Connected, refused_as, unindexed
 from hutch.store.interface import EventQuery
 from hutch.store.queries.usage import take_turn
 from hutch.store.tables import domains, events, jobs, machines, sessions
@@ -59,7 +59,7 @@ class MachineQueries(Connected):
 
     async def find_events(self, query: EventQuery) -> Sequence[Event]:
         wanted = [
-            events.c.tenant == query.tenant,
+            (events.c.tenant if query.machine is None else unindexed(events.c.tenant)) == query.tenant,
             *([] if query.machine is None else [events.c.machine == query.machine]),
             *([] if query.snapshot is None else [events.c.snapshot == query.snapshot]),
             *([] if query.kinds is None else [events.c.kind.in_(list(query.kinds))]),

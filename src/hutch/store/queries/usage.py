@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hutch.model.ids import TenantId
 from hutch.model.usage import Charge, Day, ExecCount, Interval, Turn
 from hutch.store import folding, rows
-from hutch.store.connection import Connected, find
+from hutch.store.connection import Connected, find, unindexed
 from hutch.store.tables import execs, intervals, usage_days
 
 _BEATING = (Charge.RUNNING.value, Charge.PAUSED.value, Charge.POOL.value)
@@ -44,7 +44,7 @@ class UsageQueries(Connected):
     ) -> Sequence[ExecCount]:
         query = sa.select(execs).where((execs.c.minute >= start) & (execs.c.minute < end)).order_by(execs.c.minute)
         if tenant is not None:
-            query = query.where(execs.c.tenant == tenant)
+            query = query.where((execs.c.tenant if subject is None else unindexed(execs.c.tenant)) == tenant)
         if subject is not None:
             query = query.where(execs.c.machine == subject)
         return [rows.execs.read(row) for row in await self._find(query)]
