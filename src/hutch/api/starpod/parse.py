@@ -21,10 +21,15 @@ def check_region(asked: str | None, region: str) -> None:
 def machine_request(body: requests.CreateInstance, named: bool = True) -> MachineRequest:
     """A machine to make. It is called as the instance is, if it is `named` and a machine can be called so."""
     name = body.name or None
+    labels = {} if name is None else {DISPLAY_NAME: name}
+    try:
+        control_requests.check_labels(labels)
+    except errors.InvalidRequest:
+        raise errors.InvalidRequest("name: it is too long, or holds a NUL") from None
     return MachineRequest(
         image=IMAGE,
         name=name if named and name is not None and _can_be_a_machines(name) else None,
-        labels={} if name is None else {DISPLAY_NAME: name},
+        labels=labels,
     )
 
 
