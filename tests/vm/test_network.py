@@ -12,6 +12,7 @@ import pytest
 
 from hutch import settings
 from hutch.host.local import LocalHost
+from hutch.host.network import firewall
 from hutch.host.paths import Paths
 from hutch.model import errors, guest, ids
 from hutch.model.machine import NetworkMode, NetworkPolicy
@@ -145,6 +146,30 @@ async def test_rules_that_somebody_removes_with_all_others_are_put_back(either: 
         subprocess.run(["nft", "delete", "table", "inet", name], check=True)
     await either.host._stay_protected()  # type: ignore[attr-defined]
     assert loaded() == before != set()
+
+
+async def test_a_service_that_fails_to_start_leaves_machines_behind_their_rules(
+    wanted: settings.Settings, tools: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise errors.Unsupported("no kernel")
+
+    user = replace(wanted, network=replace(wanted.network, mode="user"))
+    first, failing, last = (LocalHost(user, Paths(home)) for _ in range(3))
+    async with launching(first, tools, home) as launcher:
+        await first.open()
+        await launcher.launch()
+        await first.close()
+        monkeypatch.setattr(failing, "_make_context", fail)
+        with pytest.raises(errors.Unsupported, match="no kernel"):
+            await failing.open()
+        await failing.close()
+        assert await firewall.is_loaded(Paths(home).tag)
+        launcher.host = last
+        await last.open()
+        await launcher.destroy_all()
+        await last.close()
+        assert not await firewall.is_loaded(Paths(home).tag)
 
 
 async def test_a_machine_has_an_address_a_route_and_a_resolver(either: Launcher) -> None:

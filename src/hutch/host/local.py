@@ -36,7 +36,7 @@ from hutch.host.network import firewall
 from hutch.host.network.connector import LocalConnector
 from hutch.host.networks import LocalNetworks
 from hutch.host.paths import Paths
-from hutch.host.qemu import accelerator, tsc, vm
+from hutch.host.qemu import accelerator, process, tsc, vm
 from hutch.host.saved import memory
 from hutch.host.saved.states import States
 from hutch.host.templates.templates import TEMPLATE_IDS, Templates
@@ -112,11 +112,10 @@ class LocalHost:
         if self._sweeping is not None:
             self._sweeping.cancel()
         await self._spares.close()
-        running = any(owner.state.pid for owner in self._owners.values())
         await asyncio.gather(*(owner.close() for owner in self._owners.values()))
         self._owners.clear()
         await self._connector.close()
-        if self._root and not running:
+        if self._root and not any(process.processes_named(f"{self._paths.tag}/")):  # also what was not taken up
             await firewall.release(self._paths.tag)
         await self._trash.empty()
         await self._local_images.close()
