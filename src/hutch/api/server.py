@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from hutch.api import protocol
 from hutch.model import errors
 
 KEEP_ALIVE = 75
@@ -101,7 +102,7 @@ def config(app: ASGIApp) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol.Careful,
         loop="uvloop",
         ws="websockets-sansio",
         ws_max_size=WEBSOCKET_MESSAGE,

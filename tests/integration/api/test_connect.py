@@ -180,3 +180,10 @@ def test_traffic_wakes_a_suspended_machine(running: Machine) -> None:
         running.post("suspend")
         assert running.http.post(f"{running.path}/connect/{port}", content=b"x").status_code == 200
     assert running.look()["state"] in ("running", "started")
+
+
+def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_this_one(running: Machine) -> None:
+    upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMAAABk"}
+    told = running.http.put(f"{running.path}/ports", json={"ports": [{"port": 80}]}, headers=upgrade)
+    assert told.is_success, told.text
+    assert [it["port"] for it in told.json()["ports"]] == [80]

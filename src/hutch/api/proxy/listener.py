@@ -5,17 +5,12 @@ uvicorn has no limit of its own on how long or how large the head of a request i
 
 import asyncio
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import httptools
 from starlette.types import ASGIApp
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from hutch.api import server
+from hutch.api import protocol, server
 from hutch.api.proxy import forward
 
 CONNECTIONS = 4096
@@ -33,11 +28,9 @@ HEAD_SECONDS = 30.0
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class Bounded(HttpToolsProtocol):
-    """uvicorn's protocol, with limits on the heads of requests, and what it leaves out of a connection's end."""
+class Bounded(protocol.Careful):
+    """With limits on the heads of requests."""
 
-    _answering: RequestResponseCycle | None = None
-    _data = b""
     _timer: asyncio.TimerHandle | None = None
     _size = 0
     _is_in_head = True
@@ -52,16 +45,11 @@ class Bounded(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
-        if self._answering is not None:  # uvicorn tells the last request of a connection, and this may be another
-            self._answering.disconnected = True
-            self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._expect_head()
-        self._data = data
         super().data_received(data)
-        self._data = b""
         if self._is_in_head and not self.transport.is_closing():
             self._size += len(data)
             if self._size > HEAD_LIMIT:
@@ -72,30 +60,8 @@ class Bounded(HttpToolsProtocol):
         if len(self.connections) > CONNECTIONS:  # which uvicorn does not see to where a WebSocket is asked for
             self.transport.write(_BUSY)
             self.transport.close()
-        elif self._answering is not None and not self._answering.response_complete:
-            self.send_400_response("A WebSocket cannot begin while a request is being answered.")
         else:
             super().handle_websocket_upgrade()
-            joined = self.transport.get_protocol()
-            if isinstance(joined, WebSocketsSansIOProtocol) and not joined.handshake_initiated:
-                self.send_400_response("The request for a WebSocket is malformed or too large.")  # else nobody answers
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Answer in HTTP/1.1. The parser holds a request for another protocol to be the last, and without a body."""
-        error = sys.exception()
-        assert isinstance(error, httptools.HttpParserUpgrade)
-        head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
-        head += [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        super().data_received(b"".join([*head, b"connection: close\r\n\r\n", self._data[error.args[0] :]]))
-
-    def _is_to_be_read_anew(self) -> bool:
-        return (
-            self.parser.should_upgrade()
-            and any(name == b"upgrade" for name, _ in self.headers)
-            and not self._should_upgrade()
-        )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -111,16 +77,7 @@ class Bounded(HttpToolsProtocol):
         self._disarm()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT:
             raise ValueError("request head too large")  # which the parser makes a 400 of
-        if not self._is_to_be_read_anew():
-            super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        if not self._is_to_be_read_anew():
-            super().on_message_complete()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        super().on_headers_complete()
 
     def _expect_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
