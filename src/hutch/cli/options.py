@@ -155,7 +155,7 @@ def mount(text: str) -> tuple[str, str, bool]:
 def port(text: str) -> tuple[int, bool]:
     """`PORT` or `PORT:public`: the port, and whether it is public."""
     number, colon, access = text.partition(":")
-    if not number.isdecimal() or not 1 <= int(number) <= 65535 or (colon and access != "public"):
+    if not re.fullmatch(r"\d{1,5}", number) or not 1 <= int(number) <= 65535 or (colon and access != "public"):
         raise typer.BadParameter(f"{text!r} is not of the form PORT or PORT:public", param_hint="--publish")
     return int(number), bool(colon)
 
@@ -175,7 +175,7 @@ def seconds(text: str | None, option: str) -> int | None:
     """`90`, `90s`, `10m`, `2h` or `1d`."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+)([smhd]?)", text)
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
     if found is None:
         raise typer.BadParameter(f"{text!r} is not a time such as 90s, 10m, 2h or 1d", param_hint=option)
     return int(found[1]) * _UNITS[found[2]]
@@ -186,7 +186,9 @@ def persistence(text: str | None) -> tuple[str | None, int | None]:
     name, colon, priority = (text or "").partition(":")
     if text is None:
         return None, None
-    if name not in ("ephemeral", "sticky", "persistent") or (colon and (name != "sticky" or not priority.isdecimal())):
+    if name not in ("ephemeral", "sticky", "persistent") or (
+        colon and (name != "sticky" or not re.fullmatch(r"\d{1,9}", priority))
+    ):
         raise typer.BadParameter(
             f"{text!r} is not ephemeral, sticky, sticky:PRIORITY or persistent", param_hint="--persistence"
         )

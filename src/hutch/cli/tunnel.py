@@ -5,6 +5,7 @@ For what is not HTTP (ssh, databases), and for ports that nobody else is to reac
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,9 +27,9 @@ _PIECE = 32 * 1024
 def ports(typed: str) -> tuple[int, int]:
     """`[LOCAL:]PORT`: the port here, by default the same, and the one in the machine. 0 here: any that is free."""
     here, colon, there = typed.rpartition(":")
-    if not there.isdecimal() or not 1 <= int(there) <= 65535:
+    if not re.fullmatch(r"\d{1,5}", there) or not 1 <= int(there) <= 65535:
         raise typer.BadParameter(f"{there!r} is not a port: 1 to 65535", param_hint="PORT")
-    if colon and not (here.isdecimal() and int(here) <= 65535):
+    if colon and not (re.fullmatch(r"\d{1,5}", here) and int(here) <= 65535):
         raise typer.BadParameter(f"{here!r} is not a port of this box: 0 to 65535", param_hint="PORT")
     return int(here) if colon else int(there), int(there)
 

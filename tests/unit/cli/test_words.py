@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hutch.cli import copy, machines, main, options, run, snapshots
+from hutch.cli import copy, machines, main, options, run, snapshots, tunnel
 from hutch.cli.copy import Place
 
 Words = Annotated[list[str] | None, typer.Argument()]
@@ -198,3 +198,14 @@ def test_everything_that_deletes_can_tell_it_as_json() -> None:
     assert len(deleting) >= 9
     for name, verb in deleting:
         assert "--json" in {word for it in groups[name].commands[verb].params for word in it.opts}, (name, verb)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "70000"])
+def test_a_number_however_long_is_told_to_be_none(number: str) -> None:
+    for read in (options.port, tunnel.ports, lambda text: tunnel.ports(f"{text}:80")):
+        with pytest.raises(typer.BadParameter):
+            read(number)
+    with pytest.raises(typer.BadParameter):
+        options.persistence(f"sticky:{'9' * 5000}")
+    with pytest.raises(typer.BadParameter):
+        options.seconds("9" * 5000, "--ttl")
