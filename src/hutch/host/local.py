@@ -111,6 +111,7 @@ class LocalHost:
         """Let go; running machines run on."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await self._spares.close()
         await asyncio.gather(*(owner.close() for owner in self._owners.values()))
         self._owners.clear()

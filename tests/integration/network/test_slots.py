@@ -264,6 +264,19 @@ async def test_a_service_gives_its_network_back_while_no_other_takes_one(
     assert held == [True]
 
 
+async def test_a_service_does_not_wait_for_ever_for_one_that_is_stuck(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(kernel, "LOCK_LIMIT", 0.1)
+    stuck = kernel.lock()
+    try:
+        with pytest.raises(errors.Unsupported, match="another service"):
+            await asyncio.wait_for(Slots(paths, WANTED).open(), LIMIT)
+    finally:
+        os.close(stuck)
+
+
 async def test_a_range_that_is_in_use_is_refused(paths: Paths) -> None:
     slots = Slots(paths, replace(WANTED, range="127.0.0.0/24"))
     with pytest.raises(errors.Unsupported, match="in use on this host"):

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -25,6 +26,9 @@ from hutch.model import errors
 
 LOCK = Path("/run/hutch-networks.lock")
 """Held while a service takes its network or gives it back: others on this box do so too."""
+
+LOCK_LIMIT = 60.0
+"""Seconds until a service that has it is taken for stuck."""
 
 GATEWAY_MAC = "52:55:0a:00:02:02"
 """Of every tap, and of QEMU's user network: a guest that goes on in another slot remembers that of its former one."""
@@ -131,14 +135,20 @@ def claim(tag: str, home: Path, wanted: str) -> tuple[Plan, list[str]]:
 
 
 def lock() -> int:
-    """Wait for `LOCK`; it is held until the descriptor is closed."""
+    """Wait for `LOCK`; it is held until the descriptor is closed. `TimeoutError`."""
+    deadline = time.monotonic() + LOCK_LIMIT
     descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another service has held {LOCK} for {LOCK_LIMIT:g} s")
+            time.sleep(0.02)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
 
 
 @dataclass(frozen=True, slots=True)
