@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -14,6 +16,8 @@ from hutch.store import migrations, rows
 
 _BUSY_TIMEOUT_MS = 10_000
 
+T = TypeVar("T")
+
 
 class Connected:
     """What every part of the database's queries works through."""
@@ -21,6 +25,7 @@ class Connected:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connected: AsyncEngine | None = None
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         await _check_sqlite(sa.make_url(self._url))
@@ -30,9 +35,23 @@ class Connected:
                 await connection.run_sync(migrations.upgrade)
 
     async def close(self) -> None:
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=_BUSY_TIMEOUT_MS / 1000)
         engine, self._connected = self._connected, None
         if engine is not None:
             await engine.dispose()
+
+    async def _finish(self, call: Coroutine[Any, Any, T]) -> T:
+        """Do it to its end, also when the caller is cancelled."""
+        task = asyncio.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have gone
 
     @contextlib.asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -61,6 +80,25 @@ class Connected:
     async def _find(self, query: sa.Select[Any]) -> Sequence[rows.Row]:
         async with self._transaction() as connection:
             return await find(connection, query)
+
+
+def uncut(cls: type[T]) -> type[T]:
+    """Have every call of a store go on to its end when its caller is cancelled.
+
+    A transaction that is cut short leaves SQLAlchemy without its connection, and SQLite with the lock.
+    """
+    for name, method in inspect.getmembers(cls, inspect.iscoroutinefunction):
+        if not name.startswith("_") and name not in ("open", "close"):
+            setattr(cls, name, _finishing(method))
+    return cls
+
+
+def _finishing(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(method)
+    async def call(self: Connected, *arguments: Any, **named: Any) -> Any:
+        return await self._finish(method(self, *arguments, **named))
+
+    return call
 
 
 async def find(connection: AsyncConnection, query: sa.Select[Any]) -> Sequence[rows.Row]:

@@ -18,7 +18,7 @@ from hutch.model import ids
 from hutch.model.ids import KeyId, MachineId
 from hutch.model.states import State
 from hutch.store import rows
-from hutch.store.connection import find
+from hutch.store.connection import find, uncut
 from hutch.store.interface import Horizon, Recorded
 from hutch.store.queries.attempts import AttemptQueries
 from hutch.store.queries.domains import DomainQueries
@@ -45,6 +45,7 @@ from hutch.store.tables import (
 )
 
 
+@uncut
 class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, DomainQueries, UsageQueries, AttemptQueries):
     """A `Store` in a real database."""
 

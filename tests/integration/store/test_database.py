@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 
 from hutch.model import errors
 from hutch.model.ids import MachineId, TenantId
-from hutch.model.keys import Limits
+from hutch.model.keys import Limits, Tenant
 from hutch.model.machine import Persistence, Timers
 from hutch.store import migrations, tables
 from hutch.store.database import Database
@@ -104,6 +104,26 @@ async def test_many_calls_at_once_wait_for_each_other(tmp_path: Path) -> None:
     store = Database(url(tmp_path))
     await store.open()
     await asyncio.gather(*(store.ping() for _ in range(200)))
+    await store.close()
+
+
+async def test_who_goes_away_in_the_middle_of_a_call_leaves_the_database_to_others(tmp_path: Path) -> None:
+    store = Database(url(tmp_path))
+    await store.open()
+    for turns in range(40):
+        others = [asyncio.create_task(store.load()), asyncio.create_task(store.touch({}, {}))]
+        for _ in range(turns):
+            await asyncio.sleep(0.0002)
+        for other in others:
+            other.cancel()
+        async with asyncio.timeout(60):
+            await store.ping()
+    gone = asyncio.create_task(store.add_tenant(Tenant(TenantId("t"), "t", datetime(2026, 1, 1, tzinfo=UTC))))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await store.close()
+    await store.open()
+    assert [it.name for it in (await store.load()).tenants] == ["t"]
     await store.close()
 
 
