@@ -182,6 +182,32 @@ def test_traffic_wakes_a_suspended_machine(running: Machine) -> None:
     assert running.look()["state"] in ("running", "started")
 
 
+def test_what_comes_after_the_last_message_of_a_tunnel_ends_it(running: Machine) -> None:
+    done = threading.Event()
+
+    def listen(held: socket.socket) -> None:
+        while held.recv(65536):
+            pass
+        held.sendall(b"end")
+        done.wait(LIMIT)
+
+    with tcp(listen) as port:
+        publish(running, port)
+        with websocket(running, f"tunnel/{port}") as tunnel:
+            tunnel.send(b"")
+            tunnel.send(b"")
+            assert tunnel.recv(LIMIT) == b"end"
+        with websocket(running, f"tunnel/{port}") as tunnel:
+            tunnel.send(b"")
+            assert tunnel.recv(LIMIT) == b"end"
+            tunnel.send(b"more")
+            with pytest.raises(exceptions.ConnectionClosedError) as ended:
+                tunnel.recv(LIMIT)
+        done.set()
+        assert ended.value.rcvd is not None
+        assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (1003, "an empty message was to be the last")
+
+
 def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_this_one(running: Machine) -> None:
     upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMAAABk"}
     told = running.http.put(f"{running.path}/ports", json={"ports": [{"port": 80}]}, headers=upgrade)

@@ -288,16 +288,19 @@ async def tunnel(receive: Receive, send: Send, endpoint: Endpoint, its: Proxy) -
 
 
 async def _tunnel_in(receive: Receive, send: Send, writer: asyncio.StreamWriter, clock: _Clock) -> None:
+    is_over = False
     while (message := await receive())["type"] == "websocket.receive":
         clock.touch()
         data = message.get("bytes")
-        if data is None:
-            await _close(send, _UNSUPPORTED, "a tunnel carries binary messages")
+        if data is None or (data and is_over):
+            why = "a tunnel carries binary messages" if data is None else "an empty message was to be the last"
+            await _close(send, _UNSUPPORTED, why)
             return
         if data:
             writer.write(data)
             await writer.drain()
-        else:
+        elif not is_over:
+            is_over = True
             writer.write_eof()
 
 
