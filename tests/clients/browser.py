@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,8 +58,15 @@ class Page:
 
 
 @contextlib.contextmanager
-def page(home: Path) -> Iterator[Page]:
-    """A page of a browser of its own, whose state is in `home`; nothing of it is left."""
+def page() -> Iterator[Page]:
+    """A page of a browser of its own; nothing of it is left."""
+    # Not in the test's directory: the browser makes sockets below, and their paths may have 107 letters.
+    with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as home, _page(Path(home)) as it:
+        yield it
+
+
+@contextlib.contextmanager
+def _page(home: Path) -> Iterator[Page]:
     words = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     words += ["--disable-background-networking", "--no-proxy-server", "--remote-debugging-port=0"]
     with (home / "chromium.log").open("wb") as log:

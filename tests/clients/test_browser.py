@@ -3,7 +3,6 @@
 import socket
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -87,10 +86,10 @@ def machine(hutch: Hutch, port: int) -> Iterator[str]:
 
 
 def test_a_browser_loads_a_page_with_a_websocket_from_a_suspended_machine(
-    hutch: Hutch, machine: str, port: int, tmp_path: Path
+    hutch: Hutch, machine: str, port: int
 ) -> None:
     link = hutch.ports.link(machine, port)
-    with browser.page(tmp_path) as page:
+    with browser.page() as page:
         page.open(link.url)
         # The address has lost its token, and the cookie that has it now is not for scripts.
         assert page.evaluate("window.answered") == "machine heard hello chat "
