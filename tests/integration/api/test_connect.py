@@ -43,7 +43,9 @@ def tcp(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 def request_of(held: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += held.recv(65536)
+        if not (piece := held.recv(65536)):
+            raise ConnectionResetError("it was only looked whether somebody listens")
+        data += piece
     return data
 
 
