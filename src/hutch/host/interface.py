@@ -397,6 +397,22 @@ class Host(Protocol):
         `InvalidRequest` for less than it has.
         """
 
+    async def reshape(self, machine: MachineId, cpus: int, memory_mib: int) -> None:
+        """Give a machine at rest other CPUs and memory: its next start boots it from its disk with these.
+
+        A suspended one loses its memory and is stopped then. `Conflict` while it runs or is paused.
+        """
+
+    async def optimize(self, snapshot: SnapshotId) -> None:
+        """Make one memory file and one disk layer of a snapshot, which the machines made of it share.
+
+        They start as quickly as out of a template then. Safe to repeat; nothing if it was done. `NotFound`,
+        `DiskFull`. Also of the state that a suspended machine is in: see `optimize_machine`.
+        """
+
+    async def optimize_machine(self, machine: MachineId) -> None:
+        """The same for a suspended machine's own state: it, and copies of it, go on most cheaply. `NotRunning`."""
+
     def snapshots(self) -> list[SavedState]:
         """All that are kept, oldest first."""
 

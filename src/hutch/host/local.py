@@ -229,6 +229,18 @@ class LocalHost:
         """See the interface."""
         await self._owner(machine).resize(disk_gib)
 
+    async def reshape(self, machine: MachineId, cpus: int, memory_mib: int) -> None:
+        """See the interface."""
+        raise NotImplementedError
+
+    async def optimize(self, snapshot: SnapshotId) -> None:
+        """See the interface."""
+        raise NotImplementedError
+
+    async def optimize_machine(self, machine: MachineId) -> None:
+        """See the interface."""
+        raise NotImplementedError
+
     def snapshots(self) -> list[SavedState]:
         """See the interface."""
         return self._states.kept()

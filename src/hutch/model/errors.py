@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hutch.model.ids import BuildId
     from hutch.model.machine import Machine
 
 
@@ -26,6 +27,14 @@ class HutchError(Exception):
 
 class InvalidRequest(HutchError):
     """The request does not make sense as it stands."""
+
+
+class Flawed(InvalidRequest):
+    """The request does not make sense as it stands."""
+
+    def __init__(self, flaw: str, message: str) -> None:
+        super().__init__(message)
+        self.flaw = flaw  # a word for programs, which tells flaws of one kind from all others: service_name_empty
 
 
 class Unauthenticated(HutchError):
@@ -82,6 +91,19 @@ class PoolUnavailable(NoCapacity):
 
 class ImageUnavailable(HutchError):
     """The image cannot be had; the registry's own words are in the message."""
+
+
+class BuildFailed(HutchError):
+    """The build failed; its reason is in the message."""
+
+    def __init__(self, message: str | None = None, build: "BuildId | None" = None, code: int | None = None) -> None:
+        super().__init__(message)
+        self.build = build
+        self.code = code  # with which the failing command ended
+
+
+class BuildTooLong(BuildFailed):
+    """The build did not end in the time it may take."""
 
 
 class MachineFailed(HutchError):

@@ -13,6 +13,8 @@ SnapshotId = NewType("SnapshotId", str)
 PoolId = NewType("PoolId", str)
 VolumeId = NewType("VolumeId", str)
 SessionId = NewType("SessionId", str)
+BuildId = NewType("BuildId", str)
+PhaseId = NewType("PhaseId", str)
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _MACHINE_ID = re.compile(r"[a-z0-9]{20}")
@@ -41,6 +43,16 @@ def new_pool_id() -> PoolId:
 def new_volume_id() -> VolumeId:
     """A fresh volume id, of the same form."""
     return VolumeId(random_id())
+
+
+def new_build_id() -> BuildId:
+    """A fresh build id, of the same form."""
+    return BuildId(random_id())
+
+
+def new_phase_id() -> PhaseId:
+    """A fresh id of a build's phase, of the same form."""
+    return PhaseId(random_id())
 
 
 def is_machine_id(text: str) -> bool:

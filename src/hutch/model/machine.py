@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from hutch.model.ids import MachineId, PoolId, SnapshotId, TenantId
+from hutch.model.ids import BuildId, MachineId, PoolId, SnapshotId, TenantId
 from hutch.model.network import Grant, PublishedPort
 from hutch.model.states import State
 from hutch.model.volumes import Mount
@@ -85,6 +85,14 @@ class Timers:
     lifetime_action: TimerAction = TimerAction.DESTROY  # a machine that is started again after that is left alone
     suspended: int | None = None  # so long suspended: it is destroyed
     since: datetime | None = None  # when the lifetime last began anew
+    idle_bytes: int | None = None  # so many bytes to or from it between two looks are activity; None: none
+
+
+class EndsOn(StrEnum):
+    """At which end an ephemeral machine is destroyed."""
+
+    STOP = "stop"  # when it stops; it may be suspended
+    REST = "rest"  # when it stops or is suspended
 
 
 class Persistence(StrEnum):
@@ -150,6 +158,17 @@ class Machine:
     starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
     private_traffic: bool = False  # a port that is opened without saying how is private, else public
     grants: tuple[Grant, ...] = ()
+    ends_on: EndsOn = EndsOn.REST  # of an ephemeral one
+    build: BuildId | None = None  # which made what it was made of, or which it is made for
+    is_recreated: bool = False  # a start makes it anew, under the same id, if it was destroyed
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What machines made of a snapshot have unless they are asked to be otherwise; None: as others."""
+
+    idle: int | None = None  # seconds
+    ports: tuple[PublishedPort, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +185,13 @@ class Snapshot:
     damage: tuple[str, ...] = ()  # what the last verification found; empty if it was whole
     verified_at: datetime | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
+    persistence: Persistence = Persistence.PERSISTENT  # or sticky: removed when room is needed
+    priority: int = 5  # 0 to 10, of a sticky one
+    build: BuildId | None = None  # which made it
+    recipe: str | None = None  # the hash of the layer that it is
+    defaults: Defaults = Defaults()
+    used_at: datetime | None = None  # when a machine was last made of it
+    deleted_at: datetime | None = None  # only its record is left
 
 
 class PoolState(StrEnum):

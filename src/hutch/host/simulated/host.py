@@ -194,6 +194,15 @@ class SimulatedHost:
                 raise errors.InvalidRequest(f"a disk cannot shrink: machine {machine} has {has.disk_gib} GiB")
             it.spec = replace(it.spec, resources=replace(has, disk_gib=disk_gib))
 
+    async def reshape(self, machine: MachineId, cpus: int, memory_mib: int) -> None:
+        raise NotImplementedError
+
+    async def optimize(self, snapshot: SnapshotId) -> None:
+        raise NotImplementedError
+
+    async def optimize_machine(self, machine: MachineId) -> None:
+        raise NotImplementedError
+
     def snapshots(self) -> list[SavedState]:
         kept = [saved.told for saved in self.world.snapshots.values() if not saved.is_transient]
         return sorted(kept, key=lambda state: state.created_at)
