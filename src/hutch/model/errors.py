@@ -32,7 +32,7 @@ class InvalidRequest(HutchError):
 class Flawed(InvalidRequest):
     """The request does not make sense as it stands."""
 
-    def __init__(self, flaw: str, message: str) -> None:
+    def __init__(self, message: str | None = None, flaw: str = "invalid_request") -> None:
         super().__init__(message)
         self.flaw = flaw  # a word for programs, which tells flaws of one kind from all others: service_name_empty
 
