@@ -1,0 +1,1 @@
+"""How a recipe becomes a snapshot: checked, chained, and made in machines."""
