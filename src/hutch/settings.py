@@ -94,6 +94,9 @@ class Tenants:
     keep_jobs_days: float = 30.0
     """Days that the records of jobs that have ended are kept; 0: for ever."""
 
+    keep_builds_days: float = 30.0
+    """Days that the records of builds that have ended, and of deleted snapshots, are kept; 0: for ever."""
+
     keep_usage_days: float = 30.0
     """Days that usage is kept exactly, then by the day; of a deleted machine only its tenant's sums. 0: for ever."""
 

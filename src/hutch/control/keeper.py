@@ -109,7 +109,8 @@ class Keeper:
             self._failed[entry.machine.id] = self._clock.now()
 
     async def flush(self) -> None:
-        """Write when machines and keys were last used."""
+        """Write when machines, keys and snapshots were last used."""
         machines, keys = self._fleet.records.take_touched(), self._keys.take_touched()
-        if machines or keys:
-            await self._store.touch(machines, keys)
+        snapshots = self._shelf.take_touched()
+        if machines or keys or snapshots:
+            await self._store.touch(machines, keys, snapshots)

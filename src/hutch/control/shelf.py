@@ -39,6 +39,7 @@ class Shelf:
         self._interval = timedelta(seconds=verify_interval)
         self._snapshots: dict[SnapshotId, Snapshot] = {}  # oldest first
         self._claimed: set[tuple[TenantId, str]] = set()
+        self._touched: dict[SnapshotId, datetime] = {}
         self._verifying: asyncio.Task[None] | None = None
         self._rest_until: datetime | None = None
 
@@ -125,6 +126,19 @@ class Shelf:
         await self._store.remove_snapshot(snapshot.id)
         self._snapshots.pop(snapshot.id, None)
         self._quotas.note(snapshot.tenant, snapshot.id, quotas.NOTHING)
+
+    def touch(self, snapshot: SnapshotId) -> None:
+        """A machine is being made of it now."""
+        known = self._snapshots.get(snapshot)
+        if known is not None:
+            now = self._clock.now()
+            self._snapshots[snapshot] = dataclasses.replace(known, used_at=now)
+            self._touched[snapshot] = now
+
+    def take_touched(self) -> dict[SnapshotId, datetime]:
+        """Those used since the last call, and when."""
+        touched, self._touched = self._touched, {}
+        return touched
 
     async def verify(self, snapshot: Snapshot) -> Snapshot:
         """Have the host read all of it, and record what is not as it was saved."""

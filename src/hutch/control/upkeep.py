@@ -70,4 +70,6 @@ def find_horizon(limits: settings.Tenants, now: datetime) -> Horizon:
         deliveries=now - limits.keep_deliveries_days * DAY if limits.keep_deliveries_days else None,
         attempts=now - KEPT,
         jobs=now - limits.keep_jobs_days * DAY if limits.keep_jobs_days else None,
+        builds=now - limits.keep_builds_days * DAY if limits.keep_builds_days else None,
+        snapshots=now - limits.keep_builds_days * DAY if limits.keep_builds_days else None,
     )

@@ -15,12 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hutch.model import ids
-from hutch.model.ids import KeyId, MachineId
+from hutch.model.ids import KeyId, MachineId, SnapshotId
 from hutch.model.states import State
 from hutch.store import rows
 from hutch.store.connection import find, uncut
 from hutch.store.interface import Horizon, Recorded
 from hutch.store.queries.attempts import AttemptQueries
+from hutch.store.queries.builds import BuildQueries
 from hutch.store.queries.domains import DomainQueries
 from hutch.store.queries.machines import MachineQueries
 from hutch.store.queries.tenants import TenantQueries
@@ -29,6 +30,8 @@ from hutch.store.queries.webhooks import WebhookQueries
 from hutch.store.queries.work import WorkQueries
 from hutch.store.tables import (
     attempts,
+    build_phases,
+    builds,
     deliveries,
     domains,
     events,
@@ -46,7 +49,16 @@ from hutch.store.tables import (
 
 
 @uncut
-class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, DomainQueries, UsageQueries, AttemptQueries):
+class Database(
+    TenantQueries,
+    MachineQueries,
+    WorkQueries,
+    BuildQueries,
+    WebhookQueries,
+    DomainQueries,
+    UsageQueries,
+    AttemptQueries,
+):
     """A `Store` in a real database."""
 
     async def ping(self) -> None:
@@ -54,6 +66,7 @@ class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, Domai
 
     async def load(self) -> Recorded:
         living = sa.select(machines).where(machines.c.state != State.DESTROYED.value)
+        kept = _oldest_first(snapshots).where(snapshots.c.deleted_at.is_(None))
         unfinished = _oldest_first(attempts).where(attempts.c.result.is_(None))
         async with self._transaction() as connection:
             known_pools = [rows.to_pool(row) for row in await find(connection, _oldest_first(pools))]
@@ -66,7 +79,7 @@ class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, Domai
                 machines=[
                     rows.to_machine(row) for row in await find(connection, living.order_by(machines.c.created_at))
                 ],
-                snapshots=[rows.to_snapshot(row) for row in await find(connection, _oldest_first(snapshots))],
+                snapshots=[rows.to_snapshot(row) for row in await find(connection, kept)],
                 pools=known_pools,
                 volumes=[rows.volumes.read(row) for row in await find(connection, _oldest_first(volumes))],
                 sessions=[rows.sessions.read(row) for row in await find(connection, _oldest_first(sessions))],
@@ -77,11 +90,15 @@ class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, Domai
             )
 
     async def touch(
-        self, touched_machines: Mapping[MachineId, datetime], touched_keys: Mapping[KeyId, datetime]
+        self,
+        touched_machines: Mapping[MachineId, datetime],
+        touched_keys: Mapping[KeyId, datetime],
+        touched_snapshots: Mapping[SnapshotId, datetime],
     ) -> None:
         async with self._transaction() as connection:
             await _touch(connection, machines.c.last_activity_at, touched_machines)
             await _touch(connection, keys.c.last_used_at, touched_keys)
+            await _touch(connection, snapshots.c.used_at, touched_snapshots)
 
     async def prune(self, horizon: Horizon) -> None:
         is_settled = deliveries.c.next_attempt_at.is_(None)
@@ -93,6 +110,10 @@ class Database(TenantQueries, MachineQueries, WorkQueries, WebhookQueries, Domai
                 await connection.execute(sa.delete(deliveries).where(is_old & is_settled))
             if horizon.jobs is not None:
                 await connection.execute(sa.delete(jobs).where(jobs.c.finished_at < horizon.jobs))
+            if horizon.builds is not None:
+                await _prune_builds(connection, horizon.builds)
+            if horizon.snapshots is not None:
+                await connection.execute(sa.delete(snapshots).where(snapshots.c.deleted_at < horizon.snapshots))
             if horizon.attempts is not None:
                 await connection.execute(sa.delete(attempts).where(attempts.c.created_at < horizon.attempts))
 
@@ -109,6 +130,13 @@ async def _fact(connection: AsyncConnection, name: str, make: Callable[[], str])
     value = make()
     await connection.execute(sa.insert(facts).values(name=name, value=value))
     return value
+
+
+async def _prune_builds(connection: AsyncConnection, before: datetime) -> None:
+    is_old = builds.c.finished_at < before
+    of_old = build_phases.c.build.in_(sa.select(builds.c.id).where(is_old))
+    await connection.execute(sa.delete(build_phases).where(of_old))
+    await connection.execute(sa.delete(builds).where(is_old))
 
 
 async def _touch(connection: AsyncConnection, column: sa.Column[Any], moments: Mapping[Any, datetime]) -> None:

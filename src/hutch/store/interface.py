@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from hutch.model.builds import Build, Phase
 from hutch.model.domains import Domain
-from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId, VolumeId
+from hutch.model.ids import BuildId, KeyId, MachineId, PoolId, SnapshotId, TenantId, VolumeId
 from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import Event, Machine, Pool, Snapshot
@@ -46,7 +47,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Everything that lives, oldest first; of the machines all but the destroyed ones.
+    """Everything that lives, oldest first: no destroyed machines, no deleted snapshots.
 
     `is_new` is True when this database has never had a machine and has no pool: one that was made a moment ago, or the
     wrong one. `attempts` are those without a result. `cluster` and `secret` are made once, at random.
@@ -75,6 +76,8 @@ class Horizon:
     deliveries: datetime | None = None  # those that are delivered or given up
     attempts: datetime | None = None
     jobs: datetime | None = None  # those that have ended
+    builds: datetime | None = None  # those that have ended, with their phases
+    snapshots: datetime | None = None  # those that were deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,16 @@ class TenantRecords(Protocol):
         """No error if it is not there."""
 
     async def add_snapshot(self, snapshot: Snapshot) -> None:
-        """`Conflict` for a name that another snapshot of the tenant has."""
+        """`Conflict` for a name that another snapshot of the tenant has that is not deleted."""
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Replace the record of a snapshot; nothing if it is gone."""
+        """Replace the record of a snapshot; nothing if it is gone. `Conflict` as above."""
+
+    async def get_snapshot(self, snapshot: SnapshotId) -> Snapshot | None:
+        """Also a deleted one."""
+
+    async def list_deleted_snapshots(self, tenant: TenantId, limit: int) -> Sequence[Snapshot]:
+        """The last `limit` that were deleted, the latest first."""
 
     async def remove_snapshot(self, snapshot: SnapshotId) -> None:
         """No error if it is not there."""
@@ -142,7 +151,7 @@ class MachineRecords(Protocol):
         """Several at once, all or none: each as in `add_machine`."""
 
     async def save_machine(self, machine: Machine, was: State, event: Event, turn: Turn | None = None) -> None:
-        """Replace the record of a machine. `Conflict` unless its state in the store is `was`.
+        """Replace the record of a machine. `Conflict` unless its state in the store is `was`, and for names as above.
 
         `turn`: what changes of its usage with it. The sessions, jobs and domains of one that is destroyed go too.
         """
@@ -152,6 +161,9 @@ class MachineRecords(Protocol):
 
     async def get_machine(self, machine: MachineId) -> Machine | None:
         """Also a destroyed one."""
+
+    async def list_destroyed_machines(self, tenant: TenantId, limit: int) -> Sequence[Machine]:
+        """The last `limit` that were destroyed, the latest first."""
 
     async def add_event(self, event: Event) -> None:
         """Something happened to a machine without changing its record."""
@@ -189,6 +201,31 @@ class WorkRecords(Protocol):
 
     async def list_running_jobs(self) -> Sequence[Job]:
         """Those of all machines that were running when they were last seen, oldest first."""
+
+
+class BuildRecords(Protocol):
+    """Builds and their phases."""
+
+    async def add_build(self, build: Build) -> None:
+        """Keep a new one."""
+
+    async def save_build(self, build: Build) -> None:
+        """Replace its record; nothing if it is gone."""
+
+    async def get_build(self, build: BuildId) -> Build | None:
+        """By id."""
+
+    async def list_builds(self, tenant: TenantId, limit: int) -> Sequence[Build]:
+        """The last `limit` of a tenant, newest first."""
+
+    async def list_unfinished_builds(self) -> Sequence[Build]:
+        """Everybody's that are pending or running, oldest first."""
+
+    async def add_phase(self, phase: Phase) -> None:
+        """What a build has begun. `Conflict` if there is no such build."""
+
+    async def list_phases(self, build: BuildId) -> Sequence[Phase]:
+        """A build's, oldest first, in the order they were added."""
 
 
 class WebhookRecords(Protocol):
@@ -283,6 +320,7 @@ class Store(
     TenantRecords,
     MachineRecords,
     WorkRecords,
+    BuildRecords,
     WebhookRecords,
     DomainRecords,
     UsageRecords,
@@ -303,7 +341,12 @@ class Store(
     async def load(self) -> Recorded:
         """Everything that lives."""
 
-    async def touch(self, machines: Mapping[MachineId, datetime], keys: Mapping[KeyId, datetime]) -> None:
+    async def touch(
+        self,
+        machines: Mapping[MachineId, datetime],
+        keys: Mapping[KeyId, datetime],
+        snapshots: Mapping[SnapshotId, datetime],
+    ) -> None:
         """When these were last used. Whatever is gone meanwhile is passed over."""
 
     async def prune(self, horizon: Horizon) -> None:

@@ -14,16 +14,18 @@ from hutch.model.states import State
 from hutch.model.usage import Turn
 from hutch.model.volumes import Volume
 from hutch.store.interface import EventQuery, Horizon, Recorded, StoredKey
+from hutch.store.memory_builds import MemoryBuilds
 from hutch.store.memory_usage import MemoryUsage
 from hutch.store.memory_work import MemoryWork
 
 
-class MemoryStore(MemoryWork, MemoryUsage):
+class MemoryStore(MemoryWork, MemoryUsage, MemoryBuilds):
     """Keeps its content across `close` and `open`, so that a test can restart a service on it."""
 
     def __init__(self) -> None:
         MemoryWork.__init__(self)
         MemoryUsage.__init__(self)
+        MemoryBuilds.__init__(self)
         self._cluster = ids.random_id()
         self._secret = secrets.token_urlsafe(32)
         self._tenants: dict[TenantId, Tenant] = {}
@@ -53,7 +55,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
             tenants=list(self._tenants.values()),
             keys=list(self._keys.values()),
             machines=living,
-            snapshots=sorted(self._snapshots.values(), key=lambda snapshot: snapshot.created_at),
+            snapshots=sorted(self._kept_snapshots(), key=lambda snapshot: snapshot.created_at),
             pools=sorted(self._pools.values(), key=lambda pool: pool.created_at),
             volumes=sorted(self._volumes.values(), key=lambda volume: volume.created_at),
             sessions=sorted(self._sessions.values(), key=lambda session: session.created_at),
@@ -86,9 +88,7 @@ class MemoryStore(MemoryWork, MemoryUsage):
     async def add_machines(self, made: Sequence[tuple[Machine, Event]]) -> None:
         names = set(self._names)
         for machine, _ in made:
-            if (machine.tenant, machine.name) in names:
-                raise errors.Conflict(f"there is already a machine named {machine.name}")
-            names.add((machine.tenant, machine.name))
+            _take_name(names, machine)
         self._names = names
         for machine, event in made:
             self._machines[machine.id] = machine
@@ -98,13 +98,18 @@ class MemoryStore(MemoryWork, MemoryUsage):
         await self.save_machines([(machine, was, event)], [] if turn is None else [turn])
 
     async def save_machines(self, changes: Sequence[tuple[Machine, State, Event]], turns: Sequence[Turn] = ()) -> None:
+        names = set(self._names)
         for machine, was, _ in changes:
             current = self._machines.get(machine.id)
             if current is None or current.state is not was:
                 raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
+            if was is not State.DESTROYED:
+                names.discard((current.tenant, current.name))
+            if machine.state is not State.DESTROYED:
+                _take_name(names, machine)
+        self._names = names
         for machine, _, event in changes:
             if machine.state is State.DESTROYED:
-                self._names.discard((machine.tenant, machine.name))
                 self._forget_work(machine.id)
             self._machines[machine.id] = machine
             self._events.append(event)
@@ -114,7 +119,12 @@ class MemoryStore(MemoryWork, MemoryUsage):
     async def add_event(self, event: Event) -> None:
         self._events.append(event)
 
-    async def touch(self, machines: Mapping[MachineId, datetime], keys: Mapping[KeyId, datetime]) -> None:
+    async def touch(
+        self,
+        machines: Mapping[MachineId, datetime],
+        keys: Mapping[KeyId, datetime],
+        snapshots: Mapping[SnapshotId, datetime],
+    ) -> None:
         for machine, at in machines.items():
             if machine in self._machines:
                 self._machines[machine] = dataclasses.replace(self._machines[machine], last_activity_at=at)
@@ -122,9 +132,16 @@ class MemoryStore(MemoryWork, MemoryUsage):
             if key in self._keys:
                 stored = self._keys[key]
                 self._keys[key] = dataclasses.replace(stored, key=dataclasses.replace(stored.key, last_used_at=at))
+        for snapshot, at in snapshots.items():
+            if snapshot in self._snapshots:
+                self._snapshots[snapshot] = dataclasses.replace(self._snapshots[snapshot], used_at=at)
 
     async def get_machine(self, machine: MachineId) -> Machine | None:
         return self._machines.get(machine)
+
+    async def list_destroyed_machines(self, tenant: TenantId, limit: int) -> Sequence[Machine]:
+        gone = [it for it in self._machines.values() if it.tenant == tenant and it.state is State.DESTROYED]
+        return sorted(gone, key=lambda machine: machine.updated_at, reverse=True)[:limit]
 
     async def list_events(self, machine: MachineId, limit: int) -> Sequence[Event]:
         return [event for event in self._events if event.machine == machine][-limit:]
@@ -144,12 +161,25 @@ class MemoryStore(MemoryWork, MemoryUsage):
         )
 
     async def add_snapshot(self, snapshot: Snapshot) -> None:
-        _check_name("snapshot", snapshot, self._snapshots.values())
+        _check_name("snapshot", snapshot, self._kept_snapshots())
         self._snapshots[snapshot.id] = snapshot
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.id in self._snapshots:
+            if snapshot.deleted_at is None:
+                _check_name("snapshot", snapshot, [it for it in self._kept_snapshots() if it.id != snapshot.id])
             self._snapshots[snapshot.id] = snapshot
+
+    async def get_snapshot(self, snapshot: SnapshotId) -> Snapshot | None:
+        return self._snapshots.get(snapshot)
+
+    async def list_deleted_snapshots(self, tenant: TenantId, limit: int) -> Sequence[Snapshot]:
+        its = ((it.deleted_at, it) for it in self._snapshots.values() if it.tenant == tenant)
+        deleted = [(at, it) for at, it in its if at is not None]
+        return [it for _, it in sorted(deleted, key=lambda pair: pair[0], reverse=True)][:limit]
+
+    def _kept_snapshots(self) -> list[Snapshot]:
+        return [snapshot for snapshot in self._snapshots.values() if snapshot.deleted_at is None]
 
     async def remove_snapshot(self, snapshot: SnapshotId) -> None:
         self._snapshots.pop(snapshot, None)
@@ -178,7 +208,13 @@ class MemoryStore(MemoryWork, MemoryUsage):
     async def prune(self, horizon: Horizon) -> None:
         if horizon.events is not None:
             self._events = [event for event in self._events if event.created_at >= horizon.events]
+        if horizon.snapshots is not None:
+            before = horizon.snapshots
+            self._snapshots = {
+                id: it for id, it in self._snapshots.items() if it.deleted_at is None or it.deleted_at >= before
+            }
         self._prune_work(horizon)
+        self._prune_builds(horizon)
 
 
 class _Named(Protocol):
@@ -186,6 +222,12 @@ class _Named(Protocol):
     def tenant(self) -> TenantId: ...
     @property
     def name(self) -> str: ...
+
+
+def _take_name(names: set[tuple[TenantId, str]], machine: Machine) -> None:
+    if (machine.tenant, machine.name) in names:
+        raise errors.Conflict(f"there is already a machine named {machine.name}")
+    names.add((machine.tenant, machine.name))
 
 
 def _check_name(what: str, new: _Named, others: Iterable[_Named]) -> None:

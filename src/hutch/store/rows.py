@@ -6,10 +6,23 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
+from hutch.model.builds import Build, Phase
 from hutch.model.domains import Domain
 from hutch.model.jobs import Job
 from hutch.model.keys import ApiKey, Tenant
-from hutch.model.machine import Checkout, Event, Level, Machine, MachineSpec, Persistence, Pool, Snapshot, Timers
+from hutch.model.machine import (
+    Checkout,
+    Defaults,
+    EndsOn,
+    Event,
+    Level,
+    Machine,
+    MachineSpec,
+    Persistence,
+    Pool,
+    Snapshot,
+    Timers,
+)
 from hutch.model.network import Grant, PublishedPort
 from hutch.model.sessions import Session
 from hutch.model.states import State
@@ -44,6 +57,8 @@ tenants = Plain(Tenant)
 volumes = Plain(Volume)
 sessions = Plain(Session)
 jobs = Plain(Job)
+builds = Plain(Build)
+phases = Plain(Phase)
 webhooks = Plain(Webhook)
 domains = Plain(Domain)
 deliveries = Plain(Delivery)
@@ -56,6 +71,7 @@ _timers = TypeAdapter(Timers)
 _ports = TypeAdapter(tuple[PublishedPort, ...])
 _grants = TypeAdapter(tuple[Grant, ...])
 _checkout = TypeAdapter(Checkout | None)
+_defaults = TypeAdapter(Defaults)
 _pool = TypeAdapter(Pool)
 
 
@@ -88,6 +104,9 @@ def from_machine(machine: Machine) -> dict[str, Any]:
         "starts_on_traffic": machine.starts_on_traffic,
         "private_traffic": machine.private_traffic,
         "grants": _grants.dump_python(machine.grants, mode="json"),
+        "ends_on": machine.ends_on.value,
+        "build": machine.build,
+        "is_recreated": machine.is_recreated,
     }
 
 
@@ -104,6 +123,7 @@ def to_machine(row: Row) -> Machine:
             "ports": _ports.validate_python(columns["ports"]),
             "grants": _grants.validate_python(columns["grants"]),
             "checkout": _checkout.validate_python(columns["checkout"]),
+            "ends_on": EndsOn(columns["ends_on"]),
         }
     )
 
@@ -164,13 +184,28 @@ def from_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "damage": list(snapshot.damage),
         "verified_at": snapshot.verified_at,
         "metadata": dict(snapshot.metadata),
+        "persistence": snapshot.persistence.value,
+        "priority": snapshot.priority,
+        "build": snapshot.build,
+        "recipe": snapshot.recipe,
+        "defaults": _defaults.dump_python(snapshot.defaults, mode="json"),
+        "used_at": snapshot.used_at,
+        "deleted_at": snapshot.deleted_at,
     }
 
 
 def to_snapshot(row: Row) -> Snapshot:
     """From all columns of `snapshots`."""
     columns = dict(row)
-    return Snapshot(**columns | {"spec": _spec.validate_python(columns["spec"]), "damage": tuple(columns["damage"])})
+    return Snapshot(
+        **columns
+        | {
+            "spec": _spec.validate_python(columns["spec"]),
+            "damage": tuple(columns["damage"]),
+            "persistence": Persistence(columns["persistence"]),
+            "defaults": _defaults.validate_python(columns["defaults"]),
+        }
+    )
 
 
 def from_pool(pool: Pool) -> dict[str, Any]:

@@ -94,6 +94,9 @@ machines = sa.Table(
     sa.Column("private_traffic", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("grants", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("checkout", sa.JSON),
+    sa.Column("ends_on", sa.String(16), nullable=False, server_default="rest"),
+    sa.Column("build", sa.String(64)),  # may be gone
+    sa.Column("is_recreated", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 _living = machines.c.state != State.DESTROYED.value
@@ -104,6 +107,13 @@ living_names = sa.Index(
     unique=True,
     sqlite_where=_living,
     postgresql_where=_living,
+)
+destroyed_machines = sa.Index(
+    "ix_machines_destroyed",
+    machines.c.tenant,
+    machines.c.updated_at,
+    sqlite_where=machines.c.state == State.DESTROYED.value,
+    postgresql_where=machines.c.state == State.DESTROYED.value,
 )
 
 events = sa.Table(
@@ -136,7 +146,30 @@ snapshots = sa.Table(
     sa.Column("damage", sa.JSON, nullable=False),
     sa.Column("verified_at", Moment),
     sa.Column("metadata", sa.JSON, nullable=False, server_default="{}"),
-    sa.UniqueConstraint("tenant", "name", name="uq_snapshots_tenant_name"),
+    sa.Column("persistence", sa.String(16), nullable=False, server_default="persistent"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="5"),
+    sa.Column("build", sa.String(64)),  # may be gone
+    sa.Column("recipe", sa.String(64)),
+    sa.Column("defaults", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("used_at", Moment),
+    sa.Column("deleted_at", Moment),
+)
+
+_kept = snapshots.c.deleted_at.is_(None)
+living_snapshot_names = sa.Index(
+    "uq_snapshots_living_name",
+    snapshots.c.tenant,
+    snapshots.c.name,
+    unique=True,
+    sqlite_where=_kept,
+    postgresql_where=_kept,
+)
+deleted_snapshots = sa.Index(
+    "ix_snapshots_deleted",
+    snapshots.c.tenant,
+    snapshots.c.deleted_at,
+    sqlite_where=snapshots.c.deleted_at.is_not(None),
+    postgresql_where=snapshots.c.deleted_at.is_not(None),
 )
 
 pools = sa.Table(
@@ -194,6 +227,37 @@ jobs = sa.Table(
     sa.Column("stdout_bytes", sa.BigInteger, nullable=False),
     sa.Column("stderr_bytes", sa.BigInteger, nullable=False),
     sa.Index("ix_jobs_machine_position", "machine", "position"),
+)
+
+builds = sa.Table(
+    "builds",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False),
+    sa.Column("request", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("snapshot", sa.String(64), nullable=False),  # is not there before the end, and may be gone after it
+    sa.Column("name", sa.String(255)),
+    sa.Column("recipe", sa.String(64), nullable=False),
+    sa.Column("planned", sa.JSON, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("finished_at", Moment),
+    sa.Column("reason", sa.Text),
+    sa.Index("ix_builds_tenant_position", "tenant", "position"),
+)
+
+build_phases = sa.Table(
+    "build_phases",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("build", sa.ForeignKey(builds.c.id), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("snapshot", sa.String(64)),
+    sa.Index("ix_build_phases_build_position", "build", "position"),
 )
 
 webhooks = sa.Table(

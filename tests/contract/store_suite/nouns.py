@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 from hutch.model import ids
+from hutch.model.builds import Build, BuildState
 from hutch.model.domains import Domain
-from hutch.model.ids import KeyId, MachineId, TenantId
+from hutch.model.ids import BuildId, KeyId, MachineId, TenantId
 from hutch.model.jobs import Job, JobState
 from hutch.model.keys import ApiKey, Tenant
 from hutch.model.machine import (
@@ -67,6 +68,12 @@ def a_beginning(subject: str, charge: Charge = Charge.RUNNING, start: datetime =
 
 def a_job(machine: MachineId, id: str = "j") -> Job:
     return Job(id, machine, ("sleep", "1"), JobState.RUNNING, NOW)
+
+
+def a_build(id: str = "b", tenant: Tenant = OURS, state: BuildState = BuildState.RUNNING) -> Build:
+    planned = ("base", "layer 1")
+    snapshot = ids.new_snapshot_id()
+    return Build(BuildId(id), tenant.id, "ri-1", state, snapshot, None, "f" * 64, planned, NOW, NOW)
 
 
 def a_webhook(id: str = "w") -> Webhook:

@@ -7,11 +7,22 @@ import pytest
 
 from contract.store_suite.nouns import NOW, OURS, THEIRS, a_key, a_machine, a_snapshot, an_event
 from hutch.model import errors
-from hutch.model.ids import KeyId, MachineId, PoolId, SnapshotId, TenantId
+from hutch.model.ids import BuildId, KeyId, MachineId, PoolId, SnapshotId, TenantId
 from hutch.model.keys import Tenant
-from hutch.model.machine import Checkout, CheckoutMode, CheckoutSource, Persistence, Pool, PoolState
+from hutch.model.machine import (
+    Checkout,
+    CheckoutMode,
+    CheckoutSource,
+    Defaults,
+    EndsOn,
+    Persistence,
+    Pool,
+    PoolState,
+    Timers,
+)
+from hutch.model.network import PublishedPort
 from hutch.model.states import State
-from hutch.store.interface import EventQuery, Store, StoredKey
+from hutch.store.interface import EventQuery, Horizon, Store, StoredKey
 
 
 async def test_a_machine_comes_back_as_it_was(store: Store) -> None:
@@ -26,6 +37,10 @@ async def test_a_machine_comes_back_as_it_was(store: Store) -> None:
         snapshot=SnapshotId("s"),
         suspended_at=NOW,
         checkout=Checkout(CheckoutSource.MEMBER, CheckoutMode.REQUIRE, PoolId("p")),
+        timers=Timers(idle=1, idle_bytes=512),
+        ends_on=EndsOn.STOP,
+        build=BuildId("b"),
+        is_recreated=True,
     )
     await store.add_machine(machine, an_event(machine))
     assert list((await store.load()).machines) == [machine]
@@ -145,7 +160,7 @@ async def test_last_uses_are_kept_and_what_is_gone_is_passed_over(store: Store) 
     machine, later = a_machine(), NOW + timedelta(hours=1)
     await store.add_machine(machine, an_event(machine))
     await store.add_key(a_key())
-    await store.touch({machine.id: later, MachineId("gone"): later}, {KeyId("k1"): later, KeyId("gone"): later})
+    await store.touch({machine.id: later, MachineId("gone"): later}, {KeyId("k1"): later, KeyId("gone"): later}, {})
     recorded = await store.load()
     assert recorded.machines[0].last_activity_at == later
     assert recorded.keys[0].key.last_used_at == later
@@ -209,10 +224,77 @@ async def test_a_snapshot_comes_back_until_it_is_removed(store: Store) -> None:
     assert list((await store.load()).snapshots) == []
 
 
-async def test_a_snapshots_name_is_its_own_among_the_tenants(store: Store) -> None:
-    await store.add_snapshot(a_snapshot())
+async def test_a_snapshots_name_is_its_own_among_the_tenants_that_are_not_deleted(store: Store) -> None:
+    first = a_snapshot()
+    await store.add_snapshot(first)
     with pytest.raises(errors.Conflict, match="there is already a snapshot named before"):
         await store.add_snapshot(a_snapshot())
+    gone = dataclasses.replace(first, deleted_at=NOW)
+    await store.save_snapshot(gone)
+    second = a_snapshot()
+    await store.add_snapshot(second)
+    await store.save_snapshot(dataclasses.replace(gone, name="other"))
+    with pytest.raises(errors.Conflict, match="there is already a snapshot named before"):
+        await store.save_snapshot(first)
+    assert list((await store.load()).snapshots) == [second]
+
+
+async def test_a_snapshot_comes_back_with_all_it_is_for(store: Store) -> None:
+    snapshot = dataclasses.replace(
+        a_snapshot(),
+        persistence=Persistence.STICKY,
+        priority=2,
+        build=BuildId("b"),
+        recipe="f" * 64,
+        defaults=Defaults(idle=60, ports=(PublishedPort(80),)),
+        used_at=NOW,
+    )
+    await store.add_snapshot(snapshot)
+    assert list((await store.load()).snapshots) == [snapshot]
+    assert await store.get_snapshot(snapshot.id) == snapshot
+    later = NOW + timedelta(days=1)
+    await store.touch({}, {}, {snapshot.id: later, SnapshotId("gone"): later})
+    assert await store.get_snapshot(snapshot.id) == dataclasses.replace(snapshot, used_at=later)
+
+
+async def test_deleted_snapshots_are_told_the_latest_first_until_they_are_old(store: Store) -> None:
+    for day, name in enumerate(("first", "second", "third")):
+        snapshot = a_snapshot(name)
+        await store.add_snapshot(snapshot)
+        await store.save_snapshot(dataclasses.replace(snapshot, deleted_at=NOW + timedelta(days=day)))
+    await store.add_snapshot(a_snapshot("kept"))
+    assert [it.name for it in await store.list_deleted_snapshots(OURS.id, 2)] == ["third", "second"]
+    assert await store.get_snapshot(snapshot.id) is not None
+    assert list(await store.list_deleted_snapshots(THEIRS.id, 9)) == []
+    await store.prune(Horizon(snapshots=NOW + timedelta(days=2)))
+    assert [it.name for it in await store.list_deleted_snapshots(OURS.id, 9)] == ["third"]
+    assert [it.name for it in (await store.load()).snapshots] == ["kept"]
+
+
+async def test_destroyed_machines_are_told_the_latest_first(store: Store) -> None:
+    for day, name in enumerate(("first", "second", "third")):
+        machine = a_machine(name)
+        await store.add_machine(machine, an_event(machine))
+        gone = dataclasses.replace(machine, state=State.DESTROYED, updated_at=NOW + timedelta(days=day))
+        await store.save_machine(gone, State.CREATING, an_event(machine))
+    living = a_machine("living")
+    await store.add_machine(living, an_event(living))
+    assert [it.name for it in await store.list_destroyed_machines(OURS.id, 2)] == ["third", "second"]
+    assert list(await store.list_destroyed_machines(THEIRS.id, 9)) == []
+
+
+async def test_a_destroyed_machine_can_live_again_if_its_name_is_free(store: Store) -> None:
+    machine = a_machine()
+    gone = dataclasses.replace(machine, state=State.DESTROYED)
+    await store.add_machine(machine, an_event(machine))
+    await store.save_machine(gone, State.CREATING, an_event(machine))
+    other = a_machine()
+    await store.add_machine(other, an_event(other))
+    with pytest.raises(errors.Conflict, match="there is already a machine named web"):
+        await store.save_machine(machine, State.DESTROYED, an_event(machine))
+    await store.save_machine(dataclasses.replace(other, state=State.DESTROYED), State.CREATING, an_event(other))
+    await store.save_machine(machine, State.DESTROYED, an_event(machine))
+    assert list((await store.load()).machines) == [machine]
 
 
 @pytest.mark.parametrize("warm_up", [None, ("sh", "-c", "true")])

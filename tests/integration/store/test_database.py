@@ -1,6 +1,7 @@
 """What only the real database can show: its schema, its file, and a process that dies."""
 
 import asyncio
+import dataclasses
 import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -13,9 +14,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from hutch.model import errors
-from hutch.model.ids import MachineId, TenantId
+from hutch.model.ids import MachineId, SnapshotId, TenantId
 from hutch.model.keys import Limits, Tenant
-from hutch.model.machine import Persistence, Timers
+from hutch.model.machine import Defaults, Persistence, Timers
 from hutch.store import migrations, tables
 from hutch.store.database import Database
 from hutch.store.interface import EventQuery
@@ -111,7 +112,7 @@ async def test_who_goes_away_in_the_middle_of_a_call_leaves_the_database_to_othe
     store = Database(url(tmp_path))
     await store.open()
     for turns in range(40):
-        others = [asyncio.create_task(store.load()), asyncio.create_task(store.touch({}, {}))]
+        others = [asyncio.create_task(store.load()), asyncio.create_task(store.touch({}, {}, {}))]
         for _ in range(turns):
             await asyncio.sleep(0.0002)
         for other in others:
@@ -214,6 +215,30 @@ async def test_events_that_were_there_before_have_their_tenant_and_their_snapsho
     assert [(it.id, it.snapshot) for it in found] == [("e", "s"), ("f", None)]
 
 
+async def test_snapshots_that_were_there_before_are_kept_and_a_name_is_free_once_one_is_deleted(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/hutch.db")
+    with engine.begin() as connection:
+        migrations.upgrade(connection, "0004")
+        connection.exec_driver_sql("INSERT INTO tenants (id, name, created_at) VALUES ('t', 't', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO snapshots (id, tenant, name, machine, spec, created_at, size, damage)"
+            f" VALUES ('s', 't', 'kept', 'm', '{SPEC}', '2026-01-01', 1, '[]')"
+        )
+    engine.dispose()
+    store = Database(url(tmp_path))
+    await store.open()
+    (kept,) = (await store.load()).snapshots
+    again = dataclasses.replace(kept, id=SnapshotId("again"))
+    with pytest.raises(errors.Conflict):
+        await store.add_snapshot(again)
+    await store.save_snapshot(dataclasses.replace(kept, deleted_at=kept.created_at))
+    await store.add_snapshot(again)
+    found = list((await store.load()).snapshots)
+    await store.close()
+    assert (kept.persistence, kept.defaults) == (Persistence.PERSISTENT, Defaults())
+    assert found == [again]
+
+
 async def plans(store: Database, work: Callable[[], Awaitable[object]]) -> str:
     """How SQLite finds the rows of what this asks."""
     asked: list[tuple[str, Any]] = []
@@ -240,8 +265,12 @@ async def test_one_machines_events_and_execs_are_found_without_its_tenants(tmp_p
     of_all = await plans(store, lambda: store.find_events(EventQuery(tenant)))
     execs = await plans(store, lambda: store.list_execs(now, now, tenant, machine))
     intervals = await plans(store, lambda: store.list_intervals(now, now, tenant, machine))
+    destroyed = await plans(store, lambda: store.list_destroyed_machines(tenant, 9))
+    deleted = await plans(store, lambda: store.list_deleted_snapshots(tenant, 9))
     await store.close()
     assert "ix_events_machine_position" in of_one
     assert "ix_events_tenant_position" in of_all
     assert "(machine=? AND minute>? AND minute<?)" in execs
     assert "ix_intervals_subject" in intervals
+    assert "ix_machines_destroyed" in destroyed
+    assert "ix_snapshots_deleted" in deleted

@@ -17,9 +17,11 @@ NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def test_what_is_old_is_what_the_settings_say() -> None:
-    its = settings.Tenants(keep_events_days=30, keep_deliveries_days=0.5, keep_jobs_days=2)
+    its = settings.Tenants(keep_events_days=30, keep_deliveries_days=0.5, keep_jobs_days=2, keep_builds_days=3)
     day = timedelta(days=1)
-    assert find_horizon(its, NOW) == Horizon(NOW - 30 * day, NOW - day / 2, NOW - day, NOW - 2 * day)
+    assert find_horizon(its, NOW) == Horizon(
+        NOW - 30 * day, NOW - day / 2, NOW - day, NOW - 2 * day, NOW - 3 * day, NOW - 3 * day
+    )
 
 
 def test_what_is_to_be_kept_for_ever_has_no_horizon() -> None:

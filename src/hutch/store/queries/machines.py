@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from hutch.model import errors
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, TenantId
 from hutch.model.machine import Event, Machine
 from hutch.model.states import State
 from hutch.model.usage import Turn
@@ -36,7 +36,9 @@ class MachineQueries(Connected):
         async with self._transaction() as connection:
             for machine, was, event in changes:
                 known = (machines.c.id == machine.id) & (machines.c.state == was.value)
-                done = await connection.execute(sa.update(machines).where(known).values(rows.from_machine(machine)))
+                update = sa.update(machines).where(known).values(rows.from_machine(machine))
+                with refused_as(f"there is already a machine named {machine.name}"):
+                    done = await connection.execute(update)
                 if done.rowcount != 1:
                     raise errors.Conflict(f"machine {machine.id} is not recorded as {was}")
                 await connection.execute(sa.insert(events).values(rows.from_event(event)))
@@ -49,6 +51,11 @@ class MachineQueries(Connected):
     async def get_machine(self, machine: MachineId) -> Machine | None:
         found = await self._find(sa.select(machines).where(machines.c.id == machine))
         return rows.to_machine(found[0]) if found else None
+
+    async def list_destroyed_machines(self, tenant: TenantId, limit: int) -> Sequence[Machine]:
+        is_gone = (machines.c.tenant == tenant) & (machines.c.state == sa.literal_column(f"'{State.DESTROYED.value}'"))
+        last = sa.select(machines).where(is_gone).order_by(machines.c.updated_at.desc()).limit(limit)
+        return [rows.to_machine(row) for row in await self._find(last)]
 
     async def add_event(self, event: Event) -> None:
         await self._do(sa.insert(events).values(rows.from_event(event)))

@@ -1,8 +1,10 @@
 """Tenants, their keys, and what they have besides machines."""
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
-from hutch.model.ids import KeyId, PoolId, SnapshotId, VolumeId
+from hutch.model.ids import KeyId, PoolId, SnapshotId, TenantId, VolumeId
 from hutch.model.keys import Tenant
 from hutch.model.machine import Pool, Snapshot
 from hutch.model.usage import Turn
@@ -34,8 +36,17 @@ class TenantQueries(Connected):
         await self._insert(snapshots, rows.from_snapshot(snapshot), refused)
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
-        known = snapshots.c.id == snapshot.id
-        await self._do(sa.update(snapshots).where(known).values(rows.from_snapshot(snapshot)))
+        changed = sa.update(snapshots).where(snapshots.c.id == snapshot.id).values(rows.from_snapshot(snapshot))
+        await self._write(changed, f"there is already a snapshot named {snapshot.name}")
+
+    async def get_snapshot(self, snapshot: SnapshotId) -> Snapshot | None:
+        found = await self._find(sa.select(snapshots).where(snapshots.c.id == snapshot))
+        return rows.to_snapshot(found[0]) if found else None
+
+    async def list_deleted_snapshots(self, tenant: TenantId, limit: int) -> Sequence[Snapshot]:
+        is_deleted = (snapshots.c.tenant == tenant) & snapshots.c.deleted_at.is_not(None)
+        last = sa.select(snapshots).where(is_deleted).order_by(snapshots.c.deleted_at.desc()).limit(limit)
+        return [rows.to_snapshot(row) for row in await self._find(last)]
 
     async def remove_snapshot(self, snapshot: SnapshotId) -> None:
         await self._do(sa.delete(snapshots).where(snapshots.c.id == snapshot))
