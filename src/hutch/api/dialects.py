@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hutch.api import bearer
+from hutch.api.freestyle import dialect as freestyle
 from hutch.api.hyperfleet import dialect as hyperfleet
 from hutch.api.nullspace import dialect as nullspace
 from hutch.api.service import Service
@@ -37,6 +38,7 @@ DIALECTS = (
         key_prefix="hf_",
         shared=("/health", "/docs", "/openapi.json"),
     ),
+    Dialect("freestyle", freestyle.build, paths=("/v1/vms",)),
     Dialect("starpod", starpod.build, paths=("/api/instances", "/api/health")),
 )
 

@@ -1,0 +1,37 @@
+"""Puts the freestyle dialect together: its routes, its errors, its documents, behind its keys."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from hutch.api import auth, limits, rooms
+from hutch.api.freestyle import errors, guest, requests, responses
+from hutch.api.service import Service
+
+PUBLIC = frozenset(rooms.DOCUMENTS)
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 410, 413, 429, 500, 503, 504)
+"""Of errors, on any path."""
+
+_DESCRIPTION = (
+    """Linux microVMs made of layered specs, with systemd services, terminals and builds: the VMs of Freestyle."""
+)
+
+
+def routes(its: Service) -> FastAPI:
+    """The dialect without its lock: for its documents, and for tests that list every route."""
+    every = (*guest.ROUTERS,)
+    app = rooms.application(its, "freestyle", _DESCRIPTION, every, dict.fromkeys(STATUSES, responses.Error))
+    errors.install(app)
+    return app
+
+
+def _is_free(path: str) -> bool:
+    """Whether a request runs a command: it is never refused for coming too often."""
+    return path.startswith("/v1/vms/") and path.endswith("/exec-await")
+
+
+def build(its: Service) -> ASGIApp:
+    """The dialect as one ASGI application, its paths beginning at `/v1/vms`."""
+    app = routes(its)
+    rooms.add_documents(app, (*requests.ALL, *guest.BODIES), PUBLIC)
+    limited = limits.Limit(app, its.control.rates, _is_free, errors.TELLER.response)
+    return auth.Authenticate(limited, its.control.keys, PUBLIC, errors.TELLER.response)
