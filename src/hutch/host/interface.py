@@ -14,7 +14,7 @@ from typing import Protocol
 from hutch.model import guest
 from hutch.model.facts import ProcessFacts
 from hutch.model.ids import MachineId, SnapshotId, VolumeId
-from hutch.model.machine import ImageRef, MachineSpec, NetworkPolicy
+from hutch.model.machine import ImageRef, MachineSpec, NetworkPolicy, Resources
 from hutch.model.network import Endpoint, NetworkFacts, Traffic
 
 
@@ -99,6 +99,7 @@ class HostMachine:
     reason: str | None = None
     pid: int | None = None
     network: NetworkPolicy | None = None  # the policy it is held to; None: not told
+    resources: Resources | None = None  # with which it runs, or starts next; None: not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +354,8 @@ class Host(Protocol):
     async def stop(self, machine: MachineId, grace: float) -> None:
         """Shut down in order; after `grace` seconds without an end, by force. The disk is flushed either way.
 
-        A paused machine is ended by force. A suspended one loses its memory and keeps its disk.
+        Without `grace` it also ends a stop that still waits, whose caller is told `Conflict`. A paused machine is ended
+        by force. A suspended one loses its memory and keeps its disk.
         """
 
     async def pause(self, machine: MachineId) -> None:

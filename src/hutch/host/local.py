@@ -231,7 +231,7 @@ class LocalHost:
 
     async def reshape(self, machine: MachineId, cpus: int, memory_mib: int) -> None:
         """See the interface."""
-        raise NotImplementedError
+        await self._owner(machine).reshape(cpus, memory_mib)
 
     async def optimize(self, snapshot: SnapshotId) -> None:
         """See the interface."""

@@ -104,6 +104,56 @@ class ChangesSuite:
         await rig.host.start(machine)
         assert (await rig.host.stats(machine)).disk_total > 3 * 2**30
 
+    @pytest.mark.parametrize("state", [Life.STOPPED, Life.SUSPENDED])
+    async def test_a_machine_at_rest_boots_from_its_own_disk_with_the_cpus_and_memory_it_is_given(
+        self, rig: Rig, state: Life
+    ) -> None:
+        machine = await use.launch(rig)
+        for path in ("/dev/shm/gone", "/root/kept"):
+            await use.put(rig, machine, path, b"kept")
+        await (rig.host.suspend(machine) if state is Life.SUSPENDED else rig.host.stop(machine, grace=20))
+        await rig.host.reshape(machine, 2, 256)
+        assert use.life(rig, machine) is Life.STOPPED
+        await rig.reopen()
+        found = rig.host.get(machine)
+        assert found is not None
+        assert found.resources == Resources(2, 256, 1)
+        await rig.host.start(machine)
+        assert 150 * MIB < (await rig.host.stats(machine)).memory_total <= 256 * MIB
+        assert await use.get(rig, machine, "/root/kept") == b"kept"
+        assert (await use.run(rig, machine, "test -e /dev/shm/gone")).exit.code != 0
+
+    async def test_a_reshaped_machine_is_suspended_and_copied_like_any_other(self, rig: Rig) -> None:
+        machine = await use.launch(rig)
+        await rig.host.stop(machine, grace=0)
+        await rig.host.reshape(machine, 1, 192)
+        await rig.host.start(machine)
+        counting = await use.count(rig, machine)
+        copy = await use.clone(rig, await use.snapshot(rig, machine), resources=Resources(1, 192, 1))
+        await rig.host.suspend(machine)
+        for it in (machine, copy):
+            await rig.host.start(it)
+            assert await use.tell(rig, it, counting, "two") == "2 two"
+
+    async def test_one_that_was_never_started_has_its_first_start_so(self, rig: Rig) -> None:
+        machine = await use.create(rig)
+        await rig.host.reshape(machine, 1, 192)
+        await rig.host.start(machine)
+        assert 128 * MIB < (await rig.host.stats(machine)).memory_total <= 192 * MIB
+
+    async def test_a_machine_with_a_process_is_not_reshaped_and_one_that_is_so_already_keeps_its_memory(
+        self, rig: Rig
+    ) -> None:
+        machine = await use.launch(rig)
+        for change in (None, rig.host.pause):
+            if change is not None:
+                await change(machine)
+            with pytest.raises(errors.Conflict, match="stop it first"):
+                await rig.host.reshape(machine, 2, 128)
+        await rig.host.suspend(machine)
+        await rig.host.reshape(machine, 1, 128)
+        assert use.life(rig, machine) is Life.SUSPENDED
+
     async def test_what_a_machine_writes_and_saves_takes_room_of_the_host(self, rig: Rig) -> None:
         machine = await use.launch(rig)
         before = await rig.host.storage(machine)

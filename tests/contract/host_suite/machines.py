@@ -84,6 +84,20 @@ class MachinesSuite:
         await asyncio.wait_for(rig.host.stop(machine, grace=0), 10)
         assert use.life(rig, machine) is Life.STOPPED
 
+    async def test_without_a_grace_a_stop_that_still_waits_is_broken_off(self, rig: Rig) -> None:
+        machine = await use.launch(rig)
+        await use.put(rig, machine, "/root/kept", b"kept")
+        await use.run(rig, machine, "sync")
+        await use.start(rig, machine, "trap '' TERM; while :; do sleep 1; done")
+        stopping = asyncio.ensure_future(rig.host.stop(machine, grace=300))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(rig.host.stop(machine, grace=0), 60)
+        assert use.life(rig, machine) is Life.STOPPED
+        (told,) = await asyncio.gather(stopping, return_exceptions=True)
+        assert told is None or isinstance(told, errors.Conflict)
+        await rig.host.start(machine)
+        assert await use.get(rig, machine, "/root/kept") == b"kept"
+
     @pytest.mark.parametrize("is_running", [True, False])
     async def test_a_destroyed_machine_is_unknown(self, rig: Rig, is_running: bool) -> None:
         machine = await (use.launch if is_running else use.create)(rig)

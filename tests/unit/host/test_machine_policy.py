@@ -15,7 +15,7 @@ NOTHING = {
     (P.RUNNING, V.RESUME),
     (P.PAUSED, V.PAUSE),
     (P.SUSPENDED, V.SUSPEND),
-    *((phase, V.STOP) for phase in AT_REST),
+    *((phase, verb) for phase in AT_REST for verb in (V.STOP, V.KILL)),
     *((phase, V.DIED) for phase in (*AT_REST, P.SUSPENDED, P.DESTROYING)),
     *((phase, V.FLATTEN) for phase in Phase if phase not in (P.RUNNING, P.PAUSED)),
 }
@@ -37,12 +37,8 @@ def test_a_request_is_done_unless_it_is_so_already_or_there_is_no_memory_to_keep
 
 @pytest.mark.parametrize(("current", "arriving"), [*itertools.product(Verb, Verb)])
 def test_only_what_ends_a_machine_interrupts_and_background_work_gives_way(current: Verb, arriving: Verb) -> None:
-    ends = {
-        (V.START, V.STOP),
-        (V.START, V.DESTROY),
-        (V.STOP, V.DESTROY),
-        (V.SUSPEND, V.STOP),
-        (V.SUSPEND, V.DESTROY),
-    }
+    ends = {(V.START, V.STOP), (V.SUSPEND, V.STOP)} | set(
+        itertools.product((V.START, V.STOP, V.SUSPEND), (V.KILL, V.DESTROY))
+    )
     gives_way = current is V.FLATTEN and arriving not in (V.START, V.DIED)
     assert interrupts(current, arriving) is ((current, arriving) in ends or gives_way)

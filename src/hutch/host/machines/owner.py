@@ -61,7 +61,8 @@ class Owner:
     def state(self) -> HostMachine:
         """What really is."""
         pid = self.journal.process.pid if self.journal.process else None
-        return HostMachine(self.journal.id, self.journal.life, self.journal.reason, pid, self.journal.spec.network)
+        spec = self.journal.spec
+        return HostMachine(self.journal.id, self.journal.life, self.journal.reason, pid, spec.network, spec.resources)
 
     @property
     def console(self) -> Kept:
@@ -79,8 +80,8 @@ class Owner:
         await self._requests.ask(Verb.START, lambda: self._start(on_progress))
 
     async def stop(self, grace: float) -> None:
-        """Returns when the process has ended."""
-        await self._requests.ask(Verb.STOP, lambda: self._stop(grace))
+        """Returns when the process has ended. Without `grace` it breaks off a stop that still waits."""
+        await self._requests.ask(Verb.STOP if grace > 0 else Verb.KILL, lambda: self._stop(grace))
 
     async def destroy(self) -> None:
         """Returns when nothing is left."""
@@ -110,6 +111,10 @@ class Owner:
     async def resize(self, disk_gib: int) -> None:
         """Returns when the disk is as large, or will be at the next start."""
         await self._requests.ask(Verb.RESIZE, lambda: self._resize(disk_gib))
+
+    async def reshape(self, cpus: int, memory_mib: int) -> None:
+        """Returns when its next start boots it with these. `Conflict` while it has a process."""
+        await self._requests.ask(Verb.RESHAPE, lambda: self._reshape(cpus, memory_mib))
 
     async def set_policy(self, policy: NetworkPolicy) -> None:
         """Returns when it is in force."""
@@ -263,6 +268,8 @@ class Owner:
         self._note(replace(self.journal, phase=Phase.STOPPING))
         if (machine := self._let_go()) is not None:
             await ending.shut_down(machine, self.journal, grace)
+        else:
+            await self._end_former()  # of a stop that was broken off
         self._note(replace(self.journal, phase=Phase.STOPPED, process=None, reason=None, saved=None))
         self._context.collect()
 
@@ -373,6 +380,17 @@ class Owner:
         if self.journal.phase is Phase.RUNNING:
             await (await self.agent()).grow()
             self._note(replace(self.journal, grow=False))
+
+    async def _reshape(self, cpus: int, memory_mib: int) -> None:
+        if self._held is not None:
+            raise errors.Conflict(f"machine {self.journal.id} is {self.journal.phase}: stop it first")
+        journal, has = self.journal, self.journal.spec.resources
+        resources = replace(has, cpus=cpus, memory_mib=memory_mib)
+        if resources == has:
+            return
+        phase = Phase.STOPPED if journal.phase is Phase.SUSPENDED else journal.phase
+        self._record(replace(journal, spec=replace(journal.spec, resources=resources), phase=phase, saved=None))
+        self._context.collect()
 
     async def _set_policy(self, policy: NetworkPolicy) -> None:
         self._context.engine.launcher.networks.base(policy)

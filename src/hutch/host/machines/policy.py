@@ -13,6 +13,7 @@ class Verb(Enum):
 
     START = auto()
     STOP = auto()
+    KILL = auto()  # stop without any grace
     DESTROY = auto()
     DIED = auto()  # its process has ended
     PAUSE = auto()
@@ -21,6 +22,7 @@ class Verb(Enum):
     SNAPSHOT = auto()
     ROLLBACK = auto()
     RESIZE = auto()
+    RESHAPE = auto()  # other CPUs and memory
     CONNECT = auto()  # come under another network policy
     CLAIM = auto()  # go on with the process of another
     YIELD = auto()  # give its process to another
@@ -41,6 +43,7 @@ _AT_REST = {_P.STOPPED, _P.FAILED}
 _NOTHING: dict[Verb, set[Phase]] = {
     Verb.START: {_P.RUNNING},
     Verb.STOP: _AT_REST,
+    Verb.KILL: _AT_REST,
     Verb.DIED: {*_AT_REST, _P.SUSPENDED, _P.DESTROYING},
     Verb.PAUSE: {_P.PAUSED},
     Verb.RESUME: {_P.RUNNING},
@@ -66,7 +69,7 @@ def decide(phase: Phase, verb: Verb) -> Decision:
 def interrupts(current: Verb, arriving: Verb) -> bool:
     """Whether what is under way is broken off for what has just arrived."""
     match arriving:
-        case Verb.DESTROY:
+        case Verb.DESTROY | Verb.KILL:
             return current in (Verb.START, Verb.STOP, Verb.SUSPEND, Verb.FLATTEN)
         case Verb.STOP:
             return current in (Verb.START, Verb.SUSPEND, Verb.FLATTEN)

@@ -137,6 +137,8 @@ class SimulatedHost:
         self._machine(machine)
         if self.world.faults.stops:
             raise self.world.faults.stops.pop(0)
+        if grace > 0:
+            await self.world.faults.meet("stop")  # a guest that does not shut down
         async with self._turn(machine) as it:
             if it.life is not Life.STOPPED:
                 in_order = min(grace, _TERM_GRACE) if it.life is Life.RUNNING else 0
@@ -195,7 +197,14 @@ class SimulatedHost:
             it.spec = replace(it.spec, resources=replace(has, disk_gib=disk_gib))
 
     async def reshape(self, machine: MachineId, cpus: int, memory_mib: int) -> None:
-        raise NotImplementedError
+        async with self._turn(machine, "reshape") as it:
+            if it.life in (Life.RUNNING, Life.PAUSED):
+                raise errors.Conflict(f"machine {machine} is {it.life}: stop it first")
+            resources = replace(it.spec.resources, cpus=cpus, memory_mib=memory_mib)
+            if resources != it.spec.resources:
+                it.spec = replace(it.spec, resources=resources)
+                if it.life is Life.SUSPENDED:
+                    await self.world.end(it, Life.STOPPED)
 
     async def optimize(self, snapshot: SnapshotId) -> None:
         raise NotImplementedError

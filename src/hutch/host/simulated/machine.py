@@ -94,7 +94,7 @@ class Machine:
     def told(self) -> HostMachine:
         """As its host tells of it."""
         pid = 1 if self.life in (Life.RUNNING, Life.PAUSED) else None
-        return HostMachine(self.id, self.life, self.reason, pid, self.spec.network)
+        return HostMachine(self.id, self.life, self.reason, pid, self.spec.network, self.spec.resources)
 
     @property
     def storage(self) -> int:

@@ -28,7 +28,7 @@ class Faults:
     destroys: list[Exception] = field(default_factory=list)
     gate: asyncio.Event | None = None  # every start waits for it
     fails: defaultdict[str, list[Exception]] = field(default_factory=lambda: defaultdict(list))  # the same of any other
-    gates: dict[str, asyncio.Event] = field(default_factory=dict)  # verb, by its name: suspend, snapshot, claim, …
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)  # verb, by its name: stop, suspend, claim, …
     silent: set[MachineId] = field(default_factory=set)  # their agents do not answer
     disk_full: bool = False  # of the host: no machine is made, nothing is written
 
