@@ -75,7 +75,8 @@ class Core:
         self.feed = Feed(clock, self._tenant_of)
         records = Records(store, clock, self.meter, self.quotas, self.feed.publish)
         self.rack = Rack(store, host, records, self.quotas, clock)
-        self.fleet = Fleet(records, self.quotas, host, self.meter, clock, self.background, limits.machines)
+        its = limits.machines
+        self.fleet = Fleet(records, self.shelf, self.quotas, host, self.meter, clock, self.background, its)
         self.keeper = Keeper(self.fleet, self.shelf, self.keys, store, clock, limits.machines.sweep_interval)
         self.idempotency = Idempotency(store, clock, self.background, self._is_made)
         self.sanctions = Sanctions(self.accounts, self.fleet, clock)

@@ -24,6 +24,7 @@ from hutch.control.owner import Owner
 from hutch.control.policy import Verb
 from hutch.control.quotas import Quotas
 from hutch.control.records import Entry, Records
+from hutch.control.shelf import Shelf
 from hutch.control.steps import Steps
 from hutch.control.traffic import TrafficMeter
 from hutch.host.interface import Host, HostMachine
@@ -44,6 +45,7 @@ class Fleet:
     def __init__(
         self,
         records: Records,
+        shelf: Shelf,
         quotas: Quotas,
         host: Host,
         meter: Meter,
@@ -56,7 +58,7 @@ class Fleet:
         self.host = host
         self.admission = Admission(host)
         self.members = Members(host, self.admission, quotas, meter, clock, background)
-        self.eviction = Eviction(records, host, self._destroy_idle, limits.storage_quota_gib)
+        self.eviction = Eviction(records, shelf, host, self._destroy_idle, limits.storage_quota_gib)
         self.traffic = TrafficMeter(host.networks, meter)
         make_room, grace = self.eviction.make_room, limits.stop_grace
         self._lifecycle = Lifecycle(

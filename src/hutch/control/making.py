@@ -135,6 +135,8 @@ class Making:
             checkout=None if out_of is None else out_of.checkout,
         )
         source = spec.image.reference if snapshot is None else f"snapshot {snapshot.name}"
+        if snapshot is not None:
+            self._shelf.touch(snapshot.id)
         claims = [mount.volume for mount in spec.mounts]
         with self._fleet.quotas.claim(tenant, {machine.id: quotas.of_machine(machine)}), self._rack.claim(claims):
             await idempotency.expect([machine.id])

@@ -129,7 +129,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         feed=core.feed,
         history=History(core.fleet.records, core.shelf, store),
         webhooks=webhooks,
-        snapshots=Snapshots(core.fleet, core.shelf, core.background, clock),
+        snapshots=Snapshots(core.fleet, core.shelf, store, core.background, clock),
         pools=Pools(core.fleet, making, core.background, core.meter, store, clock, limits),
         files=Files(core.fleet, limits),
         images=Images(parts.host.images),

@@ -106,9 +106,14 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
     check_labels(request.labels)
     check_metadata(request.metadata)
     _check_mounts(request)
-    if not 0 <= request.priority <= MAX_PRIORITY:
-        raise InvalidRequest(f"priority is {request.priority}: 0 to {MAX_PRIORITY}, and what is higher stays longer")
+    check_priority(request.priority)
     check_timers(request.timers)
+
+
+def check_priority(priority: int) -> None:
+    """Of something sticky."""
+    if not 0 <= priority <= MAX_PRIORITY:
+        raise InvalidRequest(f"priority is {priority}: 0 to {MAX_PRIORITY}, and what is higher stays longer")
 
 
 def check_timers(timers: Timers) -> None:

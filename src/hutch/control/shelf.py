@@ -1,7 +1,8 @@
 """The records of all snapshots, in memory, written through to the store.
 
 What exists is what the host holds. A record of one that the host does not have says so; one that no record tells of,
-left by a snapshot or a deletion that was cut short, is removed.
+left by a snapshot or a deletion that was cut short, is removed. Of a deleted one the record is kept for a while, in the
+store alone: to all here it is gone.
 """
 
 import asyncio
@@ -18,12 +19,15 @@ from hutch.control.quotas import Quotas
 from hutch.host.interface import Host
 from hutch.model import errors
 from hutch.model.ids import MachineId, SnapshotId, TenantId
-from hutch.model.machine import Snapshot
+from hutch.model.machine import Persistence, Snapshot
 from hutch.store.interface import Store
 
 log = structlog.get_logger(__name__)
 
 MISSING = "the host does not have it any more"
+IN_USE = timedelta(seconds=60)
+"""A sticky snapshot that was made or used so short a time ago is not removed: a machine may just be made of it."""
+
 REST = 9
 """A background verification is followed by a rest this many times as long as it took."""
 
@@ -92,6 +96,24 @@ class Shelf:
         """By name."""
         return next((snapshot for snapshot in self.of(tenant) if snapshot.name == name), None)
 
+    def known(self, tenant: TenantId, recipe: str) -> Snapshot | None:
+        """The newest whole one of the layer of this hash. It counts as used now: somebody is about to."""
+        its = (it for it in self.of(tenant) if it.recipe == recipe and not it.damage)
+        found = next(its, None)
+        if found is None:
+            return None
+        self.touch(found.id)
+        return self._snapshots[found.id]
+
+    def sticky(self) -> list[Snapshot]:
+        """Everybody's that may be removed when room is needed, and that nobody has made or used just now."""
+        now = self._clock.now()
+        return [
+            snapshot
+            for snapshot in self._snapshots.values()
+            if snapshot.persistence is Persistence.STICKY and now - last_use(snapshot) >= IN_USE
+        ]
+
     def whole(self, tenant: TenantId, id_or_name: str) -> Snapshot:
         """The same, to be used: `Damaged` if it is known to be."""
         snapshot = self.find(tenant, id_or_name)
@@ -121,11 +143,20 @@ class Shelf:
         self._insert(snapshot)
 
     async def remove(self, snapshot: Snapshot) -> None:
-        """From the host, then from the record."""
+        """From the host, then from here; its record stays in the store for a while, as that of a deleted one."""
         await self._host.remove_snapshot(snapshot.id)
-        await self._store.remove_snapshot(snapshot.id)
+        last = self._snapshots.get(snapshot.id, snapshot)
+        await self._store.save_snapshot(dataclasses.replace(last, deleted_at=self._clock.now()))
         self._snapshots.pop(snapshot.id, None)
+        self._touched.pop(snapshot.id, None)
         self._quotas.note(snapshot.tenant, snapshot.id, quotas.NOTHING)
+
+    async def rename(self, snapshot: Snapshot, name: str) -> Snapshot:
+        """Under another name. `Conflict` if it is taken."""
+        if snapshot.name == name:
+            return snapshot
+        with self.claim(snapshot.tenant, name, name):
+            return await self._save(dataclasses.replace(self._snapshots.get(snapshot.id, snapshot), name=name))
 
     def touch(self, snapshot: SnapshotId) -> None:
         """A machine is being made of it now."""
@@ -184,6 +215,11 @@ class Shelf:
         if self._verifying is not None:
             self._verifying.cancel()
             await asyncio.wait([self._verifying])
+
+
+def last_use(snapshot: Snapshot) -> datetime:
+    """When a machine was last made of it, or it was made itself."""
+    return snapshot.used_at or snapshot.created_at
 
 
 def _last_read(snapshot: Snapshot) -> datetime:

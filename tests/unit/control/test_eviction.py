@@ -12,7 +12,7 @@ import pytest
 from hutch import settings
 from hutch.control import eviction
 from hutch.model import errors, ids
-from hutch.model.ids import MachineId, TenantId
+from hutch.model.ids import MachineId, SnapshotId, TenantId
 from hutch.model.machine import ImageRef, Machine, MachineSpec, Persistence, Resources
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
@@ -120,6 +120,71 @@ async def test_on_a_full_disk_one_goes_and_it_is_tried_once_more(rig: Rig, verb:
     assert second in living(rig)
     told = [event.message for event in await rig.store.list_events(first, 10)]
     assert "deleting: the host's disk is full, and it is sticky with priority 1" in told
+
+
+async def sticky_snapshot(rig: Rig, machine: MachineId, name: str, priority: int = 5) -> SnapshotId:
+    made = await rig.plane.snapshots.create(
+        rig.me, machine, name, persistence=Persistence.STICKY, priority=priority, recipe=name
+    )
+    rig.clock.advance(60)
+    return made.id
+
+
+def names(rig: Rig) -> set[str]:
+    return {it.name for it in rig.plane.snapshots.list(rig.me)}
+
+
+async def test_of_one_priority_snapshots_go_before_machines(rig: Rig) -> None:
+    low, machine, same = await sticky(rig, 1), await rig.launch(), await sticky(rig, 5)
+    await sticky_snapshot(rig, machine, "second")
+    await sticky_snapshot(rig, machine, "first", 4)
+    await rig.plane.snapshots.create(rig.me, machine, "persistent")
+    eviction = rig.plane.core.fleet.eviction
+    left = []
+    while await eviction.make_room():
+        left.append((low in living(rig), "first" in names(rig), "second" in names(rig), same in living(rig)))
+    assert left == [
+        (False, True, True, True),
+        (False, False, True, True),
+        (False, False, False, True),
+        (False, False, False, False),
+    ]
+    assert names(rig) == {"persistent"}
+
+
+async def test_a_snapshot_that_was_just_made_or_used_is_never_taken(rig: Rig) -> None:
+    machine = await rig.launch()
+    old, layer = [await sticky_snapshot(rig, machine, name) for name in ("old", "layer")]
+    await sticky_snapshot(rig, machine, "oldest", 9)
+    await rig.create(image="", snapshot=old)
+    assert rig.plane.core.shelf.known(rig.me.tenant, "layer") == rig.plane.snapshots.find(rig.me, layer)
+    await rig.plane.snapshots.create(rig.me, machine, "new", persistence=Persistence.STICKY, priority=0)
+    eviction = rig.plane.core.fleet.eviction
+    assert await eviction.make_room()
+    assert not await eviction.make_room()
+    assert names(rig) == {"old", "layer", "new"}
+
+
+async def test_snapshots_count_in_the_quota_and_go_for_it(tight: Rig) -> None:
+    machine = await tight.launch()
+    with (tight.world.machines[machine].root / "file").open("wb") as file:
+        file.truncate(400 * 2**20)
+    for name in ("first", "second", "third"):
+        await sticky_snapshot(tight, machine, name)
+    await sweep(tight)
+    assert names(tight) == {"third"}
+    assert [it.name for it in await tight.store.list_deleted_snapshots(tight.me.tenant, 9)] == ["second", "first"]
+
+
+async def test_a_snapshot_that_cannot_be_removed_is_passed_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await sticky_snapshot(rig, await rig.launch(), "kept")
+
+    async def refuse(_: object) -> None:
+        raise errors.HutchError("no")
+
+    monkeypatch.setattr(rig.plane.core.host, "remove_snapshot", refuse)
+    assert not await rig.plane.core.fleet.eviction.make_room()
+    assert names(rig) == {"kept"}
 
 
 async def test_a_disk_that_stays_full_costs_one_machine_only(rig: Rig) -> None:

@@ -1,13 +1,17 @@
 """Snapshots: made, found, used, verified, deleted; and what the host says of them."""
 
 import asyncio
+import dataclasses
+from datetime import timedelta
 
 import pytest
 
+from hutch.control.snapshots import SnapshotState
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors, ids
-from hutch.model.ids import MachineId, SnapshotId
-from hutch.model.machine import NetworkMode, NetworkPolicy, Persistence
+from hutch.model.builds import Build, BuildState
+from hutch.model.ids import BuildId, MachineId, SnapshotId
+from hutch.model.machine import Defaults, NetworkMode, NetworkPolicy, Persistence
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
 
@@ -313,3 +317,123 @@ async def test_the_list_of_a_machine_that_is_not_there_is_not_found_unless_it_le
     await its.delete(rig.me, kept.id)
     with pytest.raises(errors.NotFound):
         its.list(rig.me, machine)
+
+
+async def test_of_a_deleted_one_the_record_is_left_to_its_tenant(rig: Rig) -> None:
+    snapshots, other = rig.plane.snapshots, await rig.someone(tenant="other")
+    snapshot = await snapshots.create(rig.me, await rig.launch(), "s")
+    assert await snapshots.deleted(rig.me, snapshot.id) is None
+    rig.clock.advance(1)
+    await snapshots.delete(rig.me, snapshot.id)
+    gone = dataclasses.replace(snapshot, deleted_at=rig.clock.now())
+    assert await snapshots.deleted(rig.me, snapshot.id) == gone
+    assert await snapshots.deleted(other, snapshot.id) is None
+    assert rig.world.snapshots == {}
+    for call in (snapshots.delete, snapshots.verify):
+        with pytest.raises(errors.NotFound):
+            await call(rig.me, snapshot.id)
+    await rig.crash_and_restart()
+    assert rig.plane.snapshots.list(rig.me) == []
+    assert await rig.plane.snapshots.deleted(rig.me, snapshot.id) == gone
+
+
+async def test_the_name_and_the_place_of_a_deleted_one_are_free(rig: Rig) -> None:
+    machine, snapshots = await rig.launch(), rig.plane.snapshots
+    first = await snapshots.create(rig.me, machine, "s")
+    await snapshots.delete(rig.me, first.id)
+    assert rig.plane.core.quotas.used(rig.me.tenant).snapshots == 0
+    assert (await snapshots.create(rig.me, machine, "s")).id != first.id
+
+
+async def test_another_name_must_be_free(rig: Rig) -> None:
+    machine, snapshots = await rig.launch(), rig.plane.snapshots
+    one = await snapshots.create(rig.me, machine, "one")
+    await snapshots.create(rig.me, machine, "two")
+    renamed = await snapshots.rename(rig.me, one.id, "three")
+    assert renamed == dataclasses.replace(one, name="three") == snapshots.find(rig.me, "three")
+    assert await snapshots.rename(rig.me, one.id, "three") == renamed
+    for name, error in (("two", errors.Conflict), ("a b", errors.InvalidRequest)):
+        with pytest.raises(error):
+            await snapshots.rename(rig.me, one.id, name)
+    with pytest.raises(errors.NotFound):
+        await snapshots.rename(await rig.someone(tenant="other"), one.id, "four")
+    await rig.crash_and_restart()
+    assert rig.plane.snapshots.find(rig.me, one.id).name == "three"
+
+
+async def test_a_layer_is_recorded_with_what_it_is_and_known_by_it(rig: Rig) -> None:
+    machine, shelf, id = await rig.launch(), rig.plane.core.shelf, ids.new_snapshot_id()
+    defaults, build = Defaults(idle=5), BuildId("b")
+    its = {"persistence": Persistence.STICKY, "priority": 2, "build": build, "recipe": "h", "defaults": defaults}
+    layer = await rig.plane.snapshots.create(rig.me, machine, id=id, **its)  # type: ignore[arg-type]
+    assert {name: getattr(layer, name) for name in its} == its
+    assert layer.id == id
+    rig.clock.advance(5)
+    newest = await rig.plane.snapshots.create(rig.me, machine, recipe="h")
+    found = shelf.known(rig.me.tenant, "h")
+    assert found == dataclasses.replace(newest, used_at=rig.clock.now())
+    rig.world.damage(newest.id)
+    await rig.plane.snapshots.verify(rig.me, newest.id)
+    found = shelf.known(rig.me.tenant, "h")
+    assert found == dataclasses.replace(layer, used_at=rig.clock.now())
+    assert shelf.known(rig.me.tenant, "other") is None
+    assert shelf.known((await rig.someone(tenant="other")).tenant, "h") is None
+
+
+@pytest.mark.parametrize("fields", [{"persistence": Persistence.EPHEMERAL}, {"priority": 11}, {"priority": -1}])
+async def test_a_snapshot_is_kept_in_ways_it_can_be(rig: Rig, fields: dict[str, object]) -> None:
+    machine = await rig.launch()
+    with pytest.raises(errors.InvalidRequest):
+        await rig.plane.snapshots.create(rig.me, machine, **fields)  # type: ignore[arg-type]
+    assert rig.world.snapshots == {}
+
+
+async def test_it_is_noted_when_a_machine_was_last_made_of_one(rig: Rig) -> None:
+    snapshot = await rig.plane.snapshots.create(rig.me, await rig.launch())
+    assert snapshot.used_at is None
+    rig.clock.advance(7)
+    at = rig.clock.now()
+    await rig.create(image="", snapshot=snapshot.id)
+    assert rig.plane.snapshots.find(rig.me, snapshot.id).used_at == at
+    await rig.restart()
+    assert rig.plane.snapshots.find(rig.me, snapshot.id).used_at == at
+
+
+async def test_builds_that_made_nothing_are_shown_as_what_they_were_to_make(rig: Rig) -> None:
+    machine, snapshots, now = await rig.launch(), rig.plane.snapshots, rig.clock.now()
+    builds = {}
+    for age, state in enumerate(BuildState):
+        at = now - timedelta(hours=1 + age)
+        id = BuildId(f"b{age}")
+        it = Build(id, rig.me.tenant, "ri", state, ids.new_snapshot_id(), None, "h", (), at, at, reason=state.value)
+        builds[state] = it
+        await rig.store.add_build(it)
+    build = builds[BuildState.SUCCEEDED]
+    made = await snapshots.create(rig.me, machine, "s", id=build.snapshot, build=build.id)
+    gone = await snapshots.create(rig.me, machine, "gone")
+    await snapshots.delete(rig.me, gone.id)
+    (ready,) = await snapshots.views(rig.me)
+    assert (ready.id, ready.state, ready.snapshot, ready.build) == (made.id, SnapshotState.READY, made, build)
+    shown = await snapshots.views(rig.me, include_deleted=True, include_failed=True, include_building=True)
+    assert [(view.state.value, view.deleted) for view in shown if view.snapshot] == [("ready", False), ("ready", True)]
+    assert [(view.state.value, view.reason) for view in shown if not view.snapshot] == [
+        ("building", "pending"),
+        ("building", "running"),
+        ("failed", "failed"),
+        ("cancelled", "cancelled"),
+        ("lost", "lost"),
+    ]
+    for view in shown:
+        assert await snapshots.view(rig.me, view.id) == view
+        with pytest.raises(errors.NotFound):
+            await snapshots.view(await rig.someone(tenant=view.id), view.id)
+    failed = await snapshots.views(rig.me, include_failed=True)
+    assert {view.state.value for view in failed} == {"ready", "failed", "cancelled", "lost"}
+
+
+async def test_one_that_is_not_what_was_saved_is_shown_as_lost(rig: Rig) -> None:
+    snapshot = await rig.plane.snapshots.create(rig.me, await rig.launch())
+    rig.world.damage(snapshot.id)
+    await rig.plane.snapshots.verify(rig.me, snapshot.id)
+    view = await rig.plane.snapshots.view(rig.me, snapshot.id)
+    assert (view.state, view.reason) == (SnapshotState.LOST, "memory: not what was saved")
