@@ -1,0 +1,92 @@
+"""The steps of a layer, in the one order in which each finds what it needs: people, files, packages, code, services."""
+
+import asyncio
+import posixpath
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from hutch.control.building import packages, people, repositories
+from hutch.control.building.site import Site
+from hutch.control.inside import TAIL
+from hutch.model import errors
+from hutch.model.recipes import File, Layer, Unit, UnitMode
+
+READY_TIMEOUT = 120.0
+"""Seconds a guest has to get ready unless the layer says otherwise."""
+
+_LOOK = 0.5
+"""Seconds between looks at a service that is to end."""
+
+_JOURNAL_LINES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a layer, by the name of its phase."""
+
+    title: str
+    run: Callable[[Site], Awaitable[None]]
+
+
+def steps_of(layer: Layer) -> tuple[Step, ...]:
+    """What is to be done for it, in order; nothing is done yet."""
+    steps: list[Step] = []
+
+    def add(title: str, is_there: object, run: Callable[[Site], Awaitable[None]]) -> None:
+        if is_there:
+            steps.append(Step(title, run))
+
+    add("make groups", layer.groups, lambda site: people.make_groups(site, layer.groups))
+    add("make users", layer.users, lambda site: people.make_users(site, layer.users))
+    add("write files", layer.files, lambda site: _write(site, layer.files))
+    add("install packages", layer.packages, lambda site: packages.install(site, sorted(set(layer.packages))))
+    if layer.git is not None:
+        identity = layer.git
+        add("configure git", True, lambda site: repositories.set_identity(site, identity))
+    add("clone repositories", layer.repositories, lambda site: repositories.clone_all(site, layer.repositories))
+    add("set up services", layer.units or layer.patches, lambda site: _set_up_services(site, layer))
+    if layer.workdir is not None:
+        workdir = layer.workdir
+        add("make working directory", True, lambda site: _make_directory(site, workdir))
+    if layer.waits_until_ready:
+        limit = layer.ready_timeout or READY_TIMEOUT
+        add("wait until ready", True, lambda site: site.services.wait_ready(site.principal, site.inside.machine, limit))
+    return tuple(steps)
+
+
+async def _make_directory(site: Site, path: str) -> None:
+    await site.do(f"making {path}: mkdir", "mkdir", "-p", "--", path)
+
+
+async def _write(site: Site, files: Sequence[File]) -> None:
+    for file in sorted(files, key=lambda it: it.path):
+        await site.inside.write(posixpath.normpath(file.path), file.content, file.mode)
+
+
+async def _set_up_services(site: Site, layer: Layer) -> None:
+    """A oneshot has ended well before its layer is whole; any other has been started."""
+    machine = site.inside.machine
+    for unit in layer.units:
+        await site.services.create(site.principal, machine, unit)
+    for patch in layer.patches:
+        await site.services.patch(site.principal, machine, patch)
+    for unit in layer.units:
+        if unit.mode is UnitMode.ONESHOT:
+            await _wait_done(site, unit)
+
+
+async def _wait_done(site: Site, unit: Unit) -> None:
+    """`GuestError` with the end of its journal if it failed. It has as long as the build has."""
+    while True:
+        try:
+            status = await site.services.status(site.principal, site.inside.machine, unit.name)
+        except errors.NotFound:
+            return  # it was to be deleted when it had ended well
+        if status.active == "failed":
+            break
+        if status.active in ("active", "inactive"):
+            return
+        await asyncio.sleep(_LOOK)
+    lines = await site.services.logs(site.principal, site.inside.machine, unit.name, _JOURNAL_LINES)
+    text = "\n".join(line.message for line in lines)[-TAIL:]
+    raise errors.GuestError(f"service {unit.name} failed:\n{text}" if text else f"service {unit.name} failed")
