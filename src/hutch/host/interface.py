@@ -42,6 +42,8 @@ class ImageConfig:
     env: Mapping[str, str] | None = None
     workdir: str | None = None
     user: str | None = None
+    shell: tuple[str, ...] = ()  # in which lines of a Dockerfile that stands on it are run
+    triggers: tuple[str, ...] = ()  # its ONBUILD: instructions for such a Dockerfile
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class Library:
 def _read(description: Path) -> Entry:
     told: dict[str, Any] = json.loads(description.read_text())
     config = told.pop("config")
-    config |= {"entrypoint": tuple(config["entrypoint"]), "cmd": tuple(config["cmd"])}
+    config |= {name: tuple(config.get(name, ())) for name in ("entrypoint", "cmd", "shell", "triggers")}
     return Entry(**told, config=ImageConfig(**config))
 
 

@@ -91,6 +91,8 @@ def read_config(data: bytes) -> ImageConfig:
         env=env or None,
         workdir=_word(config, "WorkingDir"),
         user=_word(config, "User"),
+        shell=_words(config, "Shell"),
+        triggers=_words(config, "OnBuild"),
     )
 
 
