@@ -3,7 +3,6 @@
 Looking never wakes a machine and is no activity. What a guest tells is taken for text, within bounds.
 """
 
-import asyncio
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from hutch.control import asking
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.host.interface import Host
-from hutch.model import errors, guest, ids
+from hutch.model import errors
 from hutch.model.ids import MachineId
 from hutch.model.machine import Level, Machine
 from hutch.model.states import State
@@ -28,8 +28,6 @@ LONGEST = 4096
 LIMIT = 10.0
 """Seconds for all that is asked of the guest."""
 
-_JOURNAL_BYTES = 4 * 1024 * 1024
-_READ_WAIT = 2.0
 _OF_SERVICES = tuple(f"_TRANSPORT={way}" for way in ("journal", "stdout", "syslog"))
 _ERROR, _WARNING = 3, 4  # syslog's priorities (RFC 5424, 6.2.1): these and below
 
@@ -101,18 +99,6 @@ def _line(it: dict[str, Any]) -> Line:
 async def _read_journal(host: Host, machine: MachineId, lines: int) -> bytes:
     """What the guest's journal says of it; nothing if it has none, or does not tell in time."""
     argv = ("journalctl", "--no-pager", "--quiet", "--output=json", f"--lines={lines}", *_OF_SERVICES)
-    process, told = ids.random_id(), bytearray()
-    with contextlib.suppress(errors.HutchError, TimeoutError):
-        async with asyncio.timeout(LIMIT):
-            await host.processes.start(machine, process, guest.ProcessSpec(argv, user="root", timeout=LIMIT))
-            try:
-                while len(told) < _JOURNAL_BYTES:
-                    page = await host.processes.read(machine, process, len(told), 0, wait=_READ_WAIT)
-                    told += page.stdout
-                    if page.exit is not None:
-                        break
-            finally:
-                with contextlib.suppress(errors.HutchError, TimeoutError):
-                    async with asyncio.timeout(LIMIT):
-                        await host.processes.forget(machine, process)
-    return bytes(told)
+    with contextlib.suppress(errors.HutchError):
+        return (await asking.ask(host.processes, machine, argv, LIMIT)).stdout
+    return b""
