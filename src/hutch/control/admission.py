@@ -46,6 +46,16 @@ class Admission:
         """Promise it this much. `NoCapacity` if so much is not free now; asking again for the same machine is free."""
         await self._admit([machine], memory_mib, self.give_way)
 
+    async def enlarge(self, machine: MachineId, memory_mib: int) -> None:
+        """Promise it so much in all instead of what it has. `NoCapacity` if the difference is not free now."""
+        while (more := memory_mib - self.promised(machine)) > 0:
+            capacity = await self._host.capacity()
+            free = self._find_free(capacity)
+            if more <= free:
+                self.hold(machine, memory_mib)
+            elif await self.give_way(more - free) == 0:
+                raise errors.NoCapacity(_refusal(1, more, free, capacity))
+
     async def admit_all(self, machines: Sequence[MachineId], memory_mib: int) -> None:
         """Promise each of them this much, or none anything: `NoCapacity`, naming how many would fit."""
         await self._admit(machines, memory_mib, self.give_way)
@@ -60,7 +70,7 @@ class Admission:
         while True:
             capacity = await self._host.capacity()
             wanting = [machine for machine in machines if machine not in self._promised]
-            free = max(0, min(capacity.memory_mib - self._total, capacity.memory_free_mib))
+            free = self._find_free(capacity)
             short = memory_mib * len(wanting) - free
             if not wanting or short <= 0:
                 break
@@ -68,6 +78,9 @@ class Admission:
                 raise errors.NoCapacity(_refusal(len(wanting), memory_mib, free, capacity))
         for machine in wanting:
             self.hold(machine, memory_mib)
+
+    def _find_free(self, capacity: Capacity) -> int:
+        return max(0, min(capacity.memory_mib - self._total, capacity.memory_free_mib))
 
     def transfer(self, member: MachineId, machine: MachineId) -> None:
         """What one was promised is promised to another, which takes its place."""

@@ -36,7 +36,7 @@ from hutch.model.states import TRANSIENT, State
 
 log = structlog.get_logger(__name__)
 
-_STARTS = frozenset({Verb.CREATE, Verb.START, Verb.WAKE, Verb.RESTART})
+_STARTS = frozenset({Verb.CREATE, Verb.START, Verb.WAKE, Verb.RESTART, Verb.RESHAPE, Verb.OPTIMIZE})
 
 
 class Fleet:

@@ -95,6 +95,7 @@ class Forks:
             metadata=source.metadata,
             persistence=source.persistence,
             priority=source.priority,
+            ends_on=source.ends_on,
             timers=dataclasses.replace(source.timers, since=None),
             ports=source.ports if ports is None else tuple(ports),
             wakes_on_traffic=source.wakes_on_traffic,

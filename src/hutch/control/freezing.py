@@ -1,25 +1,23 @@
-"""The steps that keep a machine's memory: pause, suspend, copy, put back; and growing its disk.
+"""The steps that keep a machine's memory: pause, suspend, optimize, copy, put back.
 
     running ──► pausing ──► paused            running, paused ──► suspending ──► suspended
        ▲───────────┘ failed                          ▲─────────────────┘ failed
 
-A copy and a resize leave the state as it is. A rollback goes through `suspending`: what it is put back to is a
-suspended machine, which goes on from there if it ran before.
+A copy leaves the state as it is, and what is optimized is suspended. A rollback goes through `suspending`: what it is
+put back to is a suspended machine, which goes on from there if it ran before.
 """
-
-import dataclasses
 
 import structlog
 
-from hutch.control import quotas
-from hutch.control.operation import Copying, Ended, Operation, Resize, Rollback
+from hutch.control import policy
+from hutch.control.operation import Copying, Ended, Operation, Rollback
 from hutch.control.records import Entry
 from hutch.control.starting import Starting
 from hutch.control.steps import HAS_PROCESS, Steps
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
 from hutch.model.kinds import Kind
-from hutch.model.machine import Level, MachineSpec, Persistence
+from hutch.model.machine import Level
 from hutch.model.states import State
 
 log = structlog.get_logger(__name__)
@@ -54,7 +52,7 @@ class Freezing:
         machine = entry.machine.id
         if entry.machine.state is State.SUSPENDED:
             return
-        if entry.machine.persistence is Persistence.EPHEMERAL:
+        if policy.ends_at_rest(entry.machine):
             await self._steps.remove(entry, f"deleting: it is ephemeral and is not to be suspended: {operation.cause}")
             return
         await self._steps.traffic.count(entry)
@@ -69,6 +67,24 @@ class Freezing:
             raise told from error
         self._steps.admission.release(machine)
         await self._records.transition(entry, State.SUSPENDED, "suspended")
+
+    async def optimize(self, entry: Entry, operation: Operation) -> None:
+        """Raises why it is as it was, or only suspended."""
+        if entry.machine.state in HAS_PROCESS:
+            if policy.ends_at_rest(entry.machine):
+                raise errors.Conflict(
+                    f"machine {entry.machine.id} is ephemeral: it would be deleted, as it is not to be suspended"
+                )
+            await self.suspend(entry, operation)
+        try:
+            await self._steps.with_disk_room(lambda: operation.act(self._host.optimize_machine(entry.machine.id)))
+        except Ended:
+            raise
+        except Exception as error:
+            told = self._steps.told(entry, error)
+            await self._records.note(entry, f"not optimized: {told.message}", Level.WARNING, Kind.REFUSED)
+            raise told from error
+        await self._records.note(entry, "optimized: it and its copies share one memory file", kind=Kind.OPTIMIZED)
 
     async def copy(self, entry: Entry, operation: Copying) -> None:
         """Raises why there is no copy; the machine is as it was in any case."""
@@ -116,22 +132,3 @@ class Freezing:
             await self._records.transition(entry, State.SUSPENDED, message, kind=Kind.ROLLED_BACK, reason=None)
         if was is State.RUNNING:
             await self._starting.start(entry, operation)
-
-    async def resize(self, entry: Entry, operation: Resize) -> None:
-        """Raises why its disk is as it was."""
-        machine = entry.machine
-        resources = dataclasses.replace(machine.spec.resources, disk_gib=operation.disk_gib)
-        resized = dataclasses.replace(machine, spec=dataclasses.replace(machine.spec, resources=resources))
-        with self._steps.quotas.claim(machine.tenant, {machine.id: quotas.of_machine(resized)}):
-            await self._resize(entry, operation, resized.spec)
-
-    async def _resize(self, entry: Entry, operation: Resize, spec: MachineSpec) -> None:
-        try:
-            await operation.act(self._host.resize(entry.machine.id, operation.disk_gib))
-        except Ended:
-            raise
-        except Exception as error:
-            told = self._steps.told(entry, error)
-            await self._records.note(entry, f"not resized: {told.message}", Level.WARNING, Kind.REFUSED)
-            raise told from error
-        await self._records.update(entry, f"its disk has {operation.disk_gib} GiB now", Kind.RESIZED, spec=spec)

@@ -6,7 +6,8 @@
                      ▼ undo       └───────────┤            ▼                        ▼
                  destroying                   └──error──► failed              destroying ──► destroyed
 
-`starting.py` draws what a start does, `freezing.py` what keeps a machine's memory.
+`starting.py` draws what a start does, `stopping.py` a stop, `resizing.py` a resize, `freezing.py` what keeps a
+machine's memory.
 
 Only a machine's owner calls these, one at a time. The database is written before the host acts, and after: whatever
 dies in between, `reconcile` says how to go on.
@@ -32,12 +33,14 @@ from hutch.control.operation import (
 )
 from hutch.control.policy import Verb
 from hutch.control.records import Entry
+from hutch.control.resizing import Resizing
 from hutch.control.starting import Starting
 from hutch.control.steps import HAS_PROCESS, IN_MEMORY, Steps
+from hutch.control.stopping import Stopping
 from hutch.host.interface import HostMachine
 from hutch.model import errors
 from hutch.model.kinds import Kind
-from hutch.model.machine import Level, MachineSpec, NetworkPolicy, Persistence
+from hutch.model.machine import Level, MachineSpec, NetworkPolicy
 from hutch.model.states import TRANSIENT, State
 
 
@@ -49,6 +52,8 @@ class Lifecycle:
         self._records = steps.records
         self._host = steps.host
         self._starting = Starting(steps)
+        self._stopping = Stopping(steps)
+        self._resizing = Resizing(steps, self._starting, self._stopping)
         self._freezing = Freezing(steps, self._starting)
 
     async def perform(self, entry: Entry, operation: Operation) -> None:
@@ -81,8 +86,10 @@ class Lifecycle:
                 await self._freezing.roll_back(entry, operation)
             case Verb.RESTART, Restart():
                 await self._restart(entry, operation)
-            case Verb.RESIZE, Resize():
-                await self._freezing.resize(entry, operation)
+            case Verb.RESIZE | Verb.RESHAPE, Resize():
+                await self._resizing.resize(entry, operation)
+            case Verb.OPTIMIZE, _:
+                await self._freezing.optimize(entry, operation)
             case Verb.NETWORK, Networking():
                 await self._set_network(entry, operation)
             case Verb.SET, Setting():
@@ -90,8 +97,8 @@ class Lifecycle:
             case Verb.SET, Amending():
                 message, changes = operation.change(entry.machine)
                 await self._records.update(entry, message, operation.kind, **changes)
-            case Verb.STOP, _:
-                await self._stop(entry, operation)
+            case Verb.STOP | Verb.KILL, _:
+                await self._stopping.stop(entry, operation)
             case Verb.DELETE, _:
                 await self._steps.remove(entry, f"deleting: {operation.cause}")
             case Verb.DIED, Death():
@@ -114,16 +121,21 @@ class Lifecycle:
                 await self._records.note(entry, finding.message, finding.level, finding.kind)
             if not finding.again:
                 break
+        if real is not None and entry.machine.state is not State.DESTROYING:
+            await self._settle_spec(entry, real)
         self._steps.count(entry, real)
-        await self._settle_network(entry, real)
         return finding.then
 
-    async def _settle_network(self, entry: Entry, real: HostMachine | None) -> None:
-        """A policy that the host had taken when the service died is the machine's."""
+    async def _settle_spec(self, entry: Entry, real: HostMachine) -> None:
+        """A policy or a size that the host had taken when the service died is the machine's."""
         its = entry.machine.spec
-        if real is not None and real.network not in (None, its.network) and entry.machine.state is not State.DESTROYING:
-            assert real.network is not None
+        if real.network is not None and real.network != its.network:
             await self._record_network(entry, its, real.network)
+        its = entry.machine.spec
+        if real.resources is not None and real.resources != its.resources:
+            size = f"{real.resources.cpus} vCPUs, {real.resources.memory_mib} MiB and {real.resources.disk_gib} GiB"
+            changed = dataclasses.replace(its, resources=real.resources)
+            await self._records.update(entry, f"it was resized: it has {size} now", Kind.RESIZED, spec=changed)
 
     async def _record_network(self, entry: Entry, its: MachineSpec, policy: NetworkPolicy) -> None:
         message = f"its network policy is {policy.mode} now"
@@ -131,8 +143,8 @@ class Lifecycle:
 
     async def _settle_first(self, entry: Entry, operation: Operation) -> None:
         match await self.settle(entry, self._steps.real(entry)):
-            case Verb.STOP:
-                await self._stop(entry, operation)
+            case Verb.STOP if operation.verb not in (Verb.STOP, Verb.KILL):  # these do it themselves
+                await self._stopping.stop(entry, operation)
             case Verb.DELETE:
                 await self._steps.remove(entry, f"deleting: {operation.cause}")
 
@@ -173,36 +185,9 @@ class Lifecycle:
         A service that dies in between leaves it stopped.
         """
         if not (operation.resumes and entry.machine.state in (State.PAUSED, State.SUSPENDED)):
-            await self._shut_down(entry, operation)
-            await self._note_stopped(entry)
+            await self._stopping.shut_down(entry, operation)
+            await self._stopping.note_stopped(entry)
         await self._starting.start(entry, operation)
-
-    async def _stop(self, entry: Entry, operation: Operation) -> None:
-        await self._shut_down(entry, operation)
-        if entry.machine.persistence is Persistence.EPHEMERAL:
-            await self._steps.remove(entry, "deleting: it is ephemeral and has stopped")
-        else:
-            await self._note_stopped(entry)
-
-    async def _note_stopped(self, entry: Entry) -> None:
-        if entry.machine.state is not State.STOPPED:
-            await self._records.transition(entry, State.STOPPED, "stopped", reason=None)
-
-    async def _shut_down(self, entry: Entry, operation: Operation) -> None:
-        machine, records = entry.machine.id, self._records
-        await self._steps.traffic.count(entry)
-        if entry.machine.state in HAS_PROCESS:
-            await records.transition(entry, State.STOPPING, f"stopping: {operation.cause}")
-        try:
-            await operation.act(self._host.stop(machine, self._steps.stop_grace))
-        except Ended:
-            raise  # only a deletion ends it, and that goes on from here
-        except Exception as error:
-            told = self._steps.told(entry, error)
-            if entry.machine.state is State.STOPPING:
-                await self._steps.fail(entry, "could not be stopped", told)
-            raise told from error
-        self._steps.admission.release(machine)
 
     async def _set_network(self, entry: Entry, operation: Networking) -> None:
         """On an error both host and record are as they were."""
@@ -228,6 +213,6 @@ class Lifecycle:
         self._steps.admission.release(entry.machine.id)
         if operation.died.clean:
             await self._records.transition(entry, State.STOPPING, f"it shut itself down: {operation.died.reason}")
-            await self._stop(entry, operation)
+            await self._stopping.stop(entry, operation)
         else:
             await self._steps.fail(entry, "died", errors.MachineFailed(operation.died.reason))

@@ -119,13 +119,42 @@ class Machines:
         """Where a start that is under way has got to. Needs `machine:read`."""
         return self._entry(principal, id).progress
 
+    async def deleted(self, principal: Principal, id: MachineId) -> Machine | None:
+        """The record of one that is gone; None if it lives, or never was. Needs `machine:read`."""
+        principal.require("machine:read")
+        return await self._find_gone(principal, id)
+
+    async def recreate(self, principal: Principal, id: MachineId) -> Machine:
+        """Make one anew that was destroyed and `is_recreated`: same id, same spec, of the image or snapshot it was of.
+
+        It is stopped, or suspended in the snapshot; one that lives is left as it is. Needs `machine:exec` and
+        `machine:create`. `NotFound` for any other, and if its snapshot is gone; `QuotaExceeded`, `ImageUnavailable`.
+        """
+        principal.require("machine:exec")
+        gone = await self._find_gone(principal, id)
+        if gone is None or not gone.is_recreated:
+            return self._fleet.entry(principal, id, "machine:exec").machine
+        principal.require("machine:create")
+        return await self._making.remake(gone)
+
+    async def _find_gone(self, principal: Principal, id: MachineId) -> Machine | None:
+        if self._records.get(id) is not None:
+            return None
+        gone = await self._store.get_machine(id)
+        is_gone = gone is not None and gone.tenant == principal.tenant and gone.state is State.DESTROYED
+        return gone if is_gone else None
+
     async def start(self, principal: Principal, id: MachineId, only_in: States = None) -> Machine:
-        """Returns when the machine runs. Needs `machine:exec`.
+        """Returns when the machine runs; one that was destroyed is made anew before, see `recreate`.
+
+        Needs `machine:exec`.
 
         A running one is left alone, calls at once start it once, and a caller that goes away does not stop the start.
         `NoCapacity` (not free now), `ImageUnavailable`, `DiskFull`, `MachineFailed`; `Conflict` if a stop or
         delete ended the start. With `only_in`, here and below: `IllegalTransition` in any other state.
         """
+        if self._records.get(id) is None:
+            await self.recreate(principal, id)
         return await self._fleet.do(self._allowed(principal, id, Verb.START, only_in), Verb.START)
 
     async def stop(self, principal: Principal, id: MachineId, only_in: States = None) -> Machine:
@@ -134,6 +163,14 @@ class Machines:
         A stopped one is left alone; an ephemeral one is deleted and returned as `destroyed`.
         """
         return await self._fleet.do(self._allowed(principal, id, Verb.STOP, only_in), Verb.STOP)
+
+    async def kill(self, principal: Principal, id: MachineId) -> Machine:
+        """End it at once, with what is under way that starts, suspends or stops it. Needs `machine:exec`.
+
+        Its disk is kept, with what the guest writes to it within a few seconds. A stopped one is left alone; an
+        ephemeral one is deleted and returned as `destroyed`.
+        """
+        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.KILL)
 
     async def restart(
         self, principal: Principal, id: MachineId, resumes: bool = False, only_in: States = None
@@ -161,9 +198,16 @@ class Machines:
         """Memory and disk to the host's disk, no process. Needs `machine:exec`. Nothing if it is suspended.
 
         Any use wakes it, and so do `start` and `resume`; its processes go on then. `IllegalTransition` unless it runs
-        or is paused; `DiskFull`: it runs on. An ephemeral one is deleted and returned as `destroyed`.
+        or is paused; `DiskFull`: it runs on. An ephemeral one that ends at rest is deleted and returned as `destroyed`.
         """
         return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.SUSPEND)
+
+    async def optimize(self, principal: Principal, id: MachineId) -> Machine:
+        """Suspend it, and make its state one from which it and its copies go on most cheaply. Needs `machine:exec`.
+
+        It stays suspended. `NotRunning` for one without memory; `Conflict` for an ephemeral one that would be deleted.
+        """
+        return await self._fleet.do(self._fleet.entry(principal, id, "machine:exec"), Verb.OPTIMIZE)
 
     async def rollback(self, principal: Principal, id: MachineId, snapshot: SnapshotId) -> Machine:
         """Back to one of its own snapshots, in place; what it has become since is lost. Needs `machine:exec`.
@@ -187,17 +231,27 @@ class Machines:
         """
         return await self._forks.fork(self._fleet.entry(principal, id, "machine:create"), request)
 
-    async def resize(self, principal: Principal, id: MachineId, disk_gib: int) -> Machine:
-        """Grow its disk: at once if it runs, else at its next start. Needs `machine:create`.
+    async def resize(
+        self,
+        principal: Principal,
+        id: MachineId,
+        disk_gib: int | None = None,
+        cpus: int | None = None,
+        memory_mib: int | None = None,
+    ) -> Machine:
+        """Give it a larger disk, other vCPUs, another memory; what is None stays. Needs `machine:create`.
 
-        `InvalidRequest` for less than it has.
+        A disk grows at once in a running machine, else at its next start. For vCPUs and memory a running one is stopped
+        and started again, in one turn: its disk is kept, its processes are not. A paused or suspended one is stopped
+        by it. If it cannot be started so, it is started as it was.
+        `InvalidRequest` for a smaller disk, or nothing; `NoCapacity` before anything is stopped.
         """
         entry = self._fleet.entry(principal, id, "machine:create")
-        resources = entry.machine.spec.resources
-        requests.check_disk(disk_gib, resources)
-        if disk_gib == resources.disk_gib:
+        await self._making.check_resize(entry.machine.spec.resources, disk_gib, cpus, memory_mib)
+        resize, its = Resize(disk_gib, cpus, memory_mib), entry.machine.spec.resources
+        if self._fleet.is_idle(entry) and resize.resize(its) == its:
             return entry.machine
-        return await self._fleet.carry_out(entry, Resize(disk_gib))
+        return await self._fleet.carry_out(entry, resize)
 
     async def set_timers(self, principal: Principal, id: MachineId, timers: Timers) -> Machine:
         """Give it these timers instead of those it has; its lifetime begins anew, now. Needs `machine:exec`.

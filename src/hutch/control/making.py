@@ -6,19 +6,19 @@ import dataclasses
 from dataclasses import dataclass
 
 from hutch import settings
-from hutch.control import idempotency, names, quotas, requests
+from hutch.control import admission, idempotency, names, quotas, requests
 from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
-from hutch.control.operation import Creation
+from hutch.control.operation import Creation, Resize
 from hutch.control.policy import Verb
 from hutch.control.requests import MachineRequest
 from hutch.control.shelf import Shelf
 from hutch.control.volumes import Rack
 from hutch.control.warm import Taken
 from hutch.model import errors, ids
-from hutch.model.ids import TenantId
-from hutch.model.machine import Checkout, ImageRef, Machine, MachineSpec, Snapshot
+from hutch.model.ids import MachineId, TenantId
+from hutch.model.machine import Checkout, ImageRef, Machine, MachineSpec, Resources, Snapshot
 from hutch.model.states import State
 from hutch.model.volumes import Mount
 
@@ -44,6 +44,7 @@ class Making:
         self._background = background
         self._clock = clock
         self._limits = limits
+        self._remaking: dict[MachineId, asyncio.Task[Machine]] = {}
 
     async def make(self, tenant: TenantId, request: MachineRequest, out_of: OutOf | None = None) -> Machine:
         """See `Machines.create`."""
@@ -103,6 +104,73 @@ class Making:
                 await self._fleet.do(entry, Verb.DELETE, "it was to run at once and could not be started")
             raise
 
+    async def check_resize(
+        self, has: Resources, disk_gib: int | None, cpus: int | None, memory_mib: int | None
+    ) -> None:
+        """`InvalidRequest` for what no machine that has this much can be given, `NoCapacity` if this box has less."""
+        requests.check_resize(has, disk_gib, cpus, memory_mib, self._limits)
+        asked = Resources(cpus or 0, memory_mib or 0, 0)
+        admission.check_possible(asked, await self._fleet.host.capacity(), self._limits.max_cpus)
+
+    async def remake(self, gone: Machine) -> Machine:
+        """Make a destroyed machine anew: same id, same spec, of what it was made of; same name, if that is free.
+
+        Calls at once make it once. `NotFound` if its snapshot or a volume of its is gone.
+        """
+        doing = self._remaking.get(gone.id)
+        if doing is None:
+            doing = self._remaking[gone.id] = self._background.keep(self._remake(gone))
+            doing.add_done_callback(lambda _: self._remaking.pop(gone.id, None))
+        return await asyncio.shield(doing)
+
+    async def _remake(self, gone: Machine) -> Machine:
+        records, tenant, its = self._fleet.records, gone.tenant, gone.spec.resources
+        if (living := records.get(gone.id)) is not None:
+            return living.machine
+        snapshot = self._find_origin(gone)
+        name = gone.name
+        if records.is_taken(tenant, name):
+            name = next(names.number(name, lambda name: records.is_taken(tenant, name), requests.NAME_LENGTH))
+        machine = self._anew(gone, name, snapshot)
+        claims = [mount.volume for mount in gone.spec.mounts]
+        with records.claim(tenant, name):
+            use = {machine.id: quotas.of_machine(machine)}
+            with self._fleet.quotas.claim(tenant, use), self._rack.claim(claims):
+                entry = await records.revive(machine, f"making it anew from {_source(machine.spec, snapshot)}")
+        made = await self._fleet.carry_out(entry, Creation(machine.snapshot))
+        if made.spec.resources == its:
+            return made
+        return await self._fleet.carry_out(entry, Resize(its.disk_gib, its.cpus, its.memory_mib))
+
+    def _find_origin(self, gone: Machine) -> Snapshot | None:
+        if gone.snapshot is None:
+            return None
+        found = self._shelf.get(gone.snapshot)
+        if found is None:
+            raise errors.NotFound(f"machine {gone.name} cannot be made anew: the snapshot it was made of is gone")
+        self._shelf.touch(found.id)
+        return self._shelf.whole(gone.tenant, found.id)
+
+    def _anew(self, gone: Machine, name: str, snapshot: Snapshot | None) -> Machine:
+        """Its record. One that is made of a snapshot has its CPUs and memory at first, whatever it was given since."""
+        now, resources = self._clock.now(), gone.spec.resources
+        if snapshot is not None:
+            resources = dataclasses.replace(snapshot.spec.resources, disk_gib=resources.disk_gib)
+        return dataclasses.replace(
+            gone,
+            name=name,
+            spec=dataclasses.replace(gone.spec, hostname=requests.make_hostname(name), resources=resources),
+            state=State.CREATING,
+            created_at=now,
+            updated_at=now,
+            reason=None,
+            ready_at=None,
+            last_activity_at=None,
+            suspended_at=None,
+            checkout=None,
+            timers=dataclasses.replace(gone.timers, since=None),
+        )
+
     async def _make(
         self,
         tenant: TenantId,
@@ -130,16 +198,22 @@ class Making:
             wakes_on_traffic=request.wakes_on_traffic,
             starts_on_traffic=request.starts_on_traffic,
             private_traffic=request.private_traffic,
+            ends_on=request.ends_on,
+            build=request.build,
+            is_recreated=request.is_recreated,
             parent=None if snapshot is None else snapshot.machine,
             snapshot=None if snapshot is None else snapshot.id,
             checkout=None if out_of is None else out_of.checkout,
         )
-        source = spec.image.reference if snapshot is None else f"snapshot {snapshot.name}"
         if snapshot is not None:
             self._shelf.touch(snapshot.id)
         claims = [mount.volume for mount in spec.mounts]
         with self._fleet.quotas.claim(tenant, {machine.id: quotas.of_machine(machine)}), self._rack.claim(claims):
             await idempotency.expect([machine.id])
-            entry = await self._fleet.records.add(machine, f"creating from {source}")
+            entry = await self._fleet.records.add(machine, f"creating from {_source(spec, snapshot)}")
             entry.member = None if out_of is None else out_of.member
         return await self._fleet.carry_out(entry, Creation(machine.snapshot))
+
+
+def _source(spec: MachineSpec, snapshot: Snapshot | None) -> str:
+    return spec.image.reference if snapshot is None else f"snapshot {snapshot.name}"

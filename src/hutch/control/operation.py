@@ -1,6 +1,7 @@
 """One accepted request to change a machine, from its place in the queue to its end."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from hutch.host.interface import Died, SavedState
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
 from hutch.model.kinds import Kind
-from hutch.model.machine import Machine, NetworkPolicy, Snapshot
+from hutch.model.machine import Machine, NetworkPolicy, Resources, Snapshot
 
 T = TypeVar("T")
 
@@ -104,11 +105,17 @@ class Restart(Operation):
 
 
 class Resize(Operation):
-    """Grow its disk to this size."""
+    """Give it what is named of these; the rest is as it is when its turn comes."""
 
-    def __init__(self, disk_gib: int) -> None:
-        super().__init__(Verb.RESIZE, "asked for")
-        self.disk_gib = disk_gib
+    def __init__(self, disk_gib: int | None, cpus: int | None = None, memory_mib: int | None = None) -> None:
+        is_disk_alone = cpus is None and memory_mib is None
+        super().__init__(Verb.RESIZE if is_disk_alone else Verb.RESHAPE, "resized, which takes a boot")
+        named = {"disk_gib": disk_gib, "cpus": cpus, "memory_mib": memory_mib}
+        self._changes = {name: value for name, value in named.items() if value is not None}
+
+    def resize(self, has: Resources) -> Resources:
+        """What one with this much is to have."""
+        return dataclasses.replace(has, **self._changes)
 
 
 class Setting(Operation):

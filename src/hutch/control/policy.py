@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from hutch.model import errors
+from hutch.model.machine import EndsOn, Machine, Persistence
 from hutch.model.states import TRANSIENT, State
 
 
@@ -24,10 +25,13 @@ class Verb(StrEnum):
     SNAPSHOT = "snapshot"  # copy it as it stands; also the first step of a fork
     ROLLBACK = "rollback"
     RESTART = "restart"  # stopped and started in one turn
-    RESIZE = "resize"
+    RESIZE = "resize"  # a larger disk
+    RESHAPE = "reshape"  # other vCPUs or another memory too: stopped and started in one turn if it runs
+    OPTIMIZE = "optimize"  # suspended, and its state made cheap to go on from
     NETWORK = "network"  # another network policy
     SET = "set"  # other timers, or other published ports
     STOP = "stop"
+    KILL = "kill"  # stopped at once
     DELETE = "delete"
     DIED = "died"  # the host says that it ended unasked
     SETTLE = "settle"  # bring it to rest
@@ -49,6 +53,7 @@ _V = Verb
 
 ENDS: dict[Verb, frozenset[Verb]] = {verb: frozenset() for verb in Verb} | {
     _V.STOP: frozenset({_V.START, _V.WAKE}),
+    _V.KILL: frozenset({_V.START, _V.WAKE, _V.RESTART, _V.RESHAPE, _V.SUSPEND, _V.OPTIMIZE, _V.STOP}),
     _V.DELETE: frozenset(set(Verb) - {_V.DELETE, _V.DIED, _V.SETTLE}),
 }
 """What a request makes pointless: the running one is interrupted, waiting ones are dropped."""
@@ -79,9 +84,12 @@ IDLE: dict[Verb, dict[State, Answer]] = {
     _V.ROLLBACK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.RESTART: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.RESIZE: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.RESHAPE: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.OPTIMIZE: _only_in(_A.NO_MEMORY, running=_A.QUEUE, paused=_A.QUEUE, suspended=_A.QUEUE),
     _V.NETWORK: _by_state(_A.QUEUE, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.SET: _by_state(_A.QUEUE, destroyed=_A.GONE),
     _V.STOP: _by_state(_A.QUEUE, stopped=_A.NOTHING, lost=_A.ILLEGAL, destroyed=_A.GONE),
+    _V.KILL: _by_state(_A.QUEUE, stopped=_A.NOTHING, lost=_A.ILLEGAL, destroyed=_A.GONE),
     _V.DELETE: _by_state(_A.QUEUE, destroyed=_A.GONE),
     _V.DIED: _by_state(
         _A.QUEUE,
@@ -110,14 +118,22 @@ BEHIND: dict[Verb, dict[Verb, Answer]] = {
     _V.ROLLBACK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.RESTART: _behind(_A.QUEUE, restart=_A.JOIN, delete=_A.ILLEGAL),
     _V.RESIZE: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.RESHAPE: _behind(_A.QUEUE, delete=_A.ILLEGAL),
+    _V.OPTIMIZE: _behind(_A.QUEUE, optimize=_A.JOIN, delete=_A.ILLEGAL),
     _V.NETWORK: _behind(_A.QUEUE, delete=_A.ILLEGAL),
     _V.SET: _behind(_A.QUEUE, delete=_A.ILLEGAL),
-    _V.STOP: _behind(_A.QUEUE, stop=_A.JOIN, delete=_A.ILLEGAL),
+    _V.STOP: _behind(_A.QUEUE, stop=_A.JOIN, kill=_A.JOIN, delete=_A.ILLEGAL),
+    _V.KILL: _behind(_A.QUEUE, kill=_A.JOIN, delete=_A.ILLEGAL),
     _V.DELETE: _behind(_A.QUEUE, delete=_A.JOIN),
     _V.DIED: _behind(_A.QUEUE, delete=_A.NOTHING),
     _V.SETTLE: _behind(_A.NOTHING),
 }
 """What a request means behind the last one that is not yet done."""
+
+
+def ends_at_rest(machine: Machine) -> bool:
+    """Whether it is deleted instead of being suspended. Any ephemeral machine is when it stops."""
+    return machine.persistence is Persistence.EPHEMERAL and machine.ends_on is EndsOn.REST
 
 
 def decide(verb: Verb, state: State, waiting: Sequence[Verb]) -> Answer:
@@ -156,9 +172,12 @@ _WORDS: dict[Verb, str] = {
     Verb.ROLLBACK: "be put back",
     Verb.RESTART: "be restarted",
     Verb.RESIZE: "be resized",
+    Verb.RESHAPE: "be resized",
+    Verb.OPTIMIZE: "be optimized",
     Verb.NETWORK: "be given another network policy",
     Verb.SET: "be changed",
     Verb.STOP: "be stopped",
+    Verb.KILL: "be killed",
     Verb.DELETE: "be deleted",
     Verb.DIED: "die",
     Verb.SETTLE: "be settled",

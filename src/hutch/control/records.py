@@ -174,6 +174,19 @@ class Records:
             self._publish(machine.tenant, event)
         return entries
 
+    async def revive(self, machine: Machine, message: str) -> Entry:
+        """One that was destroyed, and that is made anew under its id and a claimed name."""
+        event = self._event(machine.id, message, Level.INFO, Kind.CREATING)
+        try:
+            await self._store.save_machine(machine, State.DESTROYED, event)
+        except errors.HutchError:
+            if not _is_same(await self._store.get_machine(machine.id), machine):
+                raise
+        entry = Entry(machine)
+        self._insert(entry)
+        self._publish(machine.tenant, event)
+        return entry
+
     async def transition(
         self,
         entry: Entry,

@@ -11,7 +11,9 @@ from hutch import settings
 from hutch.control import admission, egress
 from hutch.host.interface import Capacity
 from hutch.model.errors import Conflict, InvalidRequest
+from hutch.model.ids import BuildId
 from hutch.model.machine import (
+    EndsOn,
     ImageRef,
     MachineSpec,
     NetworkPolicy,
@@ -30,6 +32,7 @@ LABEL_VALUE_LENGTH = 1024
 METADATA_BYTES = 64 * 1024  # as JSON
 MAX_DISK_GIB = 16 * 1024
 MAX_SECONDS = 10 * 365 * 86400
+MAX_IDLE_BYTES = 2**53  # what JSON can tell exactly
 MAX_PRIORITY = 10
 MAX_COPIES = 64  # of one fork
 MAX_MOUNTS = 8  # of one machine
@@ -73,6 +76,9 @@ class MachineRequest:
     wakes_on_traffic: bool = True  # else traffic to a port is refused while it is paused or suspended
     starts_on_traffic: bool = False  # else traffic to a port is refused while it is stopped
     private_traffic: bool = False  # a port that is opened without saying how is private, else public
+    ends_on: EndsOn = EndsOn.REST  # of an ephemeral one: at which end it is destroyed
+    build: BuildId | None = None  # which made what it is made of, or which it is made for
+    is_recreated: bool = False  # a start makes it anew, under the same id, if it was destroyed
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def check(request: MachineRequest, limits: settings.Machines) -> None:
         raise InvalidRequest("image and snapshot: a machine is made of one of them, leave the other out")
     if request.name is not None:
         check_name(request.name)
-    _check_resources(request, limits)
+    _check_resources(request.cpus, request.memory_mib, request.disk_gib, limits)
     if request.network is not None:
         egress.check(request.network)
     check_ports(request.ports)
@@ -125,6 +131,10 @@ def check_timers(timers: Timers) -> None:
     ):
         if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
             raise InvalidRequest(f"{name} is {seconds} s: at least 1 s, at most {MAX_SECONDS} s, or leave it out")
+    if timers.idle_bytes is not None and not 0 <= timers.idle_bytes <= MAX_IDLE_BYTES:
+        raise InvalidRequest(
+            f"idle bytes is {timers.idle_bytes}: at least 0, at most {MAX_IDLE_BYTES}, or leave it out"
+        )
 
 
 def check_ports(ports: Sequence[PublishedPort]) -> None:
@@ -165,6 +175,17 @@ def check_disk(asked_gib: int, resources: Resources) -> None:
         raise InvalidRequest(
             f"disk is {asked_gib} GiB: at least the {resources.disk_gib} GiB it has, at most {MAX_DISK_GIB} GiB"
         )
+
+
+def check_resize(
+    has: Resources, disk_gib: int | None, cpus: int | None, memory_mib: int | None, limits: settings.Machines
+) -> None:
+    """What a machine that has this much is to have instead; None: as it is."""
+    if disk_gib is cpus is memory_mib is None:
+        raise InvalidRequest("nothing to resize: give a disk, cpus or memory that it is to have")
+    if disk_gib is not None:
+        check_disk(disk_gib, has)
+    _check_resources(cpus, memory_mib, None, limits)
 
 
 def plan(request: MachineRequest, name: str, image: ImageRef, limits: settings.Machines, box: Capacity) -> MachineSpec:
@@ -267,11 +288,11 @@ def check_argv(what: str, argv: tuple[str, ...]) -> None:
         raise InvalidRequest(f"{what}: an argument holds a NUL, which no program can be given")
 
 
-def _check_resources(request: MachineRequest, limits: settings.Machines) -> None:
+def _check_resources(cpus: int | None, memory_mib: int | None, disk_gib: int | None, limits: settings.Machines) -> None:
     for name, unit, asked, least, most in (
-        ("cpus", "", request.cpus, 1, None),
-        ("memory", " MiB", request.memory_mib, limits.min_memory_mib, None),
-        ("disk", " GiB", request.disk_gib, 1, MAX_DISK_GIB),
+        ("cpus", "", cpus, 1, None),
+        ("memory", " MiB", memory_mib, limits.min_memory_mib, None),
+        ("disk", " GiB", disk_gib, 1, MAX_DISK_GIB),
     ):
         if asked is not None and (asked < least or (most is not None and asked > most)):
             bounds = f"at least {least}{unit}" + (f", at most {most}{unit}" if most is not None else "")

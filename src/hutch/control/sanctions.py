@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from hutch.control import policy
 from hutch.control.accounts import Accounts
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
@@ -12,7 +13,7 @@ from hutch.control.policy import Verb
 from hutch.control.records import Entry
 from hutch.model import errors
 from hutch.model.ids import MachineId, TenantId
-from hutch.model.machine import Machine, Persistence
+from hutch.model.machine import Machine
 from hutch.model.states import State
 
 log = structlog.get_logger(__name__)
@@ -25,7 +26,7 @@ CAUSE = "its tenant is suspended"
 
 def find_verb(machine: Machine) -> Verb | None:
     """What is to be done to a machine of a suspended tenant."""
-    if machine.persistence is Persistence.EPHEMERAL:
+    if policy.ends_at_rest(machine):
         return Verb.PAUSE if machine.state is State.RUNNING else None
     return Verb.SUSPEND if machine.state in (State.RUNNING, State.PAUSED) else None
 

@@ -36,7 +36,8 @@ class Kind(StrEnum):
     FORKED = "machine.forked"  # copies of it were made
     SNAPSHOTTED = "machine.snapshotted"  # a snapshot was made of it
     ROLLED_BACK = "machine.rolled_back"  # it was put back to a snapshot
-    RESIZED = "machine.resized"  # its disk has grown
+    RESIZED = "machine.resized"  # its disk has grown, or it has other vCPUs and memory
+    OPTIMIZED = "machine.optimized"  # its saved state was made cheap to go on from
     DESTROYING = "machine.destroying"  # it is being removed
     DESTROYED = "machine.destroyed"  # it is gone
     NOTED = "machine.noted"  # anything else

@@ -18,7 +18,7 @@ class State(StrEnum):
     SUSPENDED = "suspended"  # memory and disk kept on disk, nothing in RAM
     STOPPING = "stopping"  # shutting down
     DESTROYING = "destroying"  # being removed, disk and all
-    DESTROYED = "destroyed"  # gone; the record stays for usage and events
+    DESTROYED = "destroyed"  # gone; the record stays for usage and events, and for who has it made anew
     FAILED = "failed"  # died or could not start; the reason says why; may be started again or destroyed
     LOST = "lost"  # its host is gone
 
@@ -36,7 +36,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     S.SUSPENDED: frozenset({S.STARTING, S.STOPPED, S.DESTROYING, S.FAILED}),
     S.STOPPING: frozenset({S.STOPPED, S.SUSPENDED, S.FAILED, S.DESTROYING, S.LOST}),
     S.DESTROYING: frozenset({S.DESTROYED, S.FAILED, S.LOST}),
-    S.DESTROYED: frozenset(),
+    S.DESTROYED: frozenset({S.CREATING}),
     S.FAILED: frozenset({S.STARTING, S.STOPPED, S.SUSPENDED, S.DESTROYING}),
     S.LOST: frozenset({S.RUNNING, S.PAUSED, S.STOPPED, S.SUSPENDED, S.FAILED, S.DESTROYING}),
 }

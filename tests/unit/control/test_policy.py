@@ -28,9 +28,12 @@ def test_there_is_an_answer_to_everything(verb: Verb) -> None:
         (Verb.ROLLBACK, "queue queue queue queue queue"),
         (Verb.RESTART, "queue queue queue queue queue"),
         (Verb.RESIZE, "queue queue queue queue queue"),
+        (Verb.RESHAPE, "queue queue queue queue queue"),
+        (Verb.OPTIMIZE, "no-memory queue queue queue no-memory"),
         (Verb.NETWORK, "queue queue queue queue queue"),
         (Verb.SET, "queue queue queue queue queue"),
         (Verb.STOP, "nothing queue queue queue queue"),
+        (Verb.KILL, "nothing queue queue queue queue"),
         (Verb.DELETE, "queue queue queue queue queue"),
         (Verb.DIED, "nothing queue queue nothing nothing"),
         (Verb.SETTLE, "nothing nothing nothing nothing nothing"),
@@ -61,6 +64,11 @@ def test_a_machine_that_is_gone_is_gone(verb: Verb) -> None:
         (Verb.START, Verb.STOP, Answer.QUEUE),
         (Verb.STOP, Verb.START, Answer.QUEUE),
         (Verb.STOP, Verb.STOP, Answer.JOIN),
+        (Verb.STOP, Verb.KILL, Answer.JOIN),
+        (Verb.KILL, Verb.KILL, Answer.JOIN),
+        (Verb.KILL, Verb.STOP, Answer.QUEUE),  # which it ends
+        (Verb.RESHAPE, Verb.RESHAPE, Answer.QUEUE),  # each may name something else
+        (Verb.OPTIMIZE, Verb.OPTIMIZE, Answer.JOIN),
         (Verb.DELETE, Verb.DELETE, Answer.JOIN),
         (Verb.START, Verb.DELETE, Answer.ILLEGAL),
         (Verb.STOP, Verb.DELETE, Answer.ILLEGAL),
@@ -84,10 +92,12 @@ def test_behind_a_request_that_is_not_yet_done(verb: Verb, behind: Verb, answer:
     assert policy.decide(verb, State.STARTING, [Verb.STOP, behind]) is answer
 
 
-def test_a_stop_ends_starts_and_a_deletion_ends_everything_but_a_death() -> None:
+def test_a_stop_ends_starts_a_kill_what_takes_its_time_and_a_deletion_ends_everything_but_a_death() -> None:
     assert ENDS[Verb.STOP] == {Verb.START, Verb.WAKE}
+    starts = {Verb.START, Verb.WAKE, Verb.RESTART, Verb.RESHAPE}
+    assert ENDS[Verb.KILL] == {*starts, Verb.SUSPEND, Verb.OPTIMIZE, Verb.STOP}
     assert ENDS[Verb.DELETE] == set(Verb) - {Verb.DELETE, Verb.DIED, Verb.SETTLE}
-    assert not any(ENDS[verb] for verb in Verb if verb not in (Verb.STOP, Verb.DELETE))
+    assert not any(ENDS[verb] for verb in Verb if verb not in (Verb.STOP, Verb.KILL, Verb.DELETE))
 
 
 @pytest.mark.parametrize(
