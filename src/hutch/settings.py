@@ -76,6 +76,17 @@ class Machines:
 
 
 @dataclass(frozen=True)
+class Builds:
+    """How long snapshots may be built, and how many at once."""
+
+    budget: float = 1800.0
+    """Seconds one build may take, from when it runs."""
+
+    at_once: int = 4
+    """Builds of one tenant that run at the same time; others wait."""
+
+
+@dataclass(frozen=True)
 class Tenants:
     """What tenants may do, and how long is kept what they did."""
 
@@ -214,6 +225,7 @@ class Settings:
 
     service: Service = field(default_factory=Service)
     machines: Machines = field(default_factory=Machines)
+    builds: Builds = field(default_factory=Builds)
     tenants: Tenants = field(default_factory=Tenants)
     host: Host = field(default_factory=Host)
     images: Images = field(default_factory=Images)

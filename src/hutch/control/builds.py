@@ -3,15 +3,47 @@
 What a build does is recorded as it happens, so that whoever comes later, or after a crash, can tell what became of it.
 """
 
+import asyncio
 import builtins
+import contextlib
+import dataclasses
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
+from hutch import settings
+from hutch.control import admission, requests
+from hutch.control.building import checking, plan
+from hutch.control.building.chronicle import Chronicle
+from hutch.control.building.flight import Commission, Flight, Yard
+from hutch.control.building.plan import Plan
+from hutch.control.building.workbench import LABEL, Result
+from hutch.control.dockerfile import Plan as DockerPlan
+from hutch.control.dockerfile.plan import Resolve
 from hutch.control.keys import Principal
-from hutch.model.builds import Build, Phase
-from hutch.model.ids import BuildId
-from hutch.model.machine import Defaults, Persistence, Snapshot
+from hutch.control.operation import Operation
+from hutch.control.policy import Verb
+from hutch.model import errors, ids
+from hutch.model.builds import Build, BuildState, Phase
+from hutch.model.ids import BuildId, TenantId
+from hutch.model.machine import Defaults, ImageRef, Persistence, Resources, Snapshot
 from hutch.model.recipes import Credentials, Recipe
+from hutch.store.interface import Recorded
+
+log = structlog.get_logger(__name__)
+
+IMAGE = "debian"
+"""What a recipe without a base stands on."""
+
+MOST_AT_ONCE = 64
+"""Builds of one tenant that are under way or wait for that."""
+
+MOST_LISTED = 1000
+
+CLOSE_LIMIT = 20.0
+"""Seconds that builds have to end in when the service does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +62,18 @@ class BuildRequest:
 class Builds:
     """The builds of all tenants. Another tenant's is `NotFound`."""
 
+    def __init__(self, yard: Yard, limits: settings.Machines, its: settings.Builds) -> None:
+        self._yard = yard
+        self._tools = yard.tools
+        self._store = yard.store
+        self._clock = yard.clock
+        self._limits = limits
+        self._its = its
+        self._flights: dict[BuildId, Flight] = {}
+        self._slots: defaultdict[TenantId, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(its.at_once))
+        self._left: set[str] = set()  # those under way when the service died
+        self._is_closing = False
+
     async def ensure(self, principal: Principal, request: BuildRequest) -> Snapshot:
         """The snapshot of a recipe: at once if it is there, else when it is built. Needs `machine:create`.
 
@@ -37,35 +81,234 @@ class Builds:
         `InvalidRequest`, `Flawed`, `NotFound`; `BuildFailed` with the end of what the failing command wrote,
         `BuildTooLong`; `Conflict` when it is cancelled.
         """
-        raise NotImplementedError
+        its = await self._plan(principal, request)
+        known = self._find(principal.tenant, its, request)
+        if known is not None:
+            return known
+        return await asyncio.shield(self._join(principal, request, its).done)
 
     async def begin(self, principal: Principal, request: BuildRequest) -> Build:
         """The same without waiting for its end; what was built before is a build that has succeeded."""
-        raise NotImplementedError
+        its = await self._plan(principal, request)
+        known = self._find(principal.tenant, its, request)
+        if known is not None:
+            return await self._record_known(principal, request, its, known)
+        flight = self._join(principal, request, its)
+        await asyncio.shield(flight.recorded)
+        return flight.build
 
     async def get(self, principal: Principal, id: BuildId) -> Build:
         """Needs `machine:read`. `NotFound`."""
-        raise NotImplementedError
+        principal.require("machine:read")
+        return await self._get(principal, id)
 
     async def list(self, principal: Principal, limit: int = 100) -> builtins.list[Build]:
         """The tenant's last ones, newest first. Needs `machine:read`."""
-        raise NotImplementedError
+        principal.require("machine:read")
+        if not 1 <= limit <= MOST_LISTED:
+            raise errors.InvalidRequest(f"limit is {limit}: 1 to {MOST_LISTED}")
+        return builtins.list(await self._store.list_builds(principal.tenant, limit))
 
     async def phases(self, principal: Principal, id: BuildId) -> Sequence[Phase]:
         """Oldest first; the last one is what it is doing. Needs `machine:read`. `NotFound`."""
-        raise NotImplementedError
+        principal.require("machine:read")
+        await self._get(principal, id)
+        return await self._store.list_phases(id)
 
     async def wait(self, principal: Principal, id: BuildId, timeout: float) -> Build:
         """When it has ended, however it did. `TimedOut` after `timeout` seconds. Needs `machine:read`."""
-        raise NotImplementedError
+        principal.require("machine:read")
+        build = await self._get(principal, id)
+        flight = self._flights.get(id)
+        if flight is not None:
+            await asyncio.wait([flight.done], timeout=timeout)
+            if not flight.done.done():
+                raise errors.TimedOut(f"build {id} has not ended within {timeout:g} s: it is {flight.build.state}")
+            return flight.build
+        return build
 
-    def follow(self, principal: Principal, id: BuildId) -> AsyncGenerator[Phase | bytes, None]:
+    async def follow(self, principal: Principal, id: BuildId) -> AsyncGenerator[Phase | bytes, None]:
         """Its phases, and what its commands write, as they come, until it has ended; first the phases until now.
 
         What was written before is told as far as it is kept (the last 64 KiB of a running build). Needs `machine:read`.
         """
-        raise NotImplementedError
+        principal.require("machine:read")
+        await self._get(principal, id)
+        flight = self._flights.get(id)
+        if flight is None:
+            for phase in await self._store.list_phases(id):
+                yield phase
+            return
+        async with contextlib.aclosing(flight.chronicle.follow()) as told:
+            async for item in told:
+                yield item
 
     async def cancel(self, principal: Principal, id: BuildId) -> Build:
         """End it; its machines are gone then. One that has ended stays as it is. Needs `machine:create`."""
-        raise NotImplementedError
+        principal.require("machine:create")
+        build = await self._get(principal, id)
+        flight = self._flights.get(id)
+        if flight is None:
+            return build
+        flight.cancel("it was asked for")
+        await asyncio.wait([flight.done])
+        return flight.build
+
+    async def _get(self, principal: Principal, id: BuildId) -> Build:
+        flight = self._flights.get(id)
+        build = flight.build if flight is not None else await self._store.get_build(id)
+        if build is None or build.tenant != principal.tenant:
+            raise errors.NotFound("build not found")
+        return build
+
+    # What is asked for, and whether it is there.
+
+    async def _plan(self, principal: Principal, request: BuildRequest) -> Plan:
+        principal.require("machine:create")
+        recipe = request.recipe
+        checking.check(recipe, self._limits)
+        if request.name is not None:
+            requests.check_name(request.name)
+        requests.check_priority(request.priority)
+        if request.persistence is Persistence.EPHEMERAL:
+            raise errors.InvalidRequest("a snapshot is persistent or sticky")
+        if request.defaults.ports is not None:
+            requests.check_ports(request.defaults.ports)
+        if request.budget is not None and request.budget <= 0:
+            raise errors.InvalidRequest(f"the budget is {request.budget:g} s: more than 0 s")
+        base, title = await self._resolve(principal, request)
+        box = await self._tools.fleet.host.capacity()
+        default = Resources(
+            cpus=min(self._limits.default_cpus, box.cpus),
+            memory_mib=min(self._limits.default_memory_mib, box.memory_mib),
+            disk_gib=min(self._limits.default_disk_gib, box.disk_gib),
+        )
+        its = plan.make(base, title, default, recipe.layers)
+        for link in its.links:
+            admission.check_possible(link.resources, box, self._limits.max_cpus)
+        return its
+
+    async def _resolve(
+        self, principal: Principal, request: BuildRequest
+    ) -> tuple[ImageRef | Snapshot | DockerPlan, str]:
+        """The base, and its name for people."""
+        base = request.recipe.base
+        if base.snapshot is not None:
+            snapshot = self._tools.shelf.whole(principal.tenant, base.snapshot)
+            return snapshot, f"snapshot {snapshot.name}"
+        if base.dockerfile is not None:
+            return await self._yard.dockerfiles.plan(base.dockerfile, self._resolver(request)), "Dockerfile"
+        image = base.image or IMAGE
+        return await self._resolver(request)(image), image
+
+    def _resolver(self, request: BuildRequest) -> Resolve:
+        async def resolve(reference: str) -> ImageRef:
+            return await self._tools.fleet.host.images.resolve(reference)
+
+        return resolve
+
+    def _find(self, tenant: TenantId, its: Plan, request: BuildRequest) -> Snapshot | None:
+        """What was made of it before and is as it was asked for."""
+        if its.first_forced() < len(its.links):
+            return None
+        result = _result(request)
+        if not its.links and isinstance(its.base, Snapshot):
+            return its.base if result.is_met_by(its.base) else None
+        shelf = self._tools.shelf
+        known = (it for it in shelf.of(tenant) if it.recipe == its.recipe and not it.damage and result.is_met_by(it))
+        found = next(known, None)
+        if found is not None:
+            shelf.touch(found.id)
+        return found
+
+    async def _record_known(self, principal: Principal, request: BuildRequest, its: Plan, known: Snapshot) -> Build:
+        name = plan.cached(its.where(len(its.links) - 1)) if its.links else its.title
+        build = self._make_record(principal, request, its, (name,))
+        now = build.started_at
+        build = dataclasses.replace(build, state=BuildState.SUCCEEDED, snapshot=known.id, finished_at=now)
+        await self._store.add_build(build)
+        await Chronicle(build.id, self._store, self._clock).phase(name, known.id)
+        return build
+
+    def _make_record(self, principal: Principal, request: BuildRequest, its: Plan, planned: tuple[str, ...]) -> Build:
+        now = self._clock.now()
+        return Build(
+            id=ids.new_build_id(),
+            tenant=principal.tenant,
+            request=f"ri-{ids.random_id()}",
+            state=BuildState.PENDING,
+            snapshot=ids.new_snapshot_id(),
+            name=request.name,
+            recipe=its.recipe,
+            planned=planned,
+            started_at=now,
+            updated_at=now,
+        )
+
+    # What is under way.
+
+    def _join(self, principal: Principal, request: BuildRequest, its: Plan) -> Flight:
+        """The build of this that is under way, or a new one."""
+        mine = [flight for flight in self._flights.values() if flight.build.tenant == principal.tenant]
+        for flight in mine:
+            if flight.answers(its, _result(request)):
+                return flight
+        if self._is_closing:
+            raise errors.HutchError("the service is shutting down")
+        if len(mine) >= MOST_AT_ONCE:
+            raise errors.QuotaExceeded(f"{len(mine)} builds are under way or wait, which is the limit: wait for one")
+        if request.name is not None and self._tools.shelf.named(principal.tenant, request.name) is not None:
+            raise errors.Conflict(f"there is already a snapshot named {request.name}: choose another name")
+        known = self._tools.shelf.known
+        first = next((at + 1 for at in its.beginnings() if known(principal.tenant, its.links[at].recipe)), 0)
+        build = self._make_record(principal, request, its, its.phases(first))
+        budget = min(self._its.budget, request.budget or self._its.budget)
+        commission = Commission(build, principal, its, _result(request), budget, request.credentials)
+        flight = Flight(self._yard, commission, self._slots[principal.tenant], self._note_end)
+        self._flights[build.id] = flight
+        self._tools.background.keep(flight.run())
+        return flight
+
+    def _note_end(self, flight: Flight) -> None:
+        self._flights.pop(flight.build.id, None)
+
+    async def load(self, recorded: Recorded) -> None:
+        """What was under way when the service died is lost, unless its snapshot was made."""
+        now = self._clock.now()
+        for build in await self._store.list_unfinished_builds():
+            self._left.add(build.id)
+            if self._tools.shelf.get(build.snapshot) is not None:
+                build = dataclasses.replace(build, state=BuildState.SUCCEEDED)
+            else:
+                build = dataclasses.replace(build, state=BuildState.LOST, reason="the service died meanwhile")
+            await self._store.save_build(dataclasses.replace(build, updated_at=now, finished_at=now))
+
+    async def serve(self) -> None:
+        """Delete the machines that were left; end what is under way when the service ends."""
+        try:
+            await self._remove_left()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._is_closing = True
+            flights = builtins.list(self._flights.values())
+            for flight in flights:
+                flight.cancel("the service was stopped")
+            if flights:
+                await asyncio.wait([flight.done for flight in flights], timeout=CLOSE_LIMIT)
+
+    async def close(self) -> None:
+        """Nothing is left to be done."""
+
+    async def _remove_left(self) -> None:
+        """What a crash has left goes at once, and not only when its lifetime is over."""
+        fleet = self._tools.fleet
+        for entry in fleet.records.all():
+            if entry.machine.labels.get(LABEL) in self._left and entry.machine.build in self._left:
+                try:
+                    await fleet.carry_out(entry, Operation(Verb.DELETE, "the service died during its build"))
+                except errors.HutchError as error:
+                    log.warning("a build's machine was left", machine=entry.machine.id, error=error.message)
+
+
+def _result(request: BuildRequest) -> Result:
+    return Result(request.name, request.persistence, request.priority, request.defaults)

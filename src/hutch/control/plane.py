@@ -3,8 +3,13 @@
 from dataclasses import dataclass, field
 
 from hutch import settings
+from hutch.control.building.builder import Turns
+from hutch.control.building.flight import Yard
+from hutch.control.building.workbench import Tools
+from hutch.control.builds import Builds
 from hutch.control.clock import Clock
 from hutch.control.core import Core, Lock
+from hutch.control.dockerfile import Dockerfiles
 from hutch.control.domains import Certificates, Domains
 from hutch.control.exposure import Exposure
 from hutch.control.feed import Feed
@@ -24,6 +29,7 @@ from hutch.control.making import Making
 from hutch.control.pools import Pools
 from hutch.control.processes import Processes
 from hutch.control.rates import Rates
+from hutch.control.services import Services
 from hutch.control.sessions import Sessions
 from hutch.control.snapshots import Snapshots
 from hutch.control.tenants import Tenants
@@ -62,8 +68,10 @@ class ControlPlane:
     history: History
     webhooks: Webhooks
     files: Files
+    services: Services
     images: Images
     snapshots: Snapshots
+    builds: Builds
     pools: Pools
     health: Health
     core: Core = field(repr=False)  # for the composition root and for tests
@@ -99,15 +107,22 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
     core = Core(store, parts.host, its, clock, parts.lock)
     webhooks = Webhooks(store, parts.sender, clock, its.webhooks.attempts)
     processes = Processes(core.fleet, core.background, limits, core.meter)
+    files = Files(core.fleet, limits)
     sessions = Sessions(core.fleet, processes, core.background, store, clock)
     watch = JobWatch(core.fleet, store, clock)
     domains = Domains(core.fleet, store, parts.proofs, core.background, clock, its.proxy)
     exposure = Exposure(core.fleet, core.accounts, core.tokens, domains, clock, its.proxy)
     for sink in (webhooks.note, sessions.note, watch.note, domains.note):
         core.feed.add_sink(sink)
-    core.attend(webhooks, sessions, watch, domains)
     making = Making(core.fleet, core.shelf, core.rack, core.background, clock, limits)
     forks = Forks(core.fleet, core.background, clock)
+    machines = Machines(core.fleet, making, forks, core.shelf, store, clock)
+    snapshots = Snapshots(core.fleet, core.shelf, store, core.background, clock)
+    services = Services(core.fleet, processes, files)
+    tools = Tools(core.fleet, making, machines, snapshots, core.shelf, processes, files, core.background)
+    yard = Yard(tools, services, Dockerfiles(parts.host.images), store, clock, Turns())
+    builds = Builds(yard, limits, its.builds)
+    core.attend(webhooks, sessions, watch, domains, builds)
     return ControlPlane(
         keys=core.keys,
         tenants=Tenants(core.accounts, core.sanctions),
@@ -115,7 +130,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         usage=Usages(core.accounts, core.fleet, core.meter, store, clock, its.tenants.keep_usage_days),
         volumes=Volumes(core.rack, core.quotas, core.background, clock),
         idempotency=core.idempotency,
-        machines=Machines(core.fleet, making, forks, core.shelf, store, clock),
+        machines=machines,
         exposure=exposure,
         grants=Grants(core.fleet, exposure, core.tokens, clock),
         domains=domains,
@@ -129,9 +144,11 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         feed=core.feed,
         history=History(core.fleet.records, core.shelf, store),
         webhooks=webhooks,
-        snapshots=Snapshots(core.fleet, core.shelf, store, core.background, clock),
+        snapshots=snapshots,
+        builds=builds,
         pools=Pools(core.fleet, making, core.background, core.meter, store, clock, limits),
-        files=Files(core.fleet, limits),
+        files=files,
+        services=services,
         images=Images(parts.host.images),
         health=Health(core, parts.version),
         core=core,

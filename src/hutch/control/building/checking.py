@@ -1,11 +1,11 @@
-"""What a recipe may say. Pure: every rule about its fields is here, but for services', which are in `units.py`."""
+"""What a recipe may say. Pure. The rules about services are those of `units.py`."""
 
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
 
 from hutch import settings
-from hutch.control import requests
+from hutch.control import requests, units
 from hutch.model.errors import Flawed
 from hutch.model.recipes import Base, GitIdentity, Group, Layer, Recipe, Repository, User
 
@@ -45,6 +45,7 @@ def check(recipe: Recipe, limits: settings.Machines) -> None:
         _check_packages(layer.packages)
         _check_git(layer.git)
         _check_repositories(layer.repositories)
+        _check_services(layer)
         if layer.workdir is not None:
             check_place("workdir", layer.workdir, "workdir_empty" if not layer.workdir else "invalid_request")
         if layer.discriminator is not None and len(layer.discriminator) > MAX_TEXT:
@@ -187,6 +188,15 @@ def _check_repositories(repositories: Sequence[Repository]) -> None:
             if value is not None and (not value or value[0] == "-" or _CONTROL.search(value) or len(value) > MAX_TEXT):
                 raise Flawed(f"repository at {_shown(repository.path)}: its {what} is empty, or none that git can take")
     _check_once("repository at", (posixpath.normpath(it.path) for it in repositories))
+
+
+def _check_services(layer: Layer) -> None:
+    for unit in layer.units:
+        units.render(unit)
+    for patch in layer.patches:
+        units.unit_of(patch.name)
+        units.typed(patch.changes)
+    _check_once("service", (units.unit_of(unit.name) for unit in layer.units))
 
 
 def _check_once(what: str, names: Iterable[str], flaw: str = "invalid_request") -> None:

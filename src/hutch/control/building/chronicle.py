@@ -43,6 +43,12 @@ class Chronicle:
         self._written += len(data)
         self._tell()
 
+    def last(self, most: int) -> str:
+        """The name of what it has begun last, and the end of what was written since: at most so many bytes."""
+        begun, name = (self._phases[-1][0], self._phases[-1][1].name) if self._phases else (0, "the beginning")
+        text = self._between(begun, self._written)[-most:].decode(errors="replace").strip()
+        return f"{name}:\n{text}" if text else name
+
     def end(self) -> None:
         """There is nothing more to tell."""
         self._is_ended = True

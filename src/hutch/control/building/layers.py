@@ -1,23 +1,19 @@
 """The steps of a layer, in the one order in which each finds what it needs: people, files, packages, code, services."""
 
-import asyncio
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from hutch.control.building import packages, people, repositories
 from hutch.control.building.site import Site
-from hutch.control.inside import TAIL
 from hutch.model import errors
-from hutch.model.recipes import File, Layer, Unit, UnitMode
+from hutch.model.recipes import File, Layer, UnitMode
 
 READY_TIMEOUT = 120.0
 """Seconds a guest has to get ready unless the layer says otherwise."""
 
-_LOOK = 0.5
-"""Seconds between looks at a service that is to end."""
-
-_JOURNAL_LINES = 50
+_AS_LONG_AS_THE_BUILD = 7 * 86400.0
+"""Seconds: a oneshot's own time is limited by its unit and by the build's budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +62,10 @@ async def _write(site: Site, files: Sequence[File]) -> None:
 async def _set_up_services(site: Site, layer: Layer) -> None:
     """A oneshot has ended well before its layer is whole; any other has been started."""
     machine = site.inside.machine
-    for unit in layer.units:
-        await site.services.create(site.principal, machine, unit)
+    await site.services.create(site.principal, machine, *layer.units)
     for patch in layer.patches:
         await site.services.patch(site.principal, machine, patch)
-    for unit in layer.units:
-        if unit.mode is UnitMode.ONESHOT:
-            await _wait_done(site, unit)
-
-
-async def _wait_done(site: Site, unit: Unit) -> None:
-    """`GuestError` with the end of its journal if it failed. It has as long as the build has."""
-    while True:
-        try:
-            status = await site.services.status(site.principal, site.inside.machine, unit.name)
-        except errors.NotFound:
-            return  # it was to be deleted when it had ended well
-        if status.active == "failed":
-            break
-        if status.active in ("active", "inactive"):
-            return
-        await asyncio.sleep(_LOOK)
-    lines = await site.services.logs(site.principal, site.inside.machine, unit.name, _JOURNAL_LINES)
-    text = "\n".join(line.message for line in lines)[-TAIL:]
-    raise errors.GuestError(f"service {unit.name} failed:\n{text}" if text else f"service {unit.name} failed")
+    oneshots = [unit.name for unit in layer.units if unit.mode is UnitMode.ONESHOT]
+    for ended in await site.services.finished(site.principal, machine, oneshots, _AS_LONG_AS_THE_BUILD):
+        if not ended.is_done:
+            raise errors.GuestError(f"service {ended.name} failed: {ended.message}")

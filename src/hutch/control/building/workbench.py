@@ -16,21 +16,25 @@ import structlog
 from hutch.control.background import Background
 from hutch.control.building.chronicle import Chronicle
 from hutch.control.files import Files
+from hutch.control.fleet import Fleet
 from hutch.control.inside import Inside
 from hutch.control.keys import Principal
 from hutch.control.machines import Machines
 from hutch.control.making import Making, OutOf
+from hutch.control.operation import Amending
 from hutch.control.processes import Processes
 from hutch.control.requests import MachineRequest
 from hutch.control.shelf import Shelf
 from hutch.control.snapshots import Snapshots
 from hutch.model import errors
 from hutch.model.builds import Build
-from hutch.model.ids import MachineId, SnapshotId
+from hutch.model.ids import MachineId
+from hutch.model.kinds import Kind
 from hutch.model.machine import (
     Checkout,
     CheckoutMode,
     CheckoutSource,
+    Defaults,
     ImageRef,
     Machine,
     Persistence,
@@ -59,6 +63,7 @@ _BYPASSED = Checkout(CheckoutSource.BYPASSED, CheckoutMode.BYPASS)
 class Tools:
     """What builds work with."""
 
+    fleet: Fleet
     making: Making
     machines: Machines
     snapshots: Snapshots
@@ -66,6 +71,22 @@ class Tools:
     processes: Processes
     files: Files
     background: Background
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the snapshot is to be, whatever is in it."""
+
+    name: str | None
+    persistence: Persistence
+    priority: int
+    defaults: Defaults
+
+    def is_met_by(self, snapshot: Snapshot) -> bool:
+        """Whether this one will do. What is kept for good will do for who would have had it removed."""
+        is_kept = snapshot.persistence is Persistence.PERSISTENT
+        is_as_long = is_kept or (self.persistence, self.priority) == (snapshot.persistence, snapshot.priority)
+        return self.name in (None, snapshot.name) and self.defaults == snapshot.defaults and is_as_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +122,41 @@ class Workbench:
         """The build has begun this; `snapshot`: it found or made it."""
         await self._chronicle.phase(name, None if snapshot is None else snapshot.id)
 
+    def find(self, recipe: str) -> Snapshot | None:
+        """The layer that this recipe is the hash of, if the tenant has it."""
+        return self._tools.shelf.known(self.build.tenant, recipe)
+
     async def known(self, key: str) -> Snapshot | None:
         """What was kept under this key (a hash) by a build of the same tenant, in machines of the same size."""
         return None if self._order.is_fresh else self._tools.shelf.known(self.build.tenant, self._sized(key))
 
     async def keep(self, inside: Inside, key: str, title: str) -> Snapshot:
         """A snapshot of a machine, to be found under this key from now on. The machine goes on."""
-        return await self.snapshot(inside, self._sized(key), title)
+        log.debug("keeping a step", build=self.build.id, title=title)
+        return await self.snapshot(inside, self._sized(key))
 
     def _sized(self, key: str) -> str:
         return hashlib.sha256(f"{key} {self._order.resources}".encode()).hexdigest()
 
-    async def snapshot(self, inside: Inside, recipe: str, title: str, id: SnapshotId | None = None) -> Snapshot:
-        """The same, as the layer that this recipe is the hash of."""
-        log.debug("keeping a layer", build=self.build.id, title=title)
+    async def snapshot(self, inside: Inside, recipe: str) -> Snapshot:
+        """The same, as the layer that this recipe is the hash of. Removed when room is needed."""
+        sticky = Persistence.STICKY
+        return await self._tools.snapshots.create(
+            self.principal, inside.machine, persistence=sticky, build=self.build.id, recipe=recipe
+        )
+
+    async def keep_result(self, inside: Inside, result: Result) -> Snapshot:
+        """The snapshot that the build makes."""
         return await self._tools.snapshots.create(
             self.principal,
             inside.machine,
-            persistence=Persistence.STICKY,
+            result.name,
+            persistence=result.persistence,
+            priority=result.priority,
+            id=self.build.snapshot,
             build=self.build.id,
-            recipe=recipe,
+            recipe=self.build.recipe,
+            defaults=result.defaults,
         )
 
     async def open(
@@ -146,6 +182,7 @@ class Workbench:
             labels={LABEL: self.build.id},
             persistence=Persistence.EPHEMERAL,
             timers=Timers(lifetime=int(self._order.budget + SLACK)),
+            build=self.build.id,
         )
         out_of = OutOf(_BYPASSED, image=source if isinstance(source, ImageRef) else None)
         making = self._tools.background.keep(self._tools.making.make(self.build.tenant, request, out_of))
@@ -155,6 +192,26 @@ class Workbench:
         self._open.add(machine.id)
         await self._tools.machines.start(self.principal, machine.id)
         return Inside(self._tools.processes, self._tools.files, self.principal, machine.id)
+
+    async def resize(self, inside: Inside, has: Resources, wanted: Resources) -> None:
+        """Other sizes for a machine; it has booted from its disk when its vCPUs or memory are others."""
+        await self._tools.machines.resize(
+            self.principal,
+            inside.machine,
+            disk_gib=None if wanted.disk_gib == has.disk_gib else wanted.disk_gib,
+            cpus=None if wanted.cpus == has.cpus else wanted.cpus,
+            memory_mib=None if wanted.memory_mib == has.memory_mib else wanted.memory_mib,
+        )
+
+    async def set_workdir(self, inside: Inside, workdir: str) -> None:
+        """Of machines that are made of what is kept of this one from now on."""
+
+        def change(machine: Machine) -> tuple[str, Mapping[str, object]]:
+            spec = dataclasses.replace(machine.spec, workdir=workdir)
+            return f"machines made of it work in {workdir}", {"spec": spec}
+
+        entry = self._tools.fleet.entry(self.principal, inside.machine, "machine:exec")
+        await self._tools.fleet.carry_out(entry, Amending(Kind.NOTED, change))
 
     async def close(self, inside: Inside) -> None:
         """Its machine is no more. No error if it went by itself."""
