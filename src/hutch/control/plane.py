@@ -31,6 +31,7 @@ from hutch.control.processes import Processes
 from hutch.control.rates import Rates
 from hutch.control.services import Services
 from hutch.control.sessions import Sessions
+from hutch.control.shells import Shells
 from hutch.control.snapshots import Snapshots
 from hutch.control.tenants import Tenants
 from hutch.control.terminals import Terminals
@@ -64,6 +65,7 @@ class ControlPlane:
     sessions: Sessions
     jobs: Jobs
     terminals: Terminals
+    shells: Shells
     feed: Feed
     history: History
     webhooks: Webhooks
@@ -108,6 +110,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
     webhooks = Webhooks(store, parts.sender, clock, its.webhooks.attempts)
     processes = Processes(core.fleet, core.background, limits, core.meter)
     files = Files(core.fleet, limits)
+    terminals = Terminals(core.fleet, core.background, clock)
     sessions = Sessions(core.fleet, processes, core.background, store, clock)
     watch = JobWatch(core.fleet, store, clock)
     domains = Domains(core.fleet, store, parts.proofs, core.background, clock, its.proxy)
@@ -140,7 +143,8 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         processes=processes,
         sessions=sessions,
         jobs=Jobs(core.fleet, processes, watch, core.background, store, clock),
-        terminals=Terminals(core.fleet, core.background),
+        terminals=terminals,
+        shells=Shells(core.fleet, terminals, processes, core.background, core.meter),
         feed=core.feed,
         history=History(core.fleet.records, core.shelf, store),
         webhooks=webhooks,

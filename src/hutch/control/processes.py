@@ -41,11 +41,11 @@ class Processes:
         self._host = fleet.host.processes
         self._background = background
         self._limits = limits
-        self._is_released = False
+        self.is_released = False
 
     def release(self) -> None:
         """From now on a command whose caller goes away runs on: the first thing to be said when the service ends."""
-        self._is_released = True
+        self.is_released = True
 
     async def run(
         self, principal: Principal, machine: MachineId, command: Command, keep: int | None = None, wakes: bool = True
@@ -131,7 +131,7 @@ class Processes:
                     yield process
                 finally:
                     self._meter.count_exec(entry.machine, time.monotonic() - began)
-                    if self._is_released and process.exit is None:
+                    if self.is_released and process.exit is None:
                         process.keep()
 
     async def start(self, principal: Principal, machine: MachineId, command: Command) -> guest.ProcessInfo:

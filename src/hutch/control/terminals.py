@@ -1,25 +1,31 @@
 """Terminals: a shell on a pseudo-terminal, kept by the guest's agent, so that a client can leave it and come back.
 
 Only the agent knows which there are: they outlive connections and this service, and end with their machine's memory.
-A terminal nobody reads goes on; of its output the agent keeps the last 1 MiB.
+A terminal nobody reads goes on; of its output the agent keeps the last 1 MiB. One may have a name, by which it is
+found again, and by which lines are run in it (`shells.py`).
 """
 
 import asyncio
+import builtins
 import dataclasses
 import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable
-from dataclasses import dataclass
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import dataclass, field
 
-from hutch.control import commands, ending, follower
+from hutch.control import commands, ending, follower, terminal_log, terminal_shell
 from hutch.control.background import Background
+from hutch.control.clock import Clock
 from hutch.control.commands import Command
 from hutch.control.fleet import Fleet
 from hutch.control.keys import Principal
 from hutch.control.records import Entry
+from hutch.control.terminal_log import LogLine, Stamps
 from hutch.model import errors, guest, ids
 from hutch.model.guest import Exit, TerminalSize
 from hutch.model.ids import MachineId, ProcessId
+from hutch.model.states import State
 
 PREFIX = "tty-"
 """What the ids of terminals' processes begin with; so they are told from others after a restart."""
@@ -29,61 +35,144 @@ DEFAULT_SIZE = TerminalSize(80, 24)
 LOGIN = ("sh", "-c", '[ -x "$SHELL" ] && exec "$SHELL" -l; exec sh -l')
 """The user's shell as the guest's password file names it, which the agent tells in SHELL; else the image's `sh`."""
 
-_SIZES_KEPT = 4096
+MOST = 64
+"""Terminals that run in one machine at a time."""
+
+BAD_NAME = "invalid_session_id"
+
+_KNOWN = 4096
+
+
+class TooManyTerminals(errors.NoCapacity):
+    """There are as many terminals in the machine as may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """One terminal."""
+    """One terminal. `name` is its process's id where it was given none."""
 
     machine: MachineId
     process: ProcessId
     pid: int
     size: TerminalSize
+    name: str
+    started_at: float  # Unix seconds, by the guest's clock
+    argv: tuple[str, ...] = field(default=(), compare=False)
+    written: int = field(default=0, compare=False)  # bytes, when it was looked at
+    exit: Exit | None = field(default=None, compare=False)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What only this service knows of a terminal."""
+
+    size: TerminalSize = DEFAULT_SIZE
+    stamps: Stamps = field(default_factory=Stamps)
+    readers: int = 0
 
 
 class Terminals:
     """The terminals of all machines. All calls need `machine:exec` and count as activity while they last."""
 
-    def __init__(self, fleet: Fleet, background: Background) -> None:
+    def __init__(self, fleet: Fleet, background: Background, clock: Clock) -> None:
         self._fleet = fleet
         self._host = fleet.host.processes
         self._background = background
-        self._sizes: dict[ProcessId, TerminalSize] = {}  # as far as they were set here
+        self._clock = clock
+        self._known: dict[ProcessId, _Known] = {}
+        self._opening: weakref.WeakValueDictionary[MachineId, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def open(self, principal: Principal, machine: MachineId, command: Command | None = None) -> Terminal:
+    async def open(
+        self, principal: Principal, machine: MachineId, command: Command | None = None, name: str | None = None
+    ) -> Terminal:
         """A new one; None: the user's login shell, 80 × 24. Starts or wakes the machine.
 
         A command without argv and shell is that shell too. `GuestNotFound`, `GuestError`: it could not be started.
+        `Conflict` if one of this name runs, `Flawed` for what is no name, `TooManyTerminals`.
         """
         command = command or Command()
         if command.argv is None and command.shell is None:
             command = dataclasses.replace(command, argv=LOGIN)
         size = command.terminal or DEFAULT_SIZE
         spec = commands.make_spec(dataclasses.replace(command, terminal=size, background=True, interactive=True))
+        if name is not None:
+            spec = dataclasses.replace(spec, argv=terminal_shell.named(_checked_name(name), spec.argv))
         process = ProcessId(PREFIX + ids.random_id())
-        async with self._fleet.awake(self._entry(principal, machine)) as id:
+        lock = self._opening.setdefault(machine, asyncio.Lock())
+        async with self._fleet.awake(self._entry(principal, machine)) as id, lock:
+            self._check_room(name, await self._all(id))
             info = await self._host.start(id, process, spec)
             if command.stdin:
                 await self._host.write(id, process, command.stdin)
-        self._note_size(process, size)
-        return Terminal(machine, process, info.pid, size)
+        self._note(process).size = size
+        return self._terminal(machine, info)
 
-    async def find(self, principal: Principal, machine: MachineId, id_or_pid: str) -> Terminal:
-        """One that was opened before, by its process's id or pid, to come back to.
+    def _check_room(self, name: str | None, there: Sequence[Terminal]) -> None:
+        running = [it for it in there if it.exit is None]
+        if name is not None and any(it.name == name for it in running):
+            raise errors.Conflict(f"there is a terminal {name} in the machine already")
+        if len(running) >= MOST:
+            raise TooManyTerminals(f"{MOST} terminals run in the machine: the most there may be")
+
+    async def list(self, principal: Principal, machine: MachineId) -> builtins.list[Terminal]:
+        """Those the agent knows, oldest first, also ended ones; none if the machine does not run. Looking."""
+        entry = self._entry(principal, machine)
+        return await self._all(entry.machine.id) if entry.machine.state is State.RUNNING else []
+
+    async def _all(self, machine: MachineId) -> builtins.list[Terminal]:
+        known = await self._host.list(machine)
+        return [self._terminal(machine, info) for info in known if info.id.startswith(PREFIX)]
+
+    def _terminal(self, machine: MachineId, info: guest.ProcessInfo) -> Terminal:
+        process = ProcessId(info.id)
+        known = self._known.get(process)
+        name = terminal_shell.name_of(info.argv) or info.id
+        size = known.size if known is not None else DEFAULT_SIZE
+        told = (info.started_at, info.argv, info.stdout_bytes, info.exit)
+        return Terminal(machine, process, info.pid, size, name, *told)
+
+    async def find(self, principal: Principal, machine: MachineId, named: str) -> Terminal:
+        """One that was opened before, by its process's id or pid or its name, to come back to.
 
         Also after a restart of the service; its size is told as 80 × 24 then, if nobody has set it since. One that has
         ended is found for as long as the agent keeps its output. `NotFound`. Wakes a paused or suspended machine;
         `NotRunning` if nothing can run in it.
         """
         async with self._fleet.used(self._entry(principal, machine)) as id:
-            known = [info for info in await self._host.list(id) if info.id.startswith(PREFIX)]
-        wanted = [info for info in known if id_or_pid in (info.id, str(info.pid))]
+            there = await self._all(id)
+        # The last of those that run, or else of those that have ended: names and pids are used again.
+        wanted = [it for it in there if named in (it.process, str(it.pid), it.name)]
         if not wanted:
             raise errors.NotFound(f"machine {machine} has no such terminal")
-        info = min(wanted, key=lambda it: it.exit is not None)  # a pid may have been used again
-        process = ProcessId(info.id)
-        return Terminal(machine, process, info.pid, self._sizes.get(process, DEFAULT_SIZE))
+        return max(enumerate(wanted), key=lambda it: (it[1].exit is None, it[0]))[1]
+
+    def readers(self, terminal: Terminal) -> int:
+        """How many read it at this moment, through this service."""
+        known = self._known.get(terminal.process)
+        return known.readers if known is not None else 0
+
+    async def screen(self, principal: Principal, terminal: Terminal) -> bytes:
+        """All of its output that is kept, as a terminal can show it again. Wakes the machine, as `find` does."""
+        return (await self._shown(principal, terminal))[0]
+
+    async def log(self, principal: Principal, terminal: Terminal) -> Sequence[LogLine]:
+        """The same as lines of plain text. A line has no time if nobody was reading when it came."""
+        data, start = await self._shown(principal, terminal)
+        return terminal_log.lines(data, start, self._note(terminal.process).stamps)
+
+    async def _shown(self, principal: Principal, terminal: Terminal) -> tuple[bytes, int]:
+        """What is kept now, and where it begins."""
+        async with self._fleet.used(self._entry(principal, terminal.machine)) as id:
+            info = await ending.find_process(self._host, id, terminal.process)
+            data, at, end = bytearray(), 0, 0 if info is None else info.stdout_bytes
+            while at + len(data) < end:
+                page = await self._host.read(id, terminal.process, at + len(data), 0, 0.0, follower.READ_LIMIT)
+                if page.stdout_at != at + len(data):  # the oldest has gone meanwhile
+                    data, at = bytearray(), page.stdout_at
+                data += page.stdout
+                if not page.stdout:
+                    break
+        return bytes(data), at
 
     def read(self, principal: Principal, terminal: Terminal, offset: int = 0) -> AsyncGenerator[bytes | Exit, None]:
         """Its output from an offset on (kept: the last 1 MiB), and at last its exit. Closing it leaves it running.
@@ -96,6 +185,15 @@ class Terminals:
         return self._read(self._entry(principal, terminal.machine), terminal, offset)
 
     async def _read(self, entry: Entry, terminal: Terminal, offset: int) -> AsyncGenerator[bytes | Exit, None]:
+        known = self._note(terminal.process)
+        known.readers += 1
+        try:
+            async for told in self._pages(entry, terminal, offset):
+                yield told
+        finally:
+            known.readers -= 1
+
+    async def _pages(self, entry: Entry, terminal: Terminal, offset: int) -> AsyncGenerator[bytes | Exit, None]:
         async with self._fleet.used(entry) as id:
             rollbacks = entry.rollbacks
 
@@ -107,11 +205,11 @@ class Terminals:
                 page = await follower.read_on(entry, rollbacks, read)
                 offset = page.stdout_at + len(page.stdout)
                 if page.stdout:
+                    self.note_read(terminal, page)
                     yield page.stdout
                 elif page.exit is None and time.monotonic() - began < follower.QUICK:
                     await asyncio.sleep(follower.QUICK)  # a guest that answers nothing at once must not keep us busy
                 if page.exit is not None:
-                    self._sizes.pop(terminal.process, None)
                     yield page.exit
                     return
 
@@ -125,7 +223,7 @@ class Terminals:
         commands.check_terminal(size)
         async with self._fleet.used(self._entry(principal, terminal.machine)) as id:
             await self._host.resize(id, terminal.process, size)
-        self._note_size(terminal.process, size)
+        self._note(terminal.process).size = size
 
     async def end(self, principal: Principal, terminal: Terminal) -> None:
         """Hang up: HUP, then KILL. Returns when it has ended; also done if the caller goes away."""
@@ -135,13 +233,24 @@ class Terminals:
     async def _end(self, entry: Entry, terminal: Terminal) -> None:
         async with self._fleet.used(entry) as id:
             await ending.end_process(self._host, id, terminal.process, signal.SIGHUP)
-        self._sizes.pop(terminal.process, None)
 
-    def _note_size(self, process: ProcessId, size: TerminalSize) -> None:
-        self._sizes.pop(process, None)
-        self._sizes[process] = size
-        if len(self._sizes) > _SIZES_KEPT:
-            del self._sizes[next(iter(self._sizes))]
+    def note_read(self, terminal: Terminal, page: guest.Output) -> None:
+        """This page of its output has been read: what came after it was looked at, came now."""
+        start = max(page.stdout_at, terminal.written)
+        self._note(terminal.process).stamps.note(start, page.stdout_at + len(page.stdout), self._clock.now())
+
+    def _note(self, process: ProcessId) -> _Known:
+        known = self._known.pop(process, None) or _Known()
+        self._known[process] = known
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
+        return known
 
     def _entry(self, principal: Principal, machine: MachineId) -> Entry:
         return self._fleet.entry(principal, machine, "machine:exec")
+
+
+def _checked_name(name: str) -> str:
+    if terminal_shell.NAME.fullmatch(name) is None:
+        raise errors.Flawed("a terminal's name has 1 to 64 letters, digits, dots, hyphens and underscores", BAD_NAME)
+    return name

@@ -97,7 +97,8 @@ def _directory(machine: Machine, cwd: str | None) -> str:
 
 
 def _environment(machine: Machine, spec: guest.ProcessSpec) -> dict[str, str]:
-    return {**_BASE_ENV, **machine.spec.env, "HUTCH_MACHINE_ID": machine.id, **spec.env}
+    its = {"HUTCH_MACHINE_ID": machine.id, "HUTCH_ROOT": str(machine.root)}
+    return {**_BASE_ENV, **machine.spec.env, **its, **spec.env}
 
 
 def _check_user(user: str | None) -> None:

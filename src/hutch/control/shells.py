@@ -1,0 +1,212 @@
+"""Shells kept by name: lines run in a terminal that lives on, with its directory, variables, functions and jobs.
+
+A terminal is opened when it is first named. What a line writes is shown there, to all who look, and told to its caller
+with its exit code (`terminal_shell.py` says how the two are told apart from all else). Lines of one terminal run one
+after the other. One whose time is over, or whose caller goes away, is interrupted as a person would (^C), then killed;
+the terminal stays, unless its shell itself will not end the line. A line that ends the shell (`exit`) ends the
+terminal; its name then means a new one.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable
+
+from hutch.control import commands, ending, follower, terminal_shell
+from hutch.control.background import Background
+from hutch.control.commands import Command, Completed
+from hutch.control.fleet import Fleet
+from hutch.control.keys import Principal
+from hutch.control.metering import Meter
+from hutch.control.processes import Processes
+from hutch.control.records import Entry
+from hutch.control.terminal_shell import Scan
+from hutch.control.terminals import Terminal, Terminals
+from hutch.model import errors, guest, ids
+from hutch.model.guest import Exit, ProcessSpec
+from hutch.model.ids import MachineId
+
+WAIT = 600.0
+"""Seconds a line without a limit of its own waits for those before it."""
+
+GRACE = 3.0
+"""Seconds between ^C and KILL, and again before the terminal is ended."""
+
+
+class Shells:
+    """Lines in the terminals of all machines."""
+
+    def __init__(
+        self, fleet: Fleet, terminals: Terminals, processes: Processes, background: Background, meter: Meter
+    ) -> None:
+        self._fleet = fleet
+        self._terminals = terminals
+        self._processes = processes
+        self._background = background
+        self._meter = meter
+        self._turns: weakref.WeakValueDictionary[tuple[MachineId, str], asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def run(
+        self, principal: Principal, machine: MachineId, name: str, command: Command, keep: int = 1024 * 1024
+    ) -> Completed:
+        """Run `command.shell` in the terminal of this name, and tell what it wrote, as stdout, and its exit.
+
+        The first `keep` bytes are told. The user, environment, size and directory are those of a terminal that is
+        opened for it. Needs `machine:exec`; starts or wakes the machine. An exit with `timed_out` after
+        `command.timeout` seconds, which also count while it waits for its turn.
+        """
+        began = time.monotonic()
+        spec = commands.make_spec(command)  # what is wrong with it is told before anything is opened
+        until = None if spec.timeout is None else began + spec.timeout
+        turn = self._turns.setdefault((machine, name), asyncio.Lock())
+        entry = self._fleet.entry(principal, machine, "machine:exec")
+        async with self._fleet.awake(entry):
+            if not await _took(turn, WAIT if until is None else until - began):
+                return _completed(None, None, began)
+            terminal = line = None
+            try:
+                terminal = await self._terminal(principal, machine, name, command)
+                line = _Line(self._fleet, self._terminals, entry, terminal, keep)
+                async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+                    await line.run(command.shell or "")
+            except TimeoutError:
+                pass
+            finally:
+                self._meter.count_exec(entry.machine, time.monotonic() - began)
+                if line is None or line.is_done or self._processes.is_released:
+                    turn.release()
+                else:
+                    self._background.go_on("interrupting a line", self._interrupt(principal, line, turn))
+        return _completed(terminal, line, began)
+
+    async def _terminal(self, principal: Principal, machine: MachineId, name: str, command: Command) -> Terminal:
+        there = await self._terminals.list(principal, machine)
+        running = [it for it in there if it.name == name and it.exit is None]
+        opened = Command(env=command.env, cwd=command.cwd, user=command.user, terminal=command.terminal)
+        return running[-1] if running else await self._terminals.open(principal, machine, opened, name)
+
+    async def _interrupt(self, principal: Principal, line: "_Line", turn: asyncio.Lock) -> None:
+        try:
+            if not await line.interrupt():
+                await self._terminals.end(principal, line.terminal)
+        finally:
+            turn.release()
+
+
+class _Line:
+    """One line in a terminal, from its being typed to its end."""
+
+    def __init__(self, fleet: Fleet, terminals: Terminals, entry: Entry, terminal: Terminal, keep: int) -> None:
+        self.terminal = terminal
+        self.exit: Exit | None = None
+        self._fleet = fleet
+        self._terminals = terminals
+        self._entry = entry
+        self._rollbacks = entry.rollbacks
+        self._host = fleet.host
+        self._id = entry.machine.id
+        self._directory = f"{terminal_shell.HOME}/{terminal.process}"
+        self._script = f"{self._directory}/{ids.random_id()}"
+        self._number = ids.random_id()
+        self.scan = Scan(self._number, keep)
+        self._at = terminal.written
+        self._has_ended = False  # the terminal
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is left in the terminal."""
+        return self.exit is not None
+
+    async def run(self, line: str) -> None:
+        """Type it, and follow it to its end."""
+        await self._put(line)
+        await self._host.processes.write(self._id, self.terminal.process, terminal_shell.typed(self._script))
+        await self._follow()
+        await self._remove()
+
+    async def _remove(self) -> None:
+        with contextlib.suppress(errors.GuestNotFound):
+            await self._host.files.remove(self._id, self._directory if self._has_ended else self._script, True)
+
+    async def _put(self, line: str) -> None:
+        """Where only who the shell runs as may read it."""
+        files, directory = self._host.files, self._directory
+        await files.make_directory(self._id, terminal_shell.HOME, 0o755)
+        await files.make_directory(self._id, directory, 0o700)
+        await files.write(self._id, self._script, _once(terminal_shell.script(self._number, line)), 0o600)
+        try:
+            shell = await files.stat(self._id, f"/proc/{self.terminal.pid}")
+        except errors.GuestNotFound:  # it has just ended, or its processes are not listed there
+            return
+        if shell.uid:
+            for path in (directory, self._script):
+                await files.change(self._id, path, None, f"{shell.uid}:{shell.gid}")
+
+    async def _follow(self) -> None:
+        while self.exit is None:
+            page = await follower.read_on(self._entry, self._rollbacks, self._read)
+            if page.stdout_at > self._at:
+                self.scan.miss()
+            self._at = page.stdout_at + len(page.stdout)
+            self._terminals.note_read(self.terminal, page)
+            self.scan.feed(page.stdout)
+            if self.scan.code is not None:
+                self.exit = Exit(code=self.scan.code)
+            elif page.exit is not None:
+                self.exit, self._has_ended = page.exit, True
+            if not page.stdout and self.exit is None:
+                await asyncio.sleep(follower.QUICK)  # a guest that answers nothing at once must not keep us busy
+
+    def _read(self) -> Awaitable[guest.Output]:
+        wanted = (self._id, self.terminal.process, self._at, 0)
+        return self._host.processes.read(*wanted, follower.READ_WAIT, follower.READ_LIMIT)
+
+    async def interrupt(self) -> bool:
+        """End it: ^C, then KILL to what is in the foreground. False if its shell still does not go on."""
+        async with self._fleet.used(self._entry):
+            await self._remove()  # a shell that has not read it yet never will
+            if not self.scan.has_begun:
+                return True
+            await self._host.processes.write(self._id, self.terminal.process, terminal_shell.INTERRUPT)
+            if not await self._ends():
+                await self._kill_foreground()
+                return await self._ends()
+        return True
+
+    async def _ends(self) -> bool:
+        try:
+            async with asyncio.timeout(GRACE):
+                await self._follow()
+        except TimeoutError:
+            pass
+        return self.is_done
+
+    async def _kill_foreground(self) -> None:
+        process = ids.random_id()
+        script = terminal_shell.KILL.format(pid=self.terminal.pid)
+        spec = ProcessSpec(("sh", "-c", script), cwd="/", user="root", timeout=GRACE)
+        await self._host.processes.start(self._id, process, spec)
+        await self._host.processes.read(self._id, process, 0, 0, GRACE)
+        await ending.end_process(self._host.processes, self._id, process, signal.SIGKILL)
+        await self._host.processes.forget(self._id, process)
+
+
+async def _took(turn: asyncio.Lock, patience: float) -> bool:
+    try:
+        async with asyncio.timeout(patience):
+            return await turn.acquire()
+    except TimeoutError:
+        return False
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _completed(terminal: Terminal | None, line: _Line | None, began: float) -> Completed:
+    end = line.exit if line is not None and line.exit is not None else Exit(signal=2, timed_out=True)
+    stdout, is_truncated = (line.scan.output(), line.scan.is_truncated) if line is not None else (b"", False)
+    process, pid = (terminal.process, terminal.pid) if terminal is not None else (ids.ProcessId(""), 0)
+    return Completed(process, pid, stdout, b"", is_truncated, False, end, time.monotonic() - began)

@@ -1,0 +1,91 @@
+"""What a terminal has shown, as lines of plain text with the time each came. Pure."""
+
+import bisect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+_REDRAWN = re.compile(rb"^[^\n]*\n(?:\x1b[\[\]][^\x07\x1b\nA-Za-z]*[\x07A-Za-z]|\r)*?\x1b\[A\r?\x1b\[2K", re.MULTILINE)
+_ESCAPES = re.compile(
+    rb"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    rb"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # OSC, DCS and their like: titles, marks
+    rb"|\x1b[ -/]*[0-~]"
+)
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+MARKS = 4096
+"""Times that are kept of one terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line. `at` is None where nobody was reading when it came."""
+
+    text: str
+    at: datetime | None
+
+
+@dataclass(slots=True)
+class Stamps:
+    """When a terminal's output came, as far as it was read then."""
+
+    _ends: list[int] = field(default_factory=list)  # offsets, growing
+    _times: list[datetime | None] = field(default_factory=list)
+    _read_to: int = 0  # what was there before anybody read has no time
+
+    def note(self, start: int, end: int, at: datetime) -> None:
+        """These bytes were read at that time, as they came."""
+        if end <= max(start, self._read_to):
+            return
+        if start > self._read_to or not self._ends:
+            self._add(start, None)
+        self._add(end, at)
+
+    def _add(self, end: int, at: datetime | None) -> None:
+        self._read_to = end
+        self._ends.append(end)
+        self._times.append(at)
+        if len(self._ends) > MARKS:  # the oldest is told without a time then
+            del self._ends[: MARKS // 2], self._times[: MARKS // 2]
+            self._times[0] = None
+
+    def at(self, offset: int) -> datetime | None:
+        """When the byte at an offset came."""
+        place = bisect.bisect_right(self._ends, offset)
+        return self._times[place] if place < len(self._ends) else None
+
+
+def lines(data: bytes, start: int, stamps: Stamps) -> Sequence[LogLine]:
+    """The lines of what was shown, from an offset on; a line's time is that of its end. Without empty ones at the end.
+
+    What a program has drawn over is gone, as far as it did so within a line.
+    """
+    found, at = [], start
+    for raw in _without_redrawn(data).split(b"\n"):
+        found.append(LogLine(_plain(raw.replace(b"\0", b"")), stamps.at(at + len(raw))))
+        at += len(raw) + 1
+    while found and not found[-1].text:
+        found.pop()
+    return found
+
+
+def _without_redrawn(data: bytes) -> bytes:
+    """Without lines that the cursor went back to and cleared; their bytes become zeros, so that offsets stay."""
+    return _REDRAWN.sub(lambda match: b"\0" * len(match[0]), data)
+
+
+def _plain(raw: bytes) -> str:
+    text = _ESCAPES.sub(b"", raw).decode("utf-8", "replace").rstrip("\r")
+    text = text.rpartition("\r")[2]
+    return _UNSEEN.sub("", _without_erased(text) if "\b" in text else text)
+
+
+def _without_erased(text: str) -> str:
+    left: list[str] = []
+    for character in text:
+        if character != "\b":
+            left.append(character)
+        elif left:
+            left.pop()
+    return "".join(left)
