@@ -5,10 +5,12 @@ of the time between the two.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
@@ -19,6 +21,8 @@ from hutch.model.guest import GuestStats
 from hutch.model.ids import MachineId
 from hutch.model.states import State
 
+T = TypeVar("T")
+
 BETWEEN = 0.25
 """Seconds between the two looks at a machine that was not looked at before."""
 
@@ -27,6 +31,9 @@ SHORTEST = 0.2
 
 LIMIT = 5.0
 """Seconds a guest has to answer."""
+
+INTERVALS = (0.1, 10.0)
+"""Seconds between two samples of a stream, at least and at most."""
 
 REMEMBERED = 4096
 """Machines whose last look is kept; of more, those not looked at for the longest time are forgotten."""
@@ -44,6 +51,17 @@ class Vital:
     disk_used: int  # bytes
     uptime: float
     answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One of a stream of looks. Memory is in bytes."""
+
+    cpu_percent: float  # of all its vCPUs, 0 to 100, since the sample before
+    memory_total: int
+    memory_used: int
+    memory_available: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +90,30 @@ class Vitals:
     ) -> Mapping[MachineId, Vital]:
         """Those of them that run and answer within so many seconds in all. Needs `machine:read`."""
         principal.require("machine:read")
-        places, found = asyncio.Semaphore(AT_ONCE), dict[MachineId, Vital]()
+        entries = [self._fleet.entry(principal, machine, "machine:read") for machine in machines]
+        return await self._of_all(entries, patience, self._measure)
+
+    async def cpu_times(
+        self, principal: Principal, machines: Iterable[MachineId], patience: float
+    ) -> Mapping[MachineId, float]:
+        """The same, for how many seconds all their vCPUs were busy since they booted; of what is gone nothing."""
+        principal.require("machine:read")
+
+        async def ask(entry: Entry, places: asyncio.Semaphore) -> float:
+            return (await self._ask(entry.machine.id, places)).cpu_busy
+
+        entries = [self._fleet.records.get(machine) for machine in machines]
+        own = [it for it in entries if it is not None and it.machine.tenant == principal.tenant]
+        return await self._of_all(own, patience, ask)
+
+    async def _of_all(
+        self, entries: Iterable[Entry], patience: float, ask: Callable[[Entry, asyncio.Semaphore], Awaitable[T]]
+    ) -> Mapping[MachineId, T]:
+        places, found = asyncio.Semaphore(AT_ONCE), dict[MachineId, T]()
 
         async def one(entry: Entry) -> None:
-            found[entry.machine.id] = await self._measure(entry, places)
+            found[entry.machine.id] = await ask(entry, places)
 
-        entries = [self._fleet.entry(principal, machine, "machine:read") for machine in machines]
         asking = [asyncio.create_task(one(it)) for it in entries if it.machine.state is State.RUNNING]
         if asking:
             _, late = await asyncio.wait(asking, timeout=patience)
@@ -130,3 +166,9 @@ class Vitals:
             uptime=max(0.0, (now - began).total_seconds()),
             answered_at=now,
         )
+
+
+def _rate(before: GuestStats, now: GuestStats, last: float) -> float:
+    """How busy its CPUs were between two looks; as `last` told if no time has passed, or the guest began anew."""
+    total = now.cpu_total - before.cpu_total
+    return min(100.0, max(0.0, 100 * (now.cpu_busy - before.cpu_busy) / total)) if total > 0 else last

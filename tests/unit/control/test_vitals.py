@@ -1,6 +1,7 @@
 """How machines fare, as their guests say."""
 
 import asyncio
+import contextlib
 import dataclasses
 
 import pytest
@@ -10,7 +11,7 @@ from hutch.model import errors
 from hutch.model.guest import GuestStats
 from hutch.model.ids import MachineId
 from hutch.model.states import State
-from unit.control.rig import Rig
+from unit.control.rig import LIMIT, Rig
 
 MIB = 2**20
 
@@ -138,3 +139,41 @@ async def test_only_ones_own_are_looked_at(rig: Rig, guests: Guests) -> None:
             await rig.plane.vitals.look(who, machine)
         with pytest.raises(error):
             await rig.plane.vitals.glance(who, [machine], 30)
+
+
+async def test_a_stream_tells_of_the_time_between_its_samples(rig: Rig, guests: Guests) -> None:
+    machine = await rig.launch()
+    stream, seen = rig.plane.vitals.stream(rig.me, machine, 0.1), []
+    first = asyncio.ensure_future(anext(stream))
+    async with asyncio.timeout(LIMIT), contextlib.aclosing(stream):
+        while not guests.asked:
+            await asyncio.sleep(0.01)
+        guests.work(2.0, 10.0)
+        for _ in range(3):
+            seen.append(await first if not seen else await anext(stream))
+            guests.work(5.0, 10.0)
+    assert [it.cpu_percent for it in seen] == [20.0, 50.0, 50.0]
+    told = seen[0]
+    assert (told.memory_total, told.memory_used, told.memory_available) == (128 * MIB, 28 * MIB, 100 * MIB)
+
+
+async def test_a_stream_ends_with_its_machine_and_does_not_wake_it(rig: Rig, guests: Guests) -> None:
+    machine = await rig.launch()
+    async with asyncio.timeout(LIMIT), contextlib.aclosing(rig.plane.vitals.stream(rig.me, machine, 0.1)) as stream:
+        await anext(stream)
+        await rig.plane.machines.stop(rig.me, machine)
+        async for _ in stream:
+            pass
+    assert rig.state(machine) is State.STOPPED
+    with pytest.raises(errors.NotRunning):
+        await anext(rig.plane.vitals.stream(rig.me, machine))
+
+
+async def test_a_stream_is_no_use_of_its_machine(rig: Rig, guests: Guests) -> None:
+    machine = await rig.launch()
+    before = rig.get(machine).last_activity_at
+    rig.clock.advance(5)
+    async with asyncio.timeout(LIMIT), contextlib.aclosing(rig.plane.vitals.stream(rig.me, machine, 0.1)) as stream:
+        await anext(stream)
+        await anext(stream)
+    assert rig.get(machine).last_activity_at == before
