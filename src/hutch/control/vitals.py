@@ -122,6 +122,32 @@ class Vitals:
             await asyncio.gather(*asking, return_exceptions=True)
         return found
 
+    async def stream(
+        self, principal: Principal, machine: MachineId, interval: float = 1.0
+    ) -> AsyncGenerator[Sample, None]:
+        """A sample every `interval` seconds (0.1 to 10: beyond, the nearest), for as long as the machine runs.
+
+        Needs `machine:read`. `NotRunning` if it does not, `TimedOut` or `AgentUnavailable` if its guest does not
+        answer, both before the first sample; what goes wrong later ends the stream. Looking: it ends with a suspend,
+        and wakes nothing.
+        """
+        entry = self._fleet.entry(principal, machine, "machine:read")
+        if entry.machine.state is not State.RUNNING:
+            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: only one that runs can be measured")
+        interval, places = min(max(interval, INTERVALS[0]), INTERVALS[1]), asyncio.Semaphore()
+        rate, before = 0.0, await self._ask(machine, places)
+        due = time.monotonic() + min(interval, BETWEEN)
+        while entry.machine.state is State.RUNNING:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due = max(due + interval, time.monotonic())  # what came too late is not made up for
+            try:
+                now = await self._ask(machine, places)
+            except errors.HutchError:
+                return
+            rate, before = _rate(before, now, rate), now
+            used = max(0, now.memory_total - now.memory_available)
+            yield Sample(rate, now.memory_total, used, now.memory_available, self._clock.now())
+
     async def _measure(self, entry: Entry, places: asyncio.Semaphore) -> Vital:
         machine = entry.machine.id
         stats = await self._ask(machine, places)
