@@ -59,7 +59,7 @@ class Fleet:
         self.admission = Admission(host)
         self.members = Members(host, self.admission, quotas, meter, clock, background)
         self.eviction = Eviction(records, shelf, host, self._destroy_idle, limits.storage_quota_gib)
-        self.traffic = TrafficMeter(host.networks, meter)
+        self.traffic = TrafficMeter(host.networks, meter, records.touch)
         make_room, grace = self.eviction.make_room, limits.stop_grace
         self._lifecycle = Lifecycle(
             Steps(records, quotas, host, self.admission, clock, self.members, make_room, grace, self.traffic)

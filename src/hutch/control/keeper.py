@@ -47,6 +47,8 @@ class Keeper:
         self._enforcing: asyncio.Task[None] | None = None
         self._enforced_at = clock.now()
         self._failed: dict[MachineId, datetime] = {}  # when a machine's timer last acted in vain
+        self._looked: dict[MachineId, datetime] = {}  # when it was last found out if traffic was its use
+        self._looking: dict[MachineId, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """For ever; an error of one round is logged and the next one tries again."""
@@ -65,9 +67,12 @@ class Keeper:
         """Act on every timer whose time has come, and on what was left in the middle."""
         now = self._clock.now()
         self._failed = {id: at for id, at in self._failed.items() if now < at + RETRY_INTERVAL}
+        looked, self._looked = self._looked, {}
         for entry in self._fleet.records.timed():
-            due = timers.find_due(entry.machine, now, entry.busy > 0)
-            if due is not None and entry.machine.id not in self._failed:
+            id = entry.machine.id
+            self._look(entry, looked.get(id), now)
+            due = timers.find_due(entry.machine, now, entry.busy > 0 or id in self._looking)
+            if due is not None and id not in self._failed:
                 self._act(entry, due)
         self._fleet.settle_leftovers()
         self._fleet.members.tick()
@@ -76,6 +81,22 @@ class Keeper:
             self._enforced_at = now
             self._enforcing = asyncio.create_task(self._enforce())
             self._enforcing.add_done_callback(self._enforced)
+
+    def _look(self, entry: Entry, looked_at: datetime | None, now: datetime) -> None:
+        """Have it found out if need be; until that is known its idle time is not over."""
+        id = entry.machine.id
+        if id not in self._looking and timers.needs_look(entry.machine, looked_at, now):
+            looked_at = now
+            task = self._looking[id] = asyncio.create_task(self._watch(entry))
+            task.add_done_callback(lambda _: self._looking.pop(id, None))
+        if looked_at is not None:
+            self._looked[id] = looked_at
+
+    async def _watch(self, entry: Entry) -> None:
+        try:
+            await self._fleet.traffic.count(entry)
+        except Exception:
+            log.exception("traffic could not be looked at", machine=entry.machine.id)
 
     def _enforced(self, _: asyncio.Task[None]) -> None:
         self._enforcing = None
@@ -88,9 +109,10 @@ class Keeper:
 
     async def close(self) -> None:
         """Give up what is under way."""
-        if self._enforcing is not None:
-            self._enforcing.cancel()
-            await asyncio.wait([self._enforcing])
+        tasks = [*self._looking.values(), *([] if self._enforcing is None else [self._enforcing])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _act(self, entry: Entry, due: Due) -> None:
         if due.verb is not Verb.DELETE and not self._fleet.is_idle(entry):

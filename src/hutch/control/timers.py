@@ -54,6 +54,19 @@ def find_remaining(machine: Machine, now: datetime, is_used: bool) -> Remaining:
     )
 
 
+def needs_look(machine: Machine, looked_at: datetime | None, now: datetime) -> bool:
+    """Whether it is to be found out now if what a machine has received and sent was a use of it.
+
+    Four times in its idle time, and once when that is over: before it ends, all of its traffic has been seen.
+    """
+    its = machine.timers
+    if machine.state is not State.RUNNING or its.idle is None or its.idle_bytes is None:
+        return False
+    if looked_at is None or not timedelta() <= now - looked_at < timedelta(seconds=its.idle / 4):
+        return True
+    return looked_at < last_use(machine) + timedelta(seconds=its.idle) <= now
+
+
 def last_use(machine: Machine) -> datetime:
     """When it was last used, as far as is known."""
     moments = (machine.created_at, machine.ready_at, machine.last_activity_at)

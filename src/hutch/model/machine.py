@@ -85,7 +85,7 @@ class Timers:
     lifetime_action: TimerAction = TimerAction.DESTROY  # a machine that is started again after that is left alone
     suspended: int | None = None  # so long suspended: it is destroyed
     since: datetime | None = None  # when the lifetime last began anew
-    idle_bytes: int | None = None  # so many bytes to or from it between two looks are activity; None: none
+    idle_bytes: int | None = None  # more bytes than this, to and from it together, are activity; None: no traffic is
 
 
 class EndsOn(StrEnum):

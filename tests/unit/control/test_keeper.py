@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from hutch.control import traffic
 from hutch.host.interface import Life
 from hutch.model import errors
+from hutch.model.ids import MachineId
 from hutch.model.machine import Persistence, TimerAction, Timers
 from hutch.model.states import State
 from unit.control.rig import Rig, soon, turn
@@ -190,3 +192,94 @@ async def test_the_keeper_fills_pools_verifies_snapshots_and_looks_after_the_quo
     verified = rig.plane.snapshots.find(rig.me, snapshot.id).verified_at
     assert verified is not None
     assert rig.clock.now() == verified
+
+
+async def watch(rig: Rig, machine: MachineId, seconds: int, received: int = 0, sent: int = 0) -> None:
+    """So many seconds pass, with so many bytes in each and the keeper making its rounds."""
+    for _ in range(seconds):
+        rig.world.received[machine] = rig.world.received.get(machine, 0) + received
+        rig.world.sent[machine] = rig.world.sent.get(machine, 0) + sent
+        await sweep(rig, 1)
+
+
+SUSPENDING = Timers(idle=20, idle_action=TimerAction.SUSPEND, idle_bytes=1000)
+
+
+@pytest.mark.parametrize("way", ["received", "sent"])
+async def test_traffic_is_use_where_the_timers_say_so(rig: Rig, way: str) -> None:
+    machine = await rig.launch(timers=SUSPENDING)
+    await watch(rig, machine, 100, **{way: 60})  # 1000 in 17 s
+    assert rig.state(machine) is State.RUNNING
+    await watch(rig, machine, 27)  # the last 1000 were seen at most 5 s late
+    assert rig.state(machine) is State.SUSPENDED
+    assert "not used for 20 s" in await rig.messages(machine)
+
+
+async def test_as_much_traffic_as_is_allowed_is_no_use(rig: Rig) -> None:
+    machine = await rig.launch(timers=SUSPENDING)
+    rig.world.received[machine] = 1000
+    await watch(rig, machine, 22)
+    assert rig.state(machine) is State.SUSPENDED
+
+
+async def test_traffic_of_the_last_moment_is_seen_before_the_idle_time_ends(rig: Rig) -> None:
+    machine = await rig.launch(timers=SUSPENDING)
+    await watch(rig, machine, 19)
+    rig.world.sent[machine] = 1001
+    await watch(rig, machine, 10)
+    assert rig.state(machine) is State.RUNNING
+
+
+async def test_a_counter_that_hangs_keeps_a_machine_only_for_so_long(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "LIMIT", 0.01)
+    machine, old = await rig.launch(timers=SUSPENDING), await rig.launch(timers=Timers(lifetime=21))
+    rig.world.faults.gates["traffic"] = asyncio.Event()
+    await sweep(rig, 21)
+    assert (rig.state(machine), rig.life(old)) == (State.RUNNING, None)
+    while rig.plane.core.keeper._looking:
+        await asyncio.sleep(0.01)
+    await sweep(rig, 1)
+    await rig.come(machine, State.SUSPENDED)
+
+
+async def test_without_the_word_or_without_a_counter_traffic_is_no_use(rig: Rig) -> None:
+    plain, mute = await rig.launch(timers=Timers(idle=20)), await rig.launch(timers=SUSPENDING)
+    rig.world.faults.fails["traffic"] = [errors.Unsupported("no counters") for _ in range(100)]
+    for machine in (plain, mute):
+        rig.world.sent[machine] = 10**6
+    await watch(rig, mute, 22)
+    assert (rig.state(plain), rig.state(mute)) == (State.STOPPED, State.SUSPENDED)
+
+
+async def test_what_came_while_no_service_looked_begins_the_idle_time_anew(rig: Rig) -> None:
+    machine = await rig.launch(timers=SUSPENDING)
+    rig.world.sent[machine] = 10
+    await rig.crash()
+    rig.clock.advance(1000)
+    await rig.crash_and_restart()
+    await watch(rig, machine, 19)
+    assert rig.state(machine) is State.RUNNING
+    await watch(rig, machine, 3)
+    assert rig.state(machine) is State.SUSPENDED
+
+
+async def test_a_new_process_begins_to_count_its_traffic_anew(rig: Rig) -> None:
+    machine = await rig.launch(timers=SUSPENDING)
+    await watch(rig, machine, 10, sent=1000)
+    await rig.plane.machines.suspend(rig.me, machine)
+    rig.world.sent[machine] = 0
+    await rig.plane.machines.start(rig.me, machine)
+    await watch(rig, machine, 10, sent=110)
+    await watch(rig, machine, 15)
+    assert rig.state(machine) is State.RUNNING
+
+
+async def test_only_watched_machines_are_looked_at_and_none_is_kept_in_mind_for_ever(rig: Rig) -> None:
+    watched, _ = await rig.launch(timers=SUSPENDING), await rig.launch(timers=Timers(idle=1000))
+    await sweep(rig, 1)
+    keeper = rig.plane.core.keeper
+    assert list(keeper._looked) == [watched]
+    await rig.plane.machines.delete(rig.me, watched)
+    await sweep(rig, 1)
+    assert not keeper._looked
+    assert not keeper._looking

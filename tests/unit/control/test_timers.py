@@ -133,3 +133,24 @@ def test_a_lifetime_counts_from_when_it_last_began() -> None:
 
 def test_without_a_lifetime_there_is_no_deadline() -> None:
     assert timers.find_deadline(machine(Timers(idle=10))) is None
+
+
+@pytest.mark.parametrize(
+    ("looked", "now", "is_needed"),
+    [(None, 0, True), (10, 34, False), (10, 35, True), (99, 100, True), (100, 101, False), (10, 9, True)],
+)
+def test_traffic_is_looked_at_four_times_in_the_idle_time_and_when_it_is_over(
+    looked: float | None, now: float, is_needed: bool
+) -> None:
+    it, looked_at = machine(Timers(idle=100, idle_bytes=0)), None if looked is None else at(looked)
+    assert timers.needs_look(it, looked_at, at(now)) is is_needed
+
+
+@pytest.mark.parametrize("its", [Timers(idle=100), Timers(idle_bytes=5), Timers(lifetime=5, idle_bytes=5)])
+def test_traffic_that_means_nothing_is_not_looked_at(its: Timers) -> None:
+    assert not timers.needs_look(machine(its), None, at(1000))
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RUNNING}))
+def test_traffic_of_a_machine_that_does_not_run_is_not_looked_at(state: State) -> None:
+    assert not timers.needs_look(machine(Timers(idle=1, idle_bytes=0), state), None, at(1000))

@@ -37,4 +37,4 @@ class SimulatedNetworks:
     async def traffic(self, machine: MachineId) -> Traffic:
         await self._world.faults.meet("traffic")
         self._find(machine)
-        return Traffic(0, self._world.sent.get(machine, 0))
+        return Traffic(self._world.received.get(machine, 0), self._world.sent.get(machine, 0))

@@ -59,6 +59,7 @@ class World:
     images: dict[str, Image] = field(default_factory=dict)  # by digest
     running: dict[MachineId, Machine] = field(default_factory=dict)  # paused ones too
     sent: dict[MachineId, int] = field(default_factory=dict)  # bytes by their processes, as a test says
+    received: dict[MachineId, int] = field(default_factory=dict)  # the same
     snapshots: dict[SnapshotId, Saved] = field(default_factory=dict)
     volumes: dict[VolumeId, int] = field(default_factory=dict)  # their sizes in GiB
     listener: asyncio.Queue[Died] | None = None  # of the host that is open
