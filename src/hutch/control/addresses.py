@@ -1,4 +1,4 @@
-"""Addresses of published ports: `/proxy/MACHINE/PORT/…`, and `MACHINE-PORT.DOMAIN` or `PORT-MACHINE.DOMAIN`. Pure.
+"""Where ports are shown: `/proxy/MACHINE/PORT/…`, `MACHINE-PORT.DOMAIN` or `PORT-MACHINE.DOMAIN`, `ID.DOMAIN`. Pure.
 
 MACHINE is an id, also with the prefix of a dialect, or a name; what it means only the records tell.
 """
@@ -75,6 +75,17 @@ def find_id(machine: str) -> MachineId | None:
 
 def make_url(proxy: settings.Proxy, machine: MachineId, port: int) -> str:
     """scheme://MACHINE-PORT.DOMAIN[:PORT], with the scheme and port that clients see."""
+    scheme, end = _seen(proxy)
+    return f"{scheme}://{machine}-{port}.{proxy.domain}{end}"
+
+
+def make_host(proxy: settings.Proxy, machine: MachineId) -> str:
+    """MACHINE.DOMAIN[:PORT], with the port that clients see."""
+    return f"{machine}.{proxy.domain}{_seen(proxy)[1]}"
+
+
+def _seen(proxy: settings.Proxy) -> tuple[str, str]:
+    """The scheme that clients see, and the end of a host if it needs a port."""
     seen = urlsplit(proxy.url) if proxy.url else SplitResult("http", proxy.listen, "", "", "")
-    end = "" if seen.port in (None, {"http": 80, "https": 443}.get(seen.scheme)) else f":{seen.port}"
-    return f"{seen.scheme}://{machine}-{port}.{proxy.domain}{end}"
+    is_usual = seen.port in (None, {"http": 80, "https": 443}.get(seen.scheme))
+    return seen.scheme, "" if is_usual else f":{seen.port}"

@@ -105,6 +105,10 @@ class Exposure:
         """Where the proxy shows a port: scheme://MACHINE-PORT.DOMAIN[:PORT]. Pure; whether it is published or not."""
         return addresses.make_url(self._proxy, machine.id, port)
 
+    def host(self, machine: Machine) -> str:
+        """MACHINE.DOMAIN[:PORT], by which the proxy shows the first port that is published. Pure."""
+        return addresses.make_host(self._proxy, machine.id)
+
     def token(self, principal: Principal, machine: MachineId) -> str:
         """The machine's traffic token: for all its published ports, until it is revoked. Needs `machine:exec`.
 
@@ -171,20 +175,29 @@ class Exposure:
         """Which machine and port the proxy is asked for, and the path there; None if it is none of ours.
 
         By path `/proxy/MACHINE/PORT/…`, by host `MACHINE-PORT.DOMAIN` or `PORT-MACHINE.DOMAIN` (MACHINE: id, also with
-        a dialect's prefix, or a name that only one living machine has and that port of it is published), or by a
-        domain that is mapped. A machine's host comes before the path: all paths of it are its own.
+        a dialect's prefix, or a name that only one living machine has and that port of it is published), by host
+        `ID.DOMAIN` for the first port that is published, or by a domain that is mapped. A machine's host comes before
+        the path: all paths of it are its own.
         """
         name = addresses.bare_host(host)
         meant = addresses.parse_host(name, self._proxy.domain)
         if meant:
             found = {it for it in map(self._resolve, meant) if it is not None}
             return (found.pop(), path) if len(found) == 1 else None
-        mapped = self._domains.find(name)
+        mapped = self._first(name) or self._domains.find(name)
         if mapped is not None:
             return mapped, path
         named = addresses.parse_path(path)
         target = None if named is None else self._resolve(named[0])
         return None if named is None or target is None else (target, named[1])
+
+    def _first(self, name: str) -> Target | None:
+        """The first published port of the machine whose id stands before the proxy's domain."""
+        id = addresses.find_id(addresses.find_label(name, self._proxy.domain) or "")
+        entry = None if id is None else self._records.get(id)
+        return (
+            Target(entry.machine.id, entry.machine.ports[0].port) if entry is not None and entry.machine.ports else None
+        )
 
     def _resolve(self, address: addresses.Address) -> Target | None:
         """An id is taken as it is; whoever asks by a name learns nothing of what is not published."""

@@ -1,4 +1,4 @@
-"""What happened: the recorded events of a tenant's machines, deleted ones included. What happens is in `feed.py`."""
+"""What happened: a tenant's deleted machines, and the recorded events of all it had. What happens is in `feed.py`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from hutch.control.records import Records
 from hutch.control.shelf import Shelf
 from hutch.model import errors
 from hutch.model.ids import MachineId, SnapshotId, TenantId
-from hutch.model.machine import Event
+from hutch.model.machine import Event, Machine
 from hutch.store.interface import EventQuery as EventQuery
 from hutch.store.interface import Store
 
@@ -39,6 +39,14 @@ class History:
             await self._check_snapshot(principal.tenant, query.snapshot)
         its = dataclasses.replace(query, tenant=principal.tenant, limit=min(query.limit, MOST))
         return await self._store.find_events(its)
+
+    async def destroyed(self, principal: Principal, limit: int) -> Sequence[Machine]:
+        """Machines of the caller's tenant that are gone, those that went last first; at most 1000.
+
+        Needs `machine:read`.
+        """
+        principal.require("machine:read")
+        return await self._store.list_destroyed_machines(principal.tenant, min(limit, MOST))
 
     async def _check_machine(self, tenant: TenantId, id: MachineId) -> None:
         entry = self._records.get(id)

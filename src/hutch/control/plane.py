@@ -23,6 +23,7 @@ from hutch.control.images import Images
 from hutch.control.job_watch import JobWatch
 from hutch.control.jobs import Jobs
 from hutch.control.keys import Keys
+from hutch.control.launching import Launches
 from hutch.control.logbook import Logbook
 from hutch.control.machines import Machines
 from hutch.control.making import Making
@@ -74,6 +75,7 @@ class ControlPlane:
     images: Images
     snapshots: Snapshots
     builds: Builds
+    launches: Launches
     pools: Pools
     health: Health
     core: Core = field(repr=False)  # for the composition root and for tests
@@ -150,6 +152,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         webhooks=webhooks,
         snapshots=snapshots,
         builds=builds,
+        launches=Launches(machines, builds, services, domains, core.shelf, core.background),
         pools=Pools(core.fleet, making, core.background, core.meter, store, clock, limits),
         files=files,
         services=services,

@@ -329,6 +329,8 @@ async def test_a_host_or_a_path_leads_to_a_machine(rig: Rig) -> None:
         f"inst-{machine}-80.hutch.localhost",
         "web-80.hutch.localhost",
         "80-web.hutch.localhost",
+        f"{machine}.hutch.localhost:7071",
+        rig.plane.exposure.host(rig.plane.machines.get(rig.me, machine)),
     ):
         assert rig.plane.exposure.find(host, "/a/b") == (there, "/a/b"), host
     for path, rest in (
@@ -348,6 +350,7 @@ async def test_a_host_or_a_path_leads_to_a_machine(rig: Rig) -> None:
         ("", ""),
         ("hutch.localhost", "/"),
         ("web.hutch.localhost", "/"),
+        (f"{'b' * 20}.hutch.localhost", "/"),
         ("a.web-80.hutch.localhost", "/"),
         ("web-80.hutch.localhost.evil.example", "/"),
         ("web-081.hutch.localhost", "/"),
@@ -365,6 +368,11 @@ async def test_a_host_or_a_path_leads_to_a_machine(rig: Rig) -> None:
 async def test_anything_else_leads_nowhere(rig: Rig, host: str, path: str) -> None:
     await rig.create(name="web", ports=PUBLIC)
     assert rig.plane.exposure.find(host, path) is None
+
+
+async def test_a_machine_that_publishes_nothing_has_no_host(rig: Rig) -> None:
+    machine = await rig.create()
+    assert rig.plane.exposure.find(f"{machine}.hutch.localhost", "/") is None
 
 
 async def test_a_name_that_two_machines_have_leads_nowhere(rig: Rig) -> None:
@@ -398,3 +406,4 @@ async def test_a_host_that_could_mean_two_machines_leads_nowhere(rig: Rig) -> No
 )
 def test_an_address_is_told_as_clients_see_it(proxy: settings.Proxy, url: str) -> None:
     assert addresses.make_url(proxy, MachineId("m"), 80) == url
+    assert addresses.make_host(proxy, MachineId("m")) == url.partition("//")[2].replace("m-80", "m")

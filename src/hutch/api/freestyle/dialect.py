@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from hutch.api import auth, limits, rooms
-from hutch.api.freestyle import errors, guest, requests, responses
+from hutch.api.freestyle import builds, errors, guest, lifecycle, requests, responses, snapshots, specs, vms
 from hutch.api.service import Service
 
 PUBLIC = frozenset(rooms.DOCUMENTS)
@@ -18,7 +18,7 @@ _DESCRIPTION = (
 
 def routes(its: Service) -> FastAPI:
     """The dialect without its lock: for its documents, and for tests that list every route."""
-    every = (*guest.ROUTERS,)
+    every = (snapshots.router, builds.router, vms.router, lifecycle.router, *guest.ROUTERS)
     app = rooms.application(its, "freestyle", _DESCRIPTION, every, dict.fromkeys(STATUSES, responses.Error))
     errors.install(app)
     return app
@@ -32,6 +32,6 @@ def _is_free(path: str) -> bool:
 def build(its: Service) -> ASGIApp:
     """The dialect as one ASGI application, its paths beginning at `/v1/vms`."""
     app = routes(its)
-    rooms.add_documents(app, (*requests.ALL, *guest.BODIES), PUBLIC)
+    rooms.add_documents(app, (*requests.ALL, *specs.ALL, *guest.BODIES), PUBLIC)
     limited = limits.Limit(app, its.control.rates, _is_free, errors.TELLER.response)
     return auth.Authenticate(limited, its.control.keys, PUBLIC, errors.TELLER.response)

@@ -4,6 +4,7 @@ All bodies are `{"error": CODE, "code": CODE, "message"}`: the document has `err
 kind of error has another code in another operation; `_OF_OPERATION` is that table.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ from hutch.model import errors
 
 TRACE = "x-freestyle-trace-id"
 """The header that names the request of an error, in the service's log too."""
+
+_PLAIN = "INVALID_REQUEST"
+"""Of a flaw that has no code of its own."""
 
 INVALID, LOST, INTERNAL = "VALIDATION_ERROR", "NOT_FOUND", "INTERNAL_ERROR"
 
@@ -86,7 +90,7 @@ def _code(error: errors.HutchError, of: HTTPConnection | None) -> str:
     """The code of an error in an operation."""
     params = {} if of is None else of.path_params
     match error:
-        case errors.Flawed() if error.flaw.upper() in codes.STATUSES:
+        case errors.Flawed() if error.flaw.upper() in codes.STATUSES.keys() - {_PLAIN}:
             return error.flaw.upper()
         case errors.QuotaExceeded() if error.context.get("limit") in _OF_LIMIT:
             return _OF_LIMIT[str(error.context["limit"])]
@@ -163,8 +167,9 @@ async def _lost(request: Request, id: str) -> Told | None:
     try:
         machines.facts(caller, refs.machine(id))
     except errors.NotFound:
-        if await machines.deleted(caller, refs.machine(id)) is not None:
-            return Told(410, "VM_DELETED", f"VM {id} was deleted")
+        with contextlib.suppress(errors.Forbidden):
+            if await machines.deleted(caller, refs.machine(id)) is not None:
+                return Told(410, "VM_DELETED", f"VM {id} was deleted")
         code = _OF_OPERATION.get(operation(request), {}).get(LOST, "VM_NOT_FOUND")
         return Told(404, code, f"VM not found: {id}")
     return None
