@@ -56,7 +56,7 @@ def check(recipe: Recipe, limits: settings.Machines) -> None:
 
 def check_place(what: str, path: str, flaw: str = "invalid_request") -> None:
     """A place for something of a layer's. Where the guest's own symlinks lead is the guest's affair."""
-    normal = "/" + posixpath.normpath(path).lstrip("/")
+    normal = normalized(path)
     if not path.startswith("/") or "\0" in path or len(path.encode(errors="replace")) > MAX_TEXT:
         raise Flawed(f"{what} {_shown(path)}: use an absolute path of at most {MAX_TEXT} bytes, without NUL", flaw)
     if ".." in path.split("/"):
@@ -65,6 +65,11 @@ def check_place(what: str, path: str, flaw: str = "invalid_request") -> None:
         raise Flawed(
             f"{what} {_shown(path)}: what is below {', '.join(_FORBIDDEN)} is the kernel's, and not kept", flaw
         )
+
+
+def normalized(path: str) -> str:
+    """The plainest form of an absolute path."""
+    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def _check_base(base: Base) -> None:
@@ -93,7 +98,7 @@ def _check_files(layers: Sequence[Layer]) -> None:
         if not 0 <= file.mode <= 0o7777:
             raise Flawed(f"file {_shown(file.path)}: mode {file.mode:o} is none: 0 to 7777 (octal)")
     for layer in layers:
-        _check_once("file", (posixpath.normpath(file.path) for file in layer.files))
+        _check_once("file", (normalized(file.path) for file in layer.files))
 
 
 def _check_sizes(layer: Layer, limits: settings.Machines) -> None:
@@ -187,7 +192,7 @@ def _check_repositories(repositories: Sequence[Repository]) -> None:
         for what, value in (("address", repository.url), ("rev", repository.rev)):
             if value is not None and (not value or value[0] == "-" or _CONTROL.search(value) or len(value) > MAX_TEXT):
                 raise Flawed(f"repository at {_shown(repository.path)}: its {what} is empty, or none that git can take")
-    _check_once("repository at", (posixpath.normpath(it.path) for it in repositories))
+    _check_once("repository at", (normalized(it.path) for it in repositories))
 
 
 def _check_services(layer: Layer) -> None:

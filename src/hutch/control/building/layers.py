@@ -1,10 +1,9 @@
 """The steps of a layer, in the one order in which each finds what it needs: people, files, packages, code, services."""
 
-import posixpath
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from hutch.control.building import packages, people, repositories
+from hutch.control.building import checking, packages, people, repositories
 from hutch.control.building.site import Site
 from hutch.model import errors
 from hutch.model.recipes import File, Layer, UnitMode
@@ -43,20 +42,16 @@ def steps_of(layer: Layer) -> tuple[Step, ...]:
     add("set up services", layer.units or layer.patches, lambda site: _set_up_services(site, layer))
     if layer.workdir is not None:
         workdir = layer.workdir
-        add("make working directory", True, lambda site: _make_directory(site, workdir))
+        add("make working directory", True, lambda site: site.inside.make_directory(workdir))
     if layer.waits_until_ready:
         limit = layer.ready_timeout or READY_TIMEOUT
         add("wait until ready", True, lambda site: site.services.wait_ready(site.principal, site.inside.machine, limit))
     return tuple(steps)
 
 
-async def _make_directory(site: Site, path: str) -> None:
-    await site.do(f"making {path}: mkdir", "mkdir", "-p", "--", path)
-
-
 async def _write(site: Site, files: Sequence[File]) -> None:
     for file in sorted(files, key=lambda it: it.path):
-        await site.inside.write(posixpath.normpath(file.path), file.content, file.mode)
+        await site.inside.write(checking.normalized(file.path), file.content, file.mode)
 
 
 async def _set_up_services(site: Site, layer: Layer) -> None:

@@ -6,6 +6,7 @@ An address may hold a password. It is given to git in the guest, and appears in 
 import re
 import urllib.parse
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hutch.control.building import packages
 from hutch.control.building.site import Site
@@ -115,7 +116,7 @@ class Redactor:
         if len(tail) >= TAIL - _CUT:
             tail = tail.partition(b"\n")[2]  # its first line may begin in the middle of a password
         told = self.redact(tail).decode(errors="replace")
-        return Ran(ran.exit, self.redact(ran.stdout), self.redact(ran.stderr), told)
+        return replace(ran, stdout=self.redact(ran.stdout), stderr=self.redact(ran.stderr), tail=told)
 
 
 def _secrets(url: str) -> set[str]:
