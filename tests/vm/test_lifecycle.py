@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hutch.host.interface import Life
+from hutch.host.paths import Paths
 from hutch.host.qemu import process
 from hutch.model import errors, guest, ids
 from hutch.model.machine import NetworkMode, NetworkPolicy
@@ -192,3 +193,24 @@ async def test_a_disk_that_was_made_larger_while_the_machine_was_stopped(vms: La
         assert told[0] == "kept"
         assert int(told[1]) > (size - 3) * 2**20
         await vms.host.snapshot(machine.id, ids.new_snapshot_id())
+
+
+async def test_a_machine_with_other_cpus_and_memory_boots_from_its_own_disk_and_needs_no_template_for_it(
+    vms: Launcher, home: Path
+) -> None:
+    machine = await vms.launch()
+    await machine.run("echo kept > /kept")
+    await vms.host.suspend(machine.id)
+    templates = {it.name for it in Paths(home).templates.iterdir()}
+    for cpus, memory in ((2, 320), (1, 96)):
+        if vms.host.get(machine.id).life is Life.RUNNING:  # type: ignore[union-attr]
+            await vms.host.stop(machine.id, grace=10)
+        await vms.host.reshape(machine.id, cpus, memory)
+        await vms.host.start(machine.id)
+        told = (await machine.run("cat /kept; nproc; awk '/MemTotal/{print $2}' /proc/meminfo")).text.split()
+        assert told[:2] == ["kept", str(cpus)]
+        assert memory - 60 <= int(told[2]) // 1024 <= memory
+    assert {it.name for it in Paths(home).templates.iterdir()} == templates
+    await vms.host.suspend(machine.id)
+    await vms.host.start(machine.id)
+    assert (await machine.run("nproc")).text == "1"
