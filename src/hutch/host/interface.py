@@ -16,6 +16,7 @@ from hutch.model.facts import ProcessFacts
 from hutch.model.ids import MachineId, SnapshotId, VolumeId
 from hutch.model.machine import ImageRef, MachineSpec, NetworkPolicy, Resources
 from hutch.model.network import Endpoint, NetworkFacts, Traffic
+from hutch.model.recipes import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +156,24 @@ class Console:
 class Images(Protocol):
     """The images of a host."""
 
-    async def resolve(self, reference: str) -> ImageRef:
+    async def resolve(self, reference: str, credentials: Credentials | None = None) -> ImageRef:
         """What a reference means now. Asks the registry unless the name is built in or pinned and present.
 
-        Raises `InvalidRequest` (malformed) or `ImageUnavailable` (with the registry's own words).
+        Raises `InvalidRequest` (malformed) or `ImageUnavailable` (with the registry's own words). `credentials` are
+        shown to their registry alone, and kept nowhere.
         """
 
-    async def ensure(self, ref: ImageRef, on_progress: OnProgress = ignore_progress) -> Image:
-        """Pull or build it unless it is there. Concurrent calls do the work once."""
+    async def ensure(
+        self, ref: ImageRef, on_progress: OnProgress = ignore_progress, credentials: Credentials | None = None
+    ) -> Image:
+        """Pull or build it unless it is there. Concurrent calls do the work once.
+
+        What was pulled with credentials is private: it is not listed, and `resolve` asks its registry every time, so
+        that only who may pull it learns what it means. Whoever has an `ImageRef` of its repository may use it.
+        """
 
     async def list(self) -> list[Image]:
-        """All that are there, newest first."""
+        """All that are there, newest first, but for private ones."""
 
     async def remove(self, reference: str) -> None:
         """Remove by reference or digest, with its templates. `NotFound`; `Conflict` while a machine is made of it."""

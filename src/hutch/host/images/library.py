@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Entry:
     created_at: float  # Unix seconds
     config: ImageConfig
     systemd: bool
+    is_private: bool = False  # pulled with a caller's credentials
 
 
 class Library:
@@ -88,7 +89,7 @@ class Library:
         made.mkdir()
         made.chmod(0o755)
         size = root.stat().st_blocks * 512
-        entry = Entry(entry.digest, entry.pinned, size, entry.created_at, entry.config, entry.systemd)
+        entry = replace(entry, size=size)
         root.chmod(0o444)
         root.rename(made / ROOT_IMAGE)
         (made / _DESCRIPTION).write_text(json.dumps(asdict(entry), indent=1))

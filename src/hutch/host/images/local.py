@@ -18,6 +18,7 @@ from hutch.host.interface import Image, OnProgress, Progress, ignore_progress
 from hutch.host.paths import Paths
 from hutch.model import errors
 from hutch.model.machine import ImageRef
+from hutch.model.recipes import Credentials
 
 log = structlog.get_logger(__name__)
 
@@ -78,21 +79,32 @@ class LocalImages:
         entry = self._library.get(digest)
         return None if entry is None else _image(entry, self._titles(entry)[0])
 
-    async def resolve(self, reference: str) -> ImageRef:
+    async def resolve(self, reference: str, credentials: Credentials | None = None) -> ImageRef:
         """See `Images.resolve`. A digest alone means an image that is there."""
         asked = reference.strip()
-        if self._library.get(asked) is not None:
+        if self._is_free(asked):
             return ImageRef(asked, asked)
         source = self._source(asked)
         canonical = source.canonical(asked)
         pinned = source.pinned(canonical)
         present = None if pinned is None else self._present(canonical, pinned)
-        return ImageRef(asked, present or await source.resolve(canonical))
+        if present is not None and self._is_free(present):
+            return ImageRef(asked, present)
+        return ImageRef(asked, await source.resolve(canonical, credentials))
 
-    async def ensure(self, ref: ImageRef, on_progress: OnProgress = ignore_progress) -> Image:
+    def _is_free(self, digest: str) -> bool:
+        """Whether it is there, for everybody."""
+        entry = self._library.get(digest)
+        return entry is not None and not entry.is_private
+
+    async def ensure(
+        self, ref: ImageRef, on_progress: OnProgress = ignore_progress, credentials: Credentials | None = None
+    ) -> Image:
         """See `Images.ensure`. A caller that is cancelled leaves the work to the others; the last one ends it."""
         while (entry := self._library.get(ref.digest)) is None:
-            await self._join(ref, on_progress)
+            await self._join(ref, on_progress, credentials)
+        if entry.is_private and entry.pinned != self._pinned(ref):  # who has a manifest may not have its layers
+            raise errors.ImageUnavailable(f"{ref.reference}: this image is here from another repository, privately")
         if not reference.is_digest(ref.reference):
             with self._space.telling():
                 self._library.name(self._source(ref.reference).canonical(ref.reference), ref.digest)
@@ -100,7 +112,8 @@ class LocalImages:
 
     async def list(self) -> list[Image]:
         """See `Images.list`. An image with several names is told once for each of them."""
-        return [_image(entry, title) for entry in self._library.entries() for title in self._titles(entry)]
+        free = [entry for entry in self._library.entries() if not entry.is_private]
+        return [_image(entry, title) for entry in free for title in self._titles(entry)]
 
     async def remove(self, reference: str) -> None:
         """See `Images.remove`. A name that is not the image's last one goes alone, as people know it from Docker."""
@@ -144,9 +157,13 @@ class LocalImages:
         names = self._library.names(entry.digest) or [entry.pinned]
         return tuple(self._source(name).familiar(name) for name in names)
 
-    async def _join(self, ref: ImageRef, on_progress: OnProgress) -> None:
+    def _pinned(self, ref: ImageRef) -> str:
+        source = self._source(ref.reference)
+        return source.at(source.canonical(ref.reference), ref.digest)
+
+    async def _join(self, ref: ImageRef, on_progress: OnProgress, credentials: Credentials | None) -> None:
         """Wait for the work on this digest, beginning it if nobody has. Returns also when it was given up."""
-        task, work = self._tasks.get(ref.digest) or self._begin(ref)
+        task, work = self._tasks.get(ref.digest) or self._begin(ref, credentials)
         work.listeners.append(on_progress)
         on_progress(work.last)
         try:
@@ -162,9 +179,9 @@ class LocalImages:
         elif ref.digest not in self._tasks:
             raise errors.ImageUnavailable(f"{ref.reference}: given up, because the service stops")
 
-    def _begin(self, ref: ImageRef) -> tuple[asyncio.Task[None], _Work]:
+    def _begin(self, ref: ImageRef, credentials: Credentials | None) -> tuple[asyncio.Task[None], _Work]:
         work = _Work()
-        task = asyncio.create_task(self._make(ref, work.tell), name=f"image {ref.digest}")
+        task = asyncio.create_task(self._make(ref, work.tell, credentials), name=f"image {ref.digest}")
         task.add_done_callback(lambda task: self._forget(ref.digest, task))
         self._tasks[ref.digest] = task, work
         return task, work
@@ -173,7 +190,7 @@ class LocalImages:
         if digest in self._tasks and self._tasks[digest][0] is task:
             del self._tasks[digest]
 
-    async def _make(self, ref: ImageRef, on_progress: OnProgress) -> None:
+    async def _make(self, ref: ImageRef, on_progress: OnProgress, credentials: Credentials | None) -> None:
         source = self._source(ref.reference)
         canonical = source.canonical(ref.reference)
         if os.geteuid() != 0:
@@ -181,12 +198,12 @@ class LocalImages:
         began = time.monotonic()
         self._space.check()
         with self._space.telling(), self._library.workspace() as work:
-            made = await self._space.watch(source.make(ImageRef(canonical, ref.digest), work, on_progress))
+            made = await self._space.watch(source.make(ImageRef(canonical, ref.digest), work, on_progress, credentials))
             systemd = await rootfs.has_systemd(made.root)
             await asyncio.to_thread(library.sync, made.root)
             self._space.check()
             pinned = source.at(canonical, ref.digest)
-            entry = library.Entry(ref.digest, pinned, 0, time.time(), made.config, systemd)
+            entry = library.Entry(ref.digest, pinned, 0, time.time(), made.config, systemd, made.is_private)
             entry = self._library.publish(made.root, entry)
         seconds = round(time.monotonic() - began, 1)
         log.info("image made", image=ref.reference, digest=ref.digest, bytes=entry.size, seconds=seconds)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from hutch.host.interface import ImageConfig, OnProgress
 from hutch.model.machine import ImageRef
+from hutch.model.recipes import Credentials
 
 ROOT_IMAGE = "root.ext4"
 
@@ -16,6 +17,7 @@ class Made:
 
     root: Path
     config: ImageConfig
+    is_private: bool = False  # it could be had only with a caller's credentials, or so it seems
 
 
 class Source(Protocol):
@@ -36,10 +38,10 @@ class Source(Protocol):
     def at(self, canonical: str, digest: str) -> str:
         """The same, pinned to a digest."""
 
-    async def resolve(self, canonical: str) -> str:
+    async def resolve(self, canonical: str, credentials: Credentials | None) -> str:
         """The digest it means now. Raises `ImageUnavailable`."""
 
-    async def make(self, ref: ImageRef, work: Path, on_progress: OnProgress) -> Made:
+    async def make(self, ref: ImageRef, work: Path, on_progress: OnProgress, credentials: Credentials | None) -> Made:
         """Make the root image inside `work`, an empty directory that the caller removes.
 
         Raises `ImageUnavailable`, `DiskFull`, `Unsupported`.

@@ -1,4 +1,4 @@
-"""Images of a simulated box: names, in a registry that is a dictionary."""
+"""Images of a simulated box: names, in a registry that is a dictionary, and asks nobody for a password."""
 
 import re
 import time
@@ -7,6 +7,7 @@ from hutch.host.interface import Image, OnProgress, Progress, ignore_progress
 from hutch.host.simulated.world import World
 from hutch.model import errors
 from hutch.model.machine import ImageRef
+from hutch.model.recipes import Credentials
 
 SIZE = 64 * 1024 * 1024
 
@@ -19,12 +20,14 @@ class SimulatedImages:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def resolve(self, reference: str) -> ImageRef:
+    async def resolve(self, reference: str, credentials: Credentials | None = None) -> ImageRef:
         if not _REFERENCE.fullmatch(reference):
             raise errors.InvalidRequest(f"image {reference!r}: not a valid reference")
         return self._world.digest_of(reference)
 
-    async def ensure(self, ref: ImageRef, on_progress: OnProgress = ignore_progress) -> Image:
+    async def ensure(
+        self, ref: ImageRef, on_progress: OnProgress = ignore_progress, credentials: Credentials | None = None
+    ) -> Image:
         known = self._world.images.get(ref.digest)
         if known is None:
             if self._world.faults.disk_full:

@@ -11,6 +11,7 @@ from hutch.host.images.source import ROOT_IMAGE, Made
 from hutch.host.interface import ImageConfig, OnProgress, Progress
 from hutch.model import errors
 from hutch.model.machine import ImageRef
+from hutch.model.recipes import Credentials
 
 NAME = "debian"
 _QUERY_TIMEOUT = 60.0
@@ -45,11 +46,11 @@ class Debian:
         """For people: it cannot be asked for."""
         return f"{NAME}@{digest}"
 
-    async def resolve(self, canonical: str) -> str:
+    async def resolve(self, canonical: str, credentials: Credentials | None) -> str:
         """The digest of the recipe, not of the result: packages of the day make the same image."""
         return recipe.digest(self._mirror)
 
-    async def make(self, ref: ImageRef, work: Path, on_progress: OnProgress) -> Made:
+    async def make(self, ref: ImageRef, work: Path, on_progress: OnProgress, credentials: Credentials | None) -> Made:
         """Install the packages into a directory, adapt it, make the file system of it."""
         if ref.digest != recipe.digest(self._mirror):
             raise errors.ImageUnavailable(f"the built-in image {ref.digest} is of another version and no longer here")

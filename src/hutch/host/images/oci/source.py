@@ -9,7 +9,7 @@ from typing import Any
 
 from hutch import settings
 from hutch.host.images import reference
-from hutch.host.images.oci import manifest
+from hutch.host.images.oci import login, manifest
 from hutch.host.images.oci.registry import Registries
 from hutch.host.images.oci.unpack import Unpacking
 from hutch.host.images.source import Made
@@ -17,6 +17,7 @@ from hutch.host.images.space import Space
 from hutch.host.interface import OnProgress, Progress
 from hutch.model import errors
 from hutch.model.machine import ImageRef
+from hutch.model.recipes import Credentials
 
 _SLACK = 64 * 1024  # bytes that skopeo's own files in the layout may take
 
@@ -50,27 +51,29 @@ class Oci:
         """REPOSITORY@DIGEST."""
         return reference.parse(canonical).at(digest).canonical
 
-    async def resolve(self, canonical: str) -> str:
+    async def resolve(self, canonical: str, credentials: Credentials | None) -> str:
         """One question to the registry: what it answers is the manifest itself, or an index that names it."""
         ref = reference.parse(canonical)
         with _about(ref):
-            return manifest.resolve(await self._registries.manifest(ref))
+            return manifest.resolve(await self._registries.manifest(ref, credentials))
 
-    async def make(self, ref: ImageRef, work: Path, on_progress: OnProgress) -> Made:
+    async def make(self, ref: ImageRef, work: Path, on_progress: OnProgress, credentials: Credentials | None) -> Made:
         """Pull, unpack, make the root image. The pull ends before the first byte is unpacked."""
         asked = reference.parse(ref.reference)
         try:
             async with asyncio.timeout(self._timeout):
                 with _about(asked):
-                    return await self._make(asked.at(ref.digest), work, on_progress)
+                    return await self._make(asked.at(ref.digest), work, on_progress, credentials)
         except TimeoutError:
             message = f"{asked.familiar}: not pulled and unpacked within {self._timeout:g} s"
             raise errors.ImageUnavailable(message) from None
 
-    async def _make(self, pinned: reference.Reference, work: Path, on_progress: OnProgress) -> Made:
+    async def _make(
+        self, pinned: reference.Reference, work: Path, on_progress: OnProgress, credentials: Credentials | None
+    ) -> Made:
         unpacking = Unpacking(work, self._max_size, self._timeout)
         on_progress(Progress("pulling", 0.0))
-        sizes = manifest.read(await self._registries.manifest(pinned))
+        sizes = manifest.read(await self._registries.manifest(pinned, credentials))
         if sizes.total > self._max_size:
             raise errors.ImageUnavailable(f"it is larger than the {self._max_size >> 20} MiB allowed for an image")
         self._space.check(sizes.total)
@@ -79,11 +82,11 @@ class Oci:
             on_progress(Progress("pulling", min(1.0, _size(unpacking.layout) / sizes.total)))
 
         largest = self._max_size if sizes.has_zstd else sizes.largest  # as gzip a layer takes more
-        copy = self._registries.copy(pinned, unpacking.layout, largest + _SLACK, self._timeout)
+        copy = self._registries.copy(pinned, unpacking.layout, largest + _SLACK, self._timeout, credentials)
         await self._space.watch(copy, look)
         on_progress(Progress("pulling", 1.0))
         config = manifest.read_config(_config_blob(unpacking.layout))
-        return Made(await unpacking.run(on_progress), config)
+        return Made(await unpacking.run(on_progress), config, is_private=login.are_for(pinned, credentials))
 
 
 @contextlib.contextmanager
