@@ -28,6 +28,11 @@ _SCRIPT = r"""
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C SYSTEMD_COLORS=0 SYSTEMD_PAGER=
 export PATH LC_ALL SYSTEMD_COLORS SYSTEMD_PAGER
+# In the first moments of a boot systemd does not listen yet.
+will_run() { for it in sbin/init lib/systemd/systemd usr/lib/systemd/systemd; do
+    if [ -x "$it" ]; then case $(readlink -f "$it") in */systemd) return 0;; esac; fi; done; return 1; }
+tries=0; until [ -S run/systemd/private ] || [ $tries -ge 200 ] || ! will_run; do
+    tries=$((tries + 1)); sleep 0.1; done
 [ -d run/systemd/system ] || exit $no_systemd
 verb=$1; shift
 

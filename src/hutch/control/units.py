@@ -151,13 +151,17 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _variables(value: Any) -> Mapping[str, str]:
-    _texts([*value, *value.values()]) if isinstance(value, Mapping) else _texts("")
+    if not isinstance(value, Mapping):
+        raise TypeError(value)
+    _texts([*value, *value.values()])
     return dict(value)
 
 
 def _restart(value: Any) -> RestartPolicy:
     if isinstance(value, RestartPolicy):
         return value
+    if not isinstance(value, Mapping):
+        raise TypeError(value)
     numbers = {key: _of(int)(value[key]) for key in ("delay", "burst", "interval") if value.get(key) is not None}
     return RestartPolicy(RestartWhen(value["when"]), **numbers)  # type: ignore[arg-type]
 
