@@ -24,6 +24,7 @@ use crate::sys;
 use tree::Tree;
 
 const WATCHES: usize = 16;
+const SKIPPED: usize = 64;
 /// Changes that wait to be read, and what one takes of an answer's body besides its path.
 const QUEUE: usize = 4096;
 const ENTRY: usize = 64;
@@ -144,6 +145,10 @@ impl Watches {
 
     fn begin(&mut self, request: &Request) -> Outcome<()> {
         let (number, path, recursive) = (request.integer("w")?, absolute(request)?, request.flag("recursive")?);
+        let skip = request.texts("skip")?;
+        if skip.len() > SKIPPED {
+            return Err(Failure::invalid(format!("skip: more than {SKIPPED} directories")));
+        }
         if self.table.contains_key(&number) {
             return Err(Failure::new(Code::Exists, format!("watch {number} is open already")));
         }
@@ -160,7 +165,7 @@ impl Watches {
         }
         let (theirs, subject) = (Arc::clone(&shared), path.clone());
         let thread = thread::Builder::new().stack_size(STACK).spawn(move || {
-            let over = Tree::watch(&subject, recursive, &theirs);
+            let over = Tree::watch(&subject, recursive, &skip, &theirs);
             theirs.queue().over = over.err();
             theirs.ring();
             THREADS.fetch_sub(1, Ordering::Relaxed);

@@ -21,6 +21,7 @@ pub struct Tree<'a> {
     notify: Notify,
     root: PathBuf,
     recursive: bool,
+    skip: &'a [String],
     directories: BTreeMap<i32, PathBuf>,
     bytes: usize,
     /// The cookie of the last file that left its passing name: it is whole now.
@@ -28,14 +29,16 @@ pub struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// Note what happens until told to end; an error when there is nothing to watch any more.
-    pub fn watch(path: &str, recursive: bool, shared: &Shared) -> Outcome<()> {
+    /// Note what happens until told to end; an error when there is nothing to watch any more. What is in the
+    /// directories of `skip` is not looked at.
+    pub fn watch(path: &str, recursive: bool, skip: &[String], shared: &Shared) -> Outcome<()> {
         let failure = |error: io::Error| Failure::of_io(path, &error);
         let mut tree = Tree {
             shared,
             notify: Notify::new().map_err(failure)?,
             root: PathBuf::from(path),
             recursive,
+            skip,
             directories: BTreeMap::new(),
             bytes: 0,
             finished: 0,
@@ -117,8 +120,11 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// False if it has gone, or cannot be read.
+    /// False if it has gone, cannot be read, or is not to be looked at.
     fn add(&mut self, path: &Path) -> Outcome<bool> {
+        if self.skip.iter().any(|skipped| path == Path::new(skipped)) {
+            return Ok(false);
+        }
         let weight = path.as_os_str().len();
         if self.directories.len() >= DIRECTORIES || self.bytes + weight > PATHS {
             return Err(self.too_many());

@@ -39,6 +39,7 @@ from hutch.control.terminals import Terminals
 from hutch.control.usage import Usages
 from hutch.control.vitals import Vitals
 from hutch.control.volumes import Volumes
+from hutch.control.watches import Watches
 from hutch.control.webhooks import Webhooks
 from hutch.host.interface import Host
 from hutch.notify.interface import Proofs, Sender
@@ -71,6 +72,7 @@ class ControlPlane:
     history: History
     webhooks: Webhooks
     files: Files
+    watches: Watches
     services: Services
     images: Images
     snapshots: Snapshots
@@ -155,6 +157,7 @@ def assemble(parts: Parts, its: settings.Settings) -> ControlPlane:
         launches=Launches(machines, builds, services, domains, core.shelf, core.background),
         pools=Pools(core.fleet, making, core.background, core.meter, store, clock, limits),
         files=files,
+        watches=Watches(core.fleet),
         services=services,
         images=Images(parts.host.images),
         health=Health(core, parts.version),

@@ -3,7 +3,7 @@
 import builtins
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from hutch.host.images.local import LocalImages
 from hutch.host.machines import identity
@@ -108,9 +108,16 @@ class GuestFiles:
         """See the interface."""
         return await (await self._owner(machine).agent()).files.search(path, text, limit)
 
-    async def watch(self, machine: MachineId, path: str, recursive: bool = False) -> AsyncGenerator[guest.Change]:
+    async def watch(
+        self,
+        machine: MachineId,
+        path: str,
+        recursive: bool = False,
+        skip: Sequence[str] = (),
+        on_open: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[guest.Change]:
         """See the interface."""
         agent = await self._owner(machine).agent()
-        async with contextlib.aclosing(agent.files.watch(path, recursive)) as changes:
+        async with contextlib.aclosing(agent.files.watch(path, recursive, skip, on_open)) as changes:
             async for change in changes:
                 yield change

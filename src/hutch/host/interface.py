@@ -6,7 +6,7 @@ after a crash the caller asks again and the host finishes what was begun. Errors
 """
 
 import builtins
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -251,8 +251,17 @@ class Files(Protocol):
     async def search(self, machine: MachineId, path: str, text: str, limit: int = 1000) -> builtins.list[guest.Match]:
         """The lines of regular text files at or below a path that hold this text, literally."""
 
-    def watch(self, machine: MachineId, path: str, recursive: bool = False) -> AsyncGenerator[guest.Change]:
+    def watch(
+        self,
+        machine: MachineId,
+        path: str,
+        recursive: bool = False,
+        skip: Sequence[str] = (),
+        on_open: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[guest.Change]:
         """What happens to the files of a directory from the first `anext` on, until the iterator is closed.
+
+        What is in the directories of `skip` (at most 64) is not looked at. `on_open` is called when all is watched.
 
         It ends with `GuestNotFound` when the directory is gone, `GuestError` when more happened than could be told of,
         and as any call does when the machine stands still or ends.

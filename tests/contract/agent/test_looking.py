@@ -259,3 +259,20 @@ async def test_a_host_is_not_mounted_upon(agent: Agent, tmp_path: Path) -> None:
         await agent.mount("serial", str(tmp_path), readonly=False)
     with pytest.raises(errors.GuestError, match="would change the host"):
         await agent.unmount(str(tmp_path))
+
+
+async def test_what_is_in_skipped_directories_is_not_told_and_when_all_is_watched_is(
+    agent: Agent, tmp_path: Path
+) -> None:
+    for name in ("seen", "skipped", "skipped/deep"):
+        (tmp_path / name).mkdir()
+    opened = asyncio.Event()
+    changes = agent.files.watch(str(tmp_path), True, [str(tmp_path / "skipped")], opened.set)
+    first = asyncio.create_task(anext(changes))
+    async with asyncio.timeout(LIMIT):
+        await opened.wait()
+        (tmp_path / "skipped/deep/a").touch()
+        (tmp_path / "skipped/b").touch()
+        (tmp_path / "seen/c").touch()
+        assert await first == Change(CREATED, str(tmp_path / "seen/c"))
+    await changes.aclose()

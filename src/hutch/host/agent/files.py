@@ -5,7 +5,7 @@ import builtins
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 
 from hutch.host.agent import answers, frames, watches
 from hutch.host.agent.conversation import Conversation, Request
@@ -107,9 +107,11 @@ class Files:
         found = await self._walk("file.search", {"path": path, "text": text}, limit)
         return [answers.match(entry) for entry in found]
 
-    def watch(self, path: str, recursive: bool) -> AsyncGenerator[guest.Change]:
+    def watch(
+        self, path: str, recursive: bool, skip: Sequence[str] = (), on_open: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[guest.Change]:
         """What happens in a directory, from when the first change is asked for. See `watches`."""
-        return watches.watch(self._conversation, next(self._numbers), path, recursive)
+        return watches.watch(self._conversation, next(self._numbers), path, recursive, skip, on_open)
 
     async def _walk(self, op: str, arguments: dict[str, object], limit: int) -> builtins.list[answers.Fields]:
         limit = max(1, min(limit, RESULT_LIMIT))

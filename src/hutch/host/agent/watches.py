@@ -1,7 +1,7 @@
 """What happens in a directory of a guest, over one conversation, pulled page by page."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from hutch.host.agent import answers
 from hutch.host.agent.conversation import Conversation
@@ -14,11 +14,19 @@ PAGE_LIMIT = 4096  # changes the agent keeps
 PAUSE = 0.05  # seconds after an empty page: a guest that does not wait must not keep us busy
 
 
-async def watch(conversation: Conversation, number: int, path: str, recursive: bool) -> AsyncGenerator[guest.Change]:
+async def watch(
+    conversation: Conversation,
+    number: int,
+    path: str,
+    recursive: bool,
+    skip: Sequence[str] = (),
+    on_open: Callable[[], None] = lambda: None,
+) -> AsyncGenerator[guest.Change]:
     """The changes, until it is closed. `GuestNotFound` when the directory goes, `GuestError` when some were lost."""
     try:
-        arguments = {"w": number, "path": path, "recursive": recursive}
+        arguments = {"w": number, "path": path, "recursive": recursive, "skip": list(skip)}
         await conversation.request("watch.open", arguments, timeout=OPEN_TIMEOUT)
+        on_open()
         reading = {"w": number, "wait_ms": round(WAIT * 1000)}
         while True:
             answer = await conversation.request("watch.read", reading, timeout=WAIT + SLACK)

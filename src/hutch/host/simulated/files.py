@@ -5,7 +5,7 @@ import contextlib
 import os
 import shutil
 import stat as modes
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from hutch.host.simulated import looking, paths
@@ -108,9 +108,16 @@ class SimulatedFiles:
         with _told(path):
             return looking.search(path, self._real(machine, path), text, limit)
 
-    async def watch(self, machine: MachineId, path: str, recursive: bool = False) -> AsyncGenerator[Change]:
+    async def watch(
+        self,
+        machine: MachineId,
+        path: str,
+        recursive: bool = False,
+        skip: Sequence[str] = (),
+        on_open: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[Change]:
         with _told(path):
-            changes = looking.watch(path, lambda: self._real(machine, path), recursive)
+            changes = looking.watch(path, lambda: self._real(machine, path), recursive, skip, on_open)
             async with contextlib.aclosing(changes):
                 async for change in changes:
                     yield change

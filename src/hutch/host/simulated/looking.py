@@ -7,7 +7,7 @@ import grp
 import os
 import pwd
 import stat as modes
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from hutch.host.agent.answers import SHOWN
@@ -77,23 +77,26 @@ def give(real: Path, owner: str) -> None:
 _Seen = dict[str, os.stat_result]
 
 
-async def watch(path: str, look: Callable[[], Path], recursive: bool) -> AsyncGenerator[Change]:
+async def watch(
+    path: str, look: Callable[[], Path], recursive: bool, skip: Sequence[str], on_open: Callable[[], None]
+) -> AsyncGenerator[Change]:
     """What changes, by looking again and again; `look` gives the directory, or raises."""
-    before = _look(path, look(), recursive)
+    before = _look(path, look(), recursive, skip)
+    on_open()
     while True:
         await asyncio.sleep(LOOK)
-        now = _look(path, look(), recursive)
+        now = _look(path, look(), recursive, skip)
         for change in _differences(before, now):
             yield change
         before = now
 
 
-def _look(path: str, real: Path, recursive: bool) -> _Seen:
+def _look(path: str, real: Path, recursive: bool, skip: Sequence[str]) -> _Seen:
     seen: _Seen = {}
     entries = below(path, real) if recursive else ((f"{path.rstrip('/')}/{it.name}", it) for it in real.iterdir())
     for shown, entry in entries:
         with contextlib.suppress(FileNotFoundError):
-            if not entry.name.startswith(".hutch-"):
+            if not entry.name.startswith(".hutch-") and not any(shown.startswith(f"{it}/") for it in skip):
                 seen[shown] = entry.lstat()
     return seen
 
