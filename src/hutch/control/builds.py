@@ -203,7 +203,7 @@ class Builds:
 
     def _resolver(self, request: BuildRequest) -> Resolve:
         async def resolve(reference: str) -> ImageRef:
-            return await self._tools.fleet.host.images.resolve(reference)
+            return await self._tools.fleet.host.images.resolve(reference, request.credentials)
 
         return resolve
 

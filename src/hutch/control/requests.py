@@ -65,6 +65,7 @@ class MachineRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
     command: tuple[str, ...] | None = None
+    user: str | None = None  # whose processes are that name none; None: the snapshot's, or the image's
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, object] = field(default_factory=dict)  # any JSON object, kept as it is
     persistence: Persistence = Persistence.PERSISTENT
@@ -207,6 +208,7 @@ def plan(request: MachineRequest, name: str, image: ImageRef, limits: settings.M
         env=dict(request.env),
         workdir=request.workdir,
         command=request.command,
+        user=request.user,
     )
 
 
@@ -245,6 +247,7 @@ def plan_from(request: MachineRequest, name: str, snapshot: Snapshot) -> Machine
         env={**snapshot.spec.env, **request.env},
         workdir=request.workdir or snapshot.spec.workdir,
         command=request.command or snapshot.spec.command,
+        user=request.user or snapshot.spec.user,
     )
 
 

@@ -65,6 +65,7 @@ class MachineSpec:
     workdir: str | None = None  # made in the guest if missing; the cwd of every process that names none
     mounts: tuple[Mount, ...] = ()
     command: tuple[str, ...] | None = None  # started beside the agent at every start; its process id is `main`
+    user: str | None = None  # whose processes are that name none: a name, a number, NAME:GROUP; None: the image's
 
 
 class TimerAction(StrEnum):

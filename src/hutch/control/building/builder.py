@@ -116,7 +116,7 @@ class Builder:
         if isinstance(source, Snapshot | ImageRef):
             return source
         async with self._turn(source.hash):
-            return (await self._dockerfiles.run(source, self._bench)).snapshot
+            return await self._dockerfiles.run(source, self._bench)
 
     async def _start(self, source: Snapshot | ImageRef, title: str) -> None:
         name = plan.start(title)

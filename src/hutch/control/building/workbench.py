@@ -165,6 +165,7 @@ class Workbench:
         env: Mapping[str, str] | None = None,
         workdir: str | None = None,
         command: tuple[str, ...] | None = None,
+        user: str | None = None,
     ) -> Inside:
         """A running machine of an image, or of a snapshot. Raises what making and starting one does."""
         self._count += 1
@@ -179,6 +180,7 @@ class Workbench:
             env=env or {},
             workdir=workdir,
             command=command,
+            user=user,
             labels={LABEL: self.build.id},
             persistence=Persistence.EPHEMERAL,
             timers=Timers(lifetime=int(self._order.budget + SLACK)),

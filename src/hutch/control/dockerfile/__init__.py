@@ -2,17 +2,17 @@
 
     reading    text → instructions, by BuildKit's own parser, in a process of its own
     words      variables in an instruction's words
-    options    an instruction's flags
-    stages     instructions → stages, checked (pure)
+    forms      what RUN, COPY and ADD say
+    stages     instructions → stages, checked
     plan       stages and what their images mean now → steps with hashes
     state      what ENV, USER, WORKDIR and the like have said so far
-    run, copy  what a step does in a guest
+    running    RUN in a guest
+    copying    COPY and ADD in a guest
     builder    the way through the steps
 
 Nothing of a Dockerfile is ever executed or unpacked on the host.
 """
 
-from hutch.control.dockerfile.builder import Built as Built
 from hutch.control.dockerfile.builder import Dockerfiles as Dockerfiles
 from hutch.control.dockerfile.plan import Plan as Plan
 from hutch.control.dockerfile.plan import Step as Step

@@ -22,10 +22,10 @@ FILES = frozenset({"RUN", "COPY", "ADD"})
 BEARING = frozenset({"ARG", "ENV", "USER", "WORKDIR", "SHELL"})
 """Those that change how the ones after them act."""
 
-KEPT = frozenset({"CMD", "ENTRYPOINT", "LABEL", "EXPOSE"})
+KEPT = frozenset({"CMD", "ENTRYPOINT"})
 """Those that tell of what comes out."""
 
-IDLE = frozenset({"STOPSIGNAL", "HEALTHCHECK", "VOLUME", "MAINTAINER", "ONBUILD"})
+IDLE = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD", "STOPSIGNAL", "VOLUME"})
 """Those that change nothing here, which is said when they are met."""
 
 _NAME = re.compile(r"[a-z][a-z0-9._-]*")

@@ -1,7 +1,6 @@
 """What the instructions of a stage have said so far of how the next ones act, and of what comes out. Pure."""
 
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,9 +11,6 @@ from hutch.host.interface import ImageConfig
 from hutch.model import errors
 
 SHELL = ("/bin/sh", "-c")
-_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
-_PORTS = 1000
-_LABELS_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +25,6 @@ class State:
     shell: tuple[str, ...] = SHELL
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    ports: tuple[str, ...] = ()  # 80/tcp
     has_command: bool = False  # the Dockerfile itself says what is to run
     has_cmd: bool = False
     has_workdir: bool = False
@@ -157,28 +151,6 @@ def _command(state: State, said: _Said) -> tuple[str, ...]:
     return (*state.shell, given[0])
 
 
-def _label(state: State, said: _Said) -> State:
-    labels = {**state.labels, **said.pairs()}
-    if sum(len(name) + len(value) for name, value in labels.items()) > _LABELS_BYTES:
-        raise said.instruction.flaw(f"more than {_LABELS_BYTES} characters of labels in all")
-    return replace(state, labels=labels)
-
-
-def _expose(state: State, said: _Said) -> State:
-    if not said.instruction.words:
-        raise said.instruction.flaw("a port is missing")
-    ports = dict.fromkeys(state.ports)
-    for word in " ".join(map(said.expanded, said.instruction.words)).split():
-        found = _PORT.fullmatch(word)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-        if found is None or not 1 <= first <= last <= 65535:
-            raise said.instruction.flaw(f"{word[:80]} is not a port: 80, 80/udp or 8000-8010")
-        if last - first + len(ports) >= _PORTS:
-            raise said.instruction.flaw(f"more than {_PORTS} ports")
-        ports |= dict.fromkeys(f"{port}/{(found[3] or 'tcp').lower()}" for port in range(first, last + 1))
-    return replace(state, ports=tuple(ports))
-
-
 def _same(state: State, said: _Said) -> State:
     return state
 
@@ -191,7 +163,5 @@ _AFTER = {
     "SHELL": _shell,
     "CMD": _cmd,
     "ENTRYPOINT": _entrypoint,
-    "LABEL": _label,
-    "EXPOSE": _expose,
     **dict.fromkeys(stages.IDLE, _same),
 }

@@ -59,8 +59,8 @@ async def set_clock(agent: Agent) -> None:
 
 
 def with_defaults(spec: guest.ProcessSpec, journal: Journal, image: Image | None) -> guest.ProcessSpec:
-    """A process's cwd and user, where it names none: the machine's workdir, then the image's."""
+    """A process's cwd and user, where it names none: the machine's, then the image's."""
     config = image.config if image else None
     cwd = spec.cwd or journal.spec.workdir or (config.workdir if config else None) or "/"
-    user = spec.user or (config.user if config else None) or "root"
+    user = spec.user or journal.spec.user or (config.user if config else None) or "root"
     return replace(spec, cwd=cwd, user=user)
