@@ -68,7 +68,7 @@ def test_every_state_and_every_error_has_its_word() -> None:
             assert errors.kind(kind()) in errors.KINDS.values()
 
 
-@pytest.mark.parametrize("id", [*(ids.random_id() for _ in range(20)), "0" * 20, "z" * 20, "0" * 19 + "1"])
-def test_an_id_is_a_uuid_and_back(id: str) -> None:
-    assert refs.of_uuid(refs.as_uuid(id)) == id
-    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", refs.as_uuid(id))
+def test_an_id_is_a_uuid_and_back() -> None:
+    for id in [*(ids.random_id() for _ in range(20)), "0" * 20, "z" * 20, "0" * 19 + "1"]:
+        assert refs.of_uuid(refs.as_uuid(id)) == id
+        assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", refs.as_uuid(id))
