@@ -40,7 +40,7 @@ class User:
 class Repository:
     """A git repository to clone."""
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     path: str
     rev: str | None = None  # branch, tag or commit; None: what the remote's HEAD is
 

@@ -103,9 +103,10 @@ class Flight:
             self._work.cancel()
         try:
             await asyncio.wait([self._work])
-        finally:
+            await self._end(self._work)
+        finally:  # who is dropped, as work that outlasts the service is, leaves nobody waiting
             self._work.cancel()
-        await self._end(self._work)
+            self.done.cancel()
 
     async def _make(self) -> Snapshot:
         async with self._slot:

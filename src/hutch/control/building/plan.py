@@ -1,5 +1,6 @@
 """What a build is to make, once its base is known: the links above it, where to begin, and the phases from there."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,9 @@ def cached(where: str) -> str:
 
 
 def make(base: ImageRef | Snapshot | DockerPlan, title: str, default: Resources, of_recipe: Sequence[Layer]) -> Plan:
-    """The plan for these layers; `default` are the sizes of a base that has none of its own."""
+    """The plan for these layers; `default` are the sizes of a base that has none of its own, if no layer names others."""
+    named = next((layer.disk_gib for layer in of_recipe if layer.disk_gib is not None), default.disk_gib)
+    default = dataclasses.replace(default, disk_gib=min(named, default.disk_gib))
     if isinstance(base, Snapshot):
         key, its = chain.make_key("snapshot", base.id), base.spec.resources
     elif isinstance(base, ImageRef):
