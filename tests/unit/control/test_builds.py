@@ -199,6 +199,8 @@ async def test_sizes_are_those_asked_for(rig: Rig) -> None:
     made = await ensure(rig, Layer(cpus=2, memory_mib=1024, disk_gib=30), files(a="1"))
     its = made.spec.resources
     assert (its.cpus, its.memory_mib, its.disk_gib) == (2, 1024, 30)
+    small = (await ensure(rig, files(a="1"), Layer(disk_gib=3))).spec.resources
+    assert small.disk_gib == 3  # less than machines have where nobody says how much
     bigger = await ensure(rig, Layer(cpus=2, memory_mib=1024, disk_gib=30), files(a="1"), Layer(memory_mib=2048))
     assert bigger.spec.resources.memory_mib == 2048
     assert "layer 3/3: resize machine" in (await last(rig)).planned
