@@ -28,6 +28,7 @@ _SCRIPT = r"""
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C SYSTEMD_COLORS=0 SYSTEMD_PAGER=
 export PATH LC_ALL SYSTEMD_COLORS SYSTEMD_PAGER
+umask 022
 # In the first moments of a boot systemd does not listen yet.
 will_run() { for it in sbin/init lib/systemd/systemd usr/lib/systemd/systemd; do
     if [ -x "$it" ]; then case $(readlink -f "$it") in */systemd) return 0;; esac; fi; done; return 1; }
@@ -45,9 +46,10 @@ ours() { (cd $units && grep -lsxF -D skip "$mark" ./*.service) | sed 's|^[.]/||'
 locked() { exec 9>$lock && flock -w 60 9; }
 
 # put FILE BYTES: from stdin, but for what it requires of units that were removed when they had ended well.
-put() { mkdir -p $succeeded "${1%/*}" && dd bs="$2" count=1 iflag=fullblock of="$1.new" 2>/dev/null &&
-    [ "$(wc -c <"$1.new")" -eq "$2" ] && ls $succeeded | sed 's/^/Requires=/' >"$1.not" &&
-    grep -vxFf "$1.not" "$1.new" >"$1.put" && chmod 644 "$1.put" && mv "$1.put" "$1" && rm "$1.new" "$1.not"; }
+put() { mkdir -p "${1%/*}" && dd bs="$2" count=1 iflag=fullblock of="$1.new" 2>/dev/null &&
+    [ "$(wc -c <"$1.new")" -eq "$2" ] && if [ -d $succeeded ]; then
+    ls $succeeded | sed 's/^/Requires=/' >"$1.not" && grep -vxFf "$1.not" "$1.new" >"$1.put" &&
+    mv "$1.put" "$1" && rm "$1.new" "$1.not"; else mv "$1.new" "$1"; fi; }
 # As `systemctl enable` and `disable`, for UNIT as it is described in FILE; a reload has to follow.
 link() { sed -n 's/^WantedBy=//p' "$2" | while read -r it; do
     mkdir -p "$units/$it.wants" && ln -sfn "../$1" "$units/$it.wants/$1" || exit 1; done; }
@@ -68,12 +70,16 @@ create)
     locked || exit 1
     none_exists "$@" || exit $exists
     anew "$@"
-    put_all "$@" && systemctl daemon-reload && systemctl_all "start --no-block" "$@" && exit 0
+    if put_all "$@"; then # systemd finds new files by itself, before version 246 not always
+        systemctl_all "start --no-block" "$@" 2>/dev/null && exit 0
+        systemctl daemon-reload && systemctl_all "start --no-block" "$@" && exit 0
+    fi
     systemctl_all "stop --no-block" "$@" 2>/dev/null; undo_all "$@"; systemctl daemon-reload; exit 1;;
 patch) # UNIT FILE BYTES ENABLED: 1, 0, or nothing to leave it
     locked || exit 1
     exists "$1" || exit $missing
     file=$units/$2; [ ! -e "$file" ] || cp -p "$file" "$file.old" || exit 1
+    links=$(ls -d $units/*.wants/"$1" 2>/dev/null)
     if put "$file" "$3"; then
         if is_ours "$1"; then unlink "$1"; [ "$4" = 0 ] || link "$1" "$file"
         elif [ "$4" = 1 ]; then systemctl --quiet enable -- "$1"; link "$1" "$file"
@@ -81,6 +87,7 @@ patch) # UNIT FILE BYTES ENABLED: 1, 0, or nothing to leave it
         if systemctl daemon-reload && systemctl try-restart --no-block -- "$1"; then rm -f "$file.old"; exit 0; fi
     fi
     if [ -e "$file.old" ]; then mv "$file.old" "$file"; else rm -f "$file"; fi
+    unlink "$1"; for it in $links; do ln -sfn "../$1" "$it"; done
     rm -f "$file.new" "$file.not" "$file.put"; systemctl daemon-reload; exit 1;;
 delete)
     is_ours "$1" || exit $missing
