@@ -1,6 +1,6 @@
 """A service that dies at a step the test chose: one host in a process of its own, killed by its own hand.
 
-The steps are those that are written down: every journal entry and every saved state, before it and after it.
+The steps are those that are written down: every journal entry, saved state and memory file, before it and after it.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from hutch import settings
 from hutch.host.local import LocalHost
 from hutch.host.machines.journal import Journal
 from hutch.host.paths import Paths
+from hutch.host.saved.memories import Memories
 from hutch.host.saved.states import States
 from hutch.model.ids import MachineId, SnapshotId
 from hutch.model.machine import MachineSpec
@@ -44,12 +45,13 @@ def at_step(number: int, act: Callable[[], None]) -> Iterator[None]:
 
         return wrapped
 
-    write, publish = Journal.write, States.publish
-    Journal.write, States.publish = stepping(write), stepping(publish)  # type: ignore[method-assign]
-    try:
+    steps = [(Journal, "write"), (States, "publish"), (Memories, "publish"), (States, "put_on")]
+    with contextlib.ExitStack() as patched:
+        for noun, verb in steps:
+            original = getattr(noun, verb)
+            patched.callback(setattr, noun, verb, original)
+            setattr(noun, verb, stepping(original))
         yield
-    finally:
-        Journal.write, States.publish = write, publish  # type: ignore[method-assign]
 
 
 async def suspend(host: LocalHost, machine: MachineId, _: SnapshotId) -> None:
@@ -62,6 +64,10 @@ async def wake(host: LocalHost, machine: MachineId, _: SnapshotId) -> None:
 
 async def snapshot(host: LocalHost, machine: MachineId, snapshot: SnapshotId) -> None:
     await host.snapshot(machine, snapshot)
+
+
+async def optimize(host: LocalHost, _: MachineId, snapshot: SnapshotId) -> None:
+    await host.optimize(snapshot)
 
 
 def child_of(snapshot: SnapshotId) -> MachineId:

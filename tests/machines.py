@@ -124,6 +124,7 @@ def traces(home: Path) -> dict[str, object]:
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line],
         "machines": sorted(path.name for path in (home / "machines").glob("*")),
         "layers": sorted(path.name for path in (home / "layers").glob("*")),
+        "memories": sorted(path.name for path in (home / "memories").glob("*")),
         "states": sorted(path.name for path in (home / "states").glob("*")),
         "volumes": sorted(path.name for path in (home / "volumes").glob("*")),
         "runs": sorted(path.name for path in (home / "runs").glob("*")),

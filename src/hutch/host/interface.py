@@ -425,14 +425,18 @@ class Host(Protocol):
         """
 
     async def optimize(self, snapshot: SnapshotId) -> None:
-        """Make one memory file and one disk layer of a snapshot, which the machines made of it share.
+        """Make one memory file of a snapshot, which the machines made of it share.
 
         They start as quickly as out of a template then. Safe to repeat; nothing if it was done. `NotFound`,
-        `DiskFull`. Also of the state that a suspended machine is in: see `optimize_machine`.
+        `DiskFull`, `Damaged`: then it is as it was. Also of the state that a suspended machine is in: see
+        `optimize_machine`.
         """
 
     async def optimize_machine(self, machine: MachineId) -> None:
-        """The same for a suspended machine's own state: it, and copies of it, go on most cheaply. `NotRunning`."""
+        """The same for a suspended machine's own state: it, and copies of it, go on most cheaply.
+
+        `NotRunning` if there is no memory of it; `Conflict` while it runs or is paused.
+        """
 
     def snapshots(self) -> list[SavedState]:
         """All that are kept, oldest first."""

@@ -26,7 +26,7 @@ from hutch.host.interface import (
     ignore_progress,
 )
 from hutch.host.layers import Layers
-from hutch.host.machines import adoption, shape
+from hutch.host.machines import adoption, optimize, shape
 from hutch.host.machines.context import Context, Engine
 from hutch.host.machines.identity import MAIN
 from hutch.host.machines.journal import Journal, Phase
@@ -37,7 +37,6 @@ from hutch.host.network.connector import LocalConnector
 from hutch.host.networks import LocalNetworks
 from hutch.host.paths import Paths
 from hutch.host.qemu import accelerator, process, tsc, vm
-from hutch.host.saved import memory
 from hutch.host.saved.states import States
 from hutch.host.templates.templates import TEMPLATE_IDS, Templates
 from hutch.host.trash import Trash
@@ -68,12 +67,13 @@ class LocalHost:
         self._context: Context | None = None
         self._trash = Trash()
         self._layers = Layers(paths, self._trash)
-        self._states = States(paths, self._layers, self._trash)
+        self._root = os.geteuid() == 0
+        first_group = wanted.host.uid_base + wanted.host.uid_count if self._root else None
+        self._states = States(paths, self._layers, self._trash, first_group)
         self._connector = LocalConnector(paths, wanted.network)
         self._spares = Spares(paths, wanted.host.spare_processes, self._free_uid, self._connector.base)
         self._reserved: set[int | None] = set()  # user ids of machines that are just being made
         self._sweeping: asyncio.Task[None] | None = None
-        self._root = os.geteuid() == 0
         self._is_protected = False
         self._agent_version = "unknown"
         self.volumes = LocalVolumes(paths, self._journals, self._layers, self._trash, wanted.host.disk_reserve_mib)
@@ -89,7 +89,7 @@ class LocalHost:
         """Fetch the kernel if need be, choose the accelerator, adopt what runs. Raises `Unsupported`, `DiskFull`."""
         paths = self._paths
         paths.home.mkdir(parents=True, exist_ok=True)
-        for directory in (paths.machines, paths.templates, paths.layers, paths.states, paths.runs):
+        for directory in (paths.machines, paths.templates, paths.layers, paths.states, paths.memories, paths.runs):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700)  # guests' disks and memory: QEMU gets what it needs as descriptors
         await self._local_images.open()
@@ -155,13 +155,13 @@ class LocalHost:
         if snapshot is None:
             self._begin(entry)
             return
-        manifest = self._states.snapshot(snapshot)
-        shape.check(spec, manifest)
+        shape.check(spec, self._states.snapshot(snapshot))
         self._reserved.add(entry.uid)
         try:
-            async with shape.standing_on(self._opened(), entry, manifest) as journal:
-                self._states.snapshot(snapshot)  # it may have been removed meanwhile
-                self._begin(journal)
+            with self._states.pinned(snapshot) as manifest:
+                async with shape.standing_on(self._opened(), entry, manifest) as journal:
+                    self._states.snapshot(snapshot)  # it may have been removed meanwhile
+                    self._begin(journal)
         finally:
             self._reserved.discard(entry.uid)
 
@@ -235,11 +235,12 @@ class LocalHost:
 
     async def optimize(self, snapshot: SnapshotId) -> None:
         """See the interface."""
-        raise NotImplementedError
+        self._states.snapshot(snapshot)
+        await optimize.optimize(self._opened(), snapshot)
 
     async def optimize_machine(self, machine: MachineId) -> None:
         """See the interface."""
-        raise NotImplementedError
+        await optimize.optimize(self._opened(), self._owner(machine).saved)
 
     def snapshots(self) -> list[SavedState]:
         """See the interface."""
@@ -260,8 +261,8 @@ class LocalHost:
     async def storage(self, machine: MachineId) -> int:
         """See the interface."""
         journal = self._owner(machine).journal
-        saved = [state.runs for state in self._states.all() if state.id == journal.saved]
-        return self._layers.size(journal.layers[-1]) * bool(journal.layers) + sum(map(memory.size, saved))
+        saved = [state for state in self._states.all() if state.id == journal.saved]
+        return self._layers.size(journal.layers[-1]) * bool(journal.layers) + sum(map(self._states.memory_size, saved))
 
     def get(self, machine: MachineId) -> HostMachine | None:
         """See the interface."""
@@ -387,7 +388,9 @@ class LocalHost:
         journals = [*(owner.journal for owner in self._owners.values()), *self._spares.journals]
         self._states.collect({journal.saved for journal in journals if journal.saved is not None})
         of_machines = {layer for journal in journals for layer in journal.layers}
-        self._layers.collect(of_machines | {layer for state in self._states.all() for layer in state.layers})
+        self._layers.collect(of_machines | {layer for state in self._states.needed() for layer in state.layers})
+        self._spares.keep(named := self._states.memories_named())
+        self._states.memories.collect(named | {it.mapped for it in journals if it.mapped is not None})
 
     def _free_uid(self) -> int | None:
         if not self._root:

@@ -65,7 +65,7 @@ class StatePaths:
 
     @property
     def pages(self) -> Path:
-        """The pages of memory that differ from the template's, one after the other."""
+        """The pages of memory that differ from what it stands on, one after the other."""
         return self.root / "pages"
 
     @property
@@ -167,6 +167,11 @@ class Paths:
         return self.home / "states"
 
     @property
+    def memories(self) -> Path:
+        """Whole memories of guests that machines of saved states map, each named by its sum."""
+        return self.home / "memories"
+
+    @property
     def volumes(self) -> Path:
         """Volumes, a raw image each, named by its id."""
         return self.home / "volumes"
@@ -192,6 +197,10 @@ class Paths:
     def layer(self, layer: str) -> Path:
         """A disk layer."""
         return self.layers / f"{layer}.qcow2"
+
+    def memory(self, memory: str) -> Path:
+        """A guest's whole memory."""
+        return self.memories / memory
 
     def volume(self, volume: VolumeId) -> Path:
         """A volume."""

@@ -16,6 +16,7 @@ pytest.register_assert_rewrite(
     "contract.host_suite.images",
     "contract.host_suite.freezing",
     "contract.host_suite.snapshots",
+    "contract.host_suite.optimizing",
     "contract.host_suite.changes",
     "contract.host_suite.volumes",
 )

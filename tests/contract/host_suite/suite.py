@@ -7,6 +7,7 @@ from contract.host_suite.images import ImagesSuite
 from contract.host_suite.looking import LookingSuite
 from contract.host_suite.machines import MachinesSuite
 from contract.host_suite.networks import NetworksSuite
+from contract.host_suite.optimizing import OptimizingSuite
 from contract.host_suite.processes import ProcessesSuite
 from contract.host_suite.snapshots import SnapshotsSuite
 from contract.host_suite.volumes import VolumesSuite
@@ -20,6 +21,7 @@ class HostSuite(
     ImagesSuite,
     FreezingSuite,
     SnapshotsSuite,
+    OptimizingSuite,
     ChangesSuite,
     VolumesSuite,
     NetworksSuite,

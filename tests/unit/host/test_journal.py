@@ -1,5 +1,7 @@
 """The journal of a machine, written and read back."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,21 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert read == ENTRY
     assert read.process is not None
     assert read.process.slot == 7
+
+
+def test_an_entry_of_before_maps_no_memory_of_saved_states(tmp_path: Path) -> None:
+    ENTRY.write(tmp_path / "machine.json")
+    raw = json.loads((tmp_path / "machine.json").read_text())
+    del raw["memory"]
+    assert journal.parse(raw) == ENTRY
+
+
+def test_a_memory_is_needed_while_a_process_may_map_it() -> None:
+    entry = replace(ENTRY, memory="m")
+    at_rest = (Phase.STOPPED, Phase.SUSPENDED, Phase.FAILED)
+    assert all(replace(entry, phase=phase).mapped == "m" for phase in Phase)
+    without = [phase for phase in Phase if replace(entry, phase=phase, process=None).mapped is None]
+    assert sorted(without) == sorted(at_rest)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 99}', '{"format": 1}', '{"format": 1, "spec": 3}'])

@@ -18,6 +18,7 @@ from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.qemu import guest_network, process, vm
 from hutch.host.saved import memory
+from hutch.host.saved.manifest import Manifest
 from hutch.host.templates.templates import Template
 from hutch.model import errors, ids
 from hutch.model.ids import VolumeId
@@ -97,7 +98,8 @@ async def _restore(
     """Out of its template, stopped."""
     template = await template_of(context, journal, image, on_progress)
     on_progress(Progress("restoring"))
-    if spare := context.spares.take(template.key, journal):
+    standing = replace(journal, template=template.key, on_template=True, memory=None)
+    if spare := context.spares.take(context, standing, template.disk_gib):
         machine = spare.machine
         journal = replace(spare.journal, id=journal.id, spec=journal.spec, phase=journal.phase)
         await _record_spare(journal, machine, record)
@@ -134,6 +136,7 @@ def out_of(template: Template, journal: Journal, layer: str) -> Journal:
         journal,
         template=template.key,
         on_template=True,
+        memory=None,
         layers=(layer,),
         disk_gib=template.disk_gib,
         run=ids.random_id(),
@@ -153,12 +156,17 @@ async def _wake(context: Context, journal: Journal, record: Record, on_progress:
     """Out of the state it is suspended in, stopped."""
     assert journal.saved is not None
     on_progress(Progress("restoring"))
-    state = await asyncio.to_thread(context.states.load, journal.saved, hardware.fit(context, journal))
-    saved = context.paths.state(journal.saved)
-    journal = replace(journal, on_template=state.on_template)
-    is_new = len(journal.layers) > len(state.layers)  # its own layer is empty yet: another will do as well
-    can_take = is_new and state.on_template
-    spare = context.spares.take(state.template, journal, state.disk_gib) if can_take else None
+    with context.states.pinned(journal.saved):
+        state = await asyncio.to_thread(context.states.load, journal.saved, hardware.fit(context, journal))
+        return await _wake_in(context, journal, state, record)
+
+
+async def _wake_in(context: Context, journal: Journal, state: Manifest, record: Record) -> tuple[vm.Vm, Journal]:
+    """A machine in a state that stays as it is meanwhile."""
+    saved = context.paths.state(state.id)
+    journal = replace(journal, on_template=state.on_template, memory=state.memory)
+    is_new = journal.layers[-1] not in state.layers  # its own layer is empty yet: another will do as well
+    spare = context.spares.take(context, journal, state.disk_gib) if is_new else None
     if spare is not None:
         machine = spare.machine
         top = spare.journal.layers[-1]
@@ -170,8 +178,9 @@ async def _wake(context: Context, journal: Journal, record: Record, on_progress:
     try:
         if spare is not None:
             await _put_on(context, machine, journal.layers)
-        mapping = memory.find(machine.watch.process.pid, hardware.memory_file(context, journal))
-        await asyncio.to_thread(memory.load, mapping, state.runs, saved.pages)
+        if state.runs:
+            mapping = memory.find(machine.watch.process.pid, hardware.memory_file(context, journal))
+            await asyncio.to_thread(memory.load, mapping, state.runs, saved.pages)
     except BaseException as error:
         await machine.kill()
         if isinstance(error, OSError):
@@ -196,7 +205,7 @@ async def _boot(
     context: Context, journal: Journal, image: Image, record: Record, hold: Hold, on_progress: OnProgress
 ) -> None:
     files.require_space(context.paths.runs, MIB, "a start")
-    journal = replace(journal, run=ids.random_id(), on_template=False)
+    journal = replace(journal, run=ids.random_id(), on_template=False, memory=None)
     on_progress(Progress("booting"))
     if (wanted := journal.spec.resources.disk_gib) > journal.disk_gib:
         await disks.grow(context.paths.layer(journal.layers[-1]), wanted)
@@ -221,7 +230,7 @@ async def launch(
     assert journal.run is not None
     where = context.paths.run(journal.run)
     where.root.mkdir(mode=0o700)
-    if not journal.on_template:
+    if hardware.shared_memory(context, journal) is None:
         with where.memory.open("xb") as file:
             file.truncate(journal.spec.resources.memory_mib * MIB)
         if journal.uid is not None:

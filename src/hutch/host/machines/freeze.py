@@ -116,10 +116,12 @@ async def of_suspended(
 ) -> Manifest:
     """Make a snapshot of a machine that is suspended: of what it is suspended in, under a new top layer."""
     assert journal.saved is not None
-    own, where = context.states.get(journal.saved), context.paths.state(journal.saved)
-    below = context.paths.layer(journal.layers[-1])
-    with context.states.making(state) as building:
-        os.link(where.pages, building.pages)
+    where = context.paths.state(journal.saved)
+    with context.states.pinned(journal.saved) as own, context.states.making(state) as building:
+        if own.runs:
+            os.link(where.pages, building.pages)
+        else:
+            building.pages.touch(mode=0o600)
         os.link(where.devices, building.devices)
         sums = dict(own.checksums)
         if not transient:
@@ -127,7 +129,8 @@ async def of_suspended(
                 sums["pages"] = await asyncio.to_thread(memory.checksum, building.pages)
             sums |= await _layer_sums(context, own.layers)
             await _to_the_platters(context, building, own.layers)
-        if len(journal.layers) == len(own.layers):  # else its top layer is new already, and empty
+        if journal.layers[-1] in own.layers:  # else its top layer is new already, and empty
+            below = context.paths.layer(journal.layers[-1])
             async with context.layers.fresh(below, journal.disk_gib, hardware.blank(context, journal)) as layer:
                 record(replace(journal, layers=(*journal.layers, layer)))
         manifest = replace(
@@ -189,6 +192,7 @@ async def _sum_up(
         disk_gib=journal.disk_gib,
         template=journal.template,
         on_template=journal.on_template,
+        memory=journal.memory,
         layers=journal.layers,
         runs=frozen.runs,
         checksums=sums,

@@ -5,7 +5,7 @@ from pathlib import Path
 from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal
 from hutch.host.qemu import argv, process, vm
-from hutch.host.saved.manifest import Fit
+from hutch.host.saved.manifest import Fit, Manifest
 
 IMAGE, TEMPLATE = "image", "template"
 
@@ -30,10 +30,16 @@ def node(layer: str) -> str:
 
 def memory_file(context: Context, journal: Journal) -> Path:
     """What its process maps, or is to map."""
-    assert journal.template is not None
     assert journal.run is not None
-    template = context.paths.template(journal.template)
-    return template.memory if journal.on_template else context.paths.run(journal.run).memory
+    return shared_memory(context, journal) or context.paths.run(journal.run).memory
+
+
+def shared_memory(context: Context, it: Journal | Manifest) -> Path | None:
+    """The memory file that a machine or saved state stands on; None if its memory was empty at first."""
+    if it.memory is not None:
+        return context.paths.memory(it.memory)
+    assert it.template is not None
+    return context.paths.template(it.template).memory if it.on_template else None
 
 
 def blank(context: Context, journal: Journal) -> Path | None:
@@ -66,6 +72,10 @@ def of(context: Context, journal: Journal, *, incoming: bool = False, grow: bool
 def _owner(context: Context, journal: Journal) -> process.Owner | None:
     if journal.uid is None:
         return None
-    assert journal.template is not None
-    gid = context.engine.templates.group(journal.template) if journal.on_template else None
+    gid = None
+    if journal.memory is not None:
+        gid = context.states.memories.group(journal.memory)
+    elif journal.on_template:
+        assert journal.template is not None
+        gid = context.engine.templates.group(journal.template)
     return process.Owner(journal.uid, (gid,) if gid is not None else ())

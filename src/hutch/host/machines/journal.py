@@ -61,7 +61,10 @@ class Journal:
     disk_gib: int = 0  # the size its disk has
     grow: bool = False  # its file system has to be grown to that
     booted: bool = False  # its guest has run: from now on it boots from its own disk
-    on_template: bool = False  # what runs maps the template's memory; else an empty file of its own
+    on_template: bool = False  # what runs maps the template's memory
+    memory: str | None = (
+        None  # what runs maps this one of saved states' memories; without any, an empty file of its own
+    )
     saved: SnapshotId | None = None  # the state it is suspended in, or is being
     was_paused: bool = False  # before it was being suspended
 
@@ -69,6 +72,12 @@ class Journal:
     def life(self) -> Life:
         """As the control plane sees it."""
         return LIVES.get(self.phase, Life.STOPPED)
+
+    @property
+    def mapped(self) -> str | None:
+        """The one of saved states' memories that a process of its may map, or be about to."""
+        is_at_rest = self.process is None and self.phase in (Phase.STOPPED, Phase.SUSPENDED, Phase.FAILED)
+        return None if is_at_rest else self.memory
 
     def write(self, path: Path) -> None:
         """Replace the file, so that it survives a power cut once its guest may have run. Raises `DiskFull`."""

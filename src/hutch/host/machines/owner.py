@@ -65,6 +65,16 @@ class Owner:
         return HostMachine(self.journal.id, self.journal.life, self.journal.reason, pid, spec.network, spec.resources)
 
     @property
+    def saved(self) -> SnapshotId:
+        """What it is suspended in. `NotRunning` without; `Conflict` while it runs, or is about to."""
+        journal = self.journal
+        if journal.phase in (Phase.STOPPED, Phase.FAILED):
+            raise errors.NotRunning(f"machine {journal.id} is {journal.phase}: there is no memory of it")
+        if journal.phase is not Phase.SUSPENDED or journal.saved is None:
+            raise errors.Conflict(f"machine {journal.id} is {journal.phase}: suspend it first")
+        return journal.saved
+
+    @property
     def console(self) -> Kept:
         """The end of the console, of what runs or of what ran last."""
         if self._tail is not None:
@@ -251,8 +261,7 @@ class Owner:
         finally:
             self._drop_run(former_run)
         self._context.collect()
-        if self.journal.on_template:
-            self._context.spares.refill(self._context, self.journal)
+        self._context.spares.refill(self._context, self.journal)
         self._flatten_if_deep()
 
     def _rest(self, phase: Phase, reason: str | None = None) -> None:

@@ -63,5 +63,6 @@ async def standing_on(context: Context, journal: Journal, state: Manifest) -> As
             grow=False,
             booted=True,
             on_template=state.on_template,
+            memory=state.memory,
             saved=state.id,
         )

@@ -1,4 +1,6 @@
-"""Spare processes: a few that map a recently used template already, and wait to become a machine or a copy of one.
+"""Spare processes: a few that map a recently used memory already, and wait to become a machine or a copy of one.
+
+That is a template's, or one of a saved state.
 
 Starting QEMU is a good part of a restore; a machine that finds a spare saves it. Spares are known to nobody else: they
 are in no journal, end with the service, and are ended as strays if that died. They hold little memory, since nothing
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from hutch.host.machines import bring_up
+from hutch.host.machines import bring_up, hardware
 from hutch.host.machines.context import Context
 from hutch.host.machines.journal import Journal
 from hutch.host.paths import Paths
@@ -41,7 +43,7 @@ class Spare:
 
     journal: Journal
     machine: vm.Vm
-    mapped: tuple[int, int]  # its template's memory file, which may have been made anew since
+    mapped: tuple[int, int]  # the memory file, which may have been made anew since: a template's
 
     @property
     def is_alive(self) -> bool:
@@ -56,7 +58,8 @@ class _Kind:
     ready: list[Spare] = field(default_factory=list)
 
 
-Key = tuple[str, NetworkPolicy]
+Key = tuple[str, str | None, int, NetworkPolicy]
+"""The template, the saved state's memory if it is not the template's, the disk's size in GiB, the policy."""
 
 
 class Spares:
@@ -87,14 +90,13 @@ class Spares:
         making = [self._making] if self._making is not None else []
         return ready + making + [spare.journal for spare in self._given_up]
 
-    def take(self, template: str, journal: Journal, disk_gib: int | None = None) -> Spare | None:
-        """One that can become this machine, with a disk of that size; it is the caller's then."""
-        kind = self._kinds.get((template, self._base(journal.spec.network)))
-        while kind is not None and kind.ready:
-            if disk_gib is not None and kind.ready[0].journal.disk_gib != disk_gib:
-                return None
+    def take(self, context: Context, journal: Journal, disk_gib: int) -> Spare | None:
+        """One that can become this machine, whose memory it maps, with a disk of that size; it is the caller's then."""
+        memory = hardware.shared_memory(context, journal)
+        kind = self._kinds.get(self._key(journal, disk_gib))
+        while memory is not None and kind is not None and kind.ready:
             spare = kind.ready.pop(0)
-            if spare.is_alive and spare.mapped == _identity(self._paths.template(template).memory):
+            if spare.is_alive and spare.mapped == _identity(memory):
                 return spare
             self._give_up([spare])
         return None
@@ -103,12 +105,22 @@ class Spares:
         """Note that a machine of this kind was started, and make what is missing in the background."""
         if not self._wanted or journal.template is None or journal.spec.mounts:
             return  # a spare would have the volumes open
-        key = journal.template, self._base(journal.spec.network)
-        kind = self._kinds.pop(key, None) or _Kind(replace(journal, spec=replace(journal.spec, network=key[1])))
+        if journal.memory is not None and journal.memory not in context.states.memories_named():
+            return  # no other machine will ever map it
+        template = context.engine.templates.read(journal.template)
+        if template is None or hardware.shared_memory(context, journal) is None:
+            return
+        key = self._key(journal, template.disk_gib if journal.memory is None else journal.disk_gib)
+        model = replace(journal, spec=replace(journal.spec, network=key[-1]), disk_gib=key[2])
+        kind = self._kinds.pop(key, None) or _Kind(model)
         kind.used_at = self._used_at = time.monotonic()
         self._kinds[key] = kind  # the last used one last
         if self._refilling is None or self._refilling.done():
             self._refilling = asyncio.create_task(self._refill(context), name="spares")
+
+    def _key(self, journal: Journal, disk_gib: int) -> Key:
+        assert journal.template is not None
+        return journal.template, journal.memory, disk_gib, self._base(journal.spec.network)
 
     async def _refill(self, context: Context) -> None:
         while True:
@@ -136,11 +148,16 @@ class Spares:
         if template is None:
             raise errors.NotFound("its template is gone")
         name = MachineId(f"spare-{ids.random_id(8)}")
-        async with context.layers.fresh(template.paths.disk, template.disk_gib, template.paths.blank) as layer:
-            blank = Journal(name, model.spec, self._free_uid())
-            journal = self._making = bring_up.out_of(template, blank, layer)
+        disk_gib = model.disk_gib
+        blank = template.paths.blank if disk_gib == template.disk_gib else None
+        async with context.layers.fresh(template.paths.disk, disk_gib, blank) as layer:
+            journal = bring_up.out_of(template, Journal(name, model.spec, self._free_uid()), layer)
+            journal = replace(journal, on_template=model.on_template, memory=model.memory, disk_gib=disk_gib)
+            self._making = journal
             try:
-                mapped = _identity(template.paths.memory)
+                memory = hardware.shared_memory(context, journal)
+                assert memory is not None
+                mapped = _identity(memory)
                 machine = await bring_up.launch(context, journal, lambda _: None, incoming=True)
                 return Spare(journal, machine, mapped)
             except BaseException:
@@ -153,6 +170,13 @@ class Spares:
         """Give up those that nobody asked for in a while; all, when memory is short."""
         for key, kind in [*self._kinds.items()]:
             if is_memory_short or time.monotonic() - kind.used_at > UNUSED:
+                del self._kinds[key]
+                self._give_up(kind.ready)
+
+    def keep(self, memories: set[str]) -> None:
+        """Give up those of saved states' memories that are none of these."""
+        for key, kind in [*self._kinds.items()]:
+            if key[1] is not None and key[1] not in memories:
                 del self._kinds[key]
                 self._give_up(kind.ready)
 

@@ -41,13 +41,14 @@ class Manifest:
     spec: MachineSpec
     disk_gib: int  # the disk's size at that moment
     template: str  # whose disk layer lies over the image
-    on_template: bool  # its memory is the template's but for the saved pages; else it is empty but for them
+    on_template: bool  # its memory is the template's but for the saved pages
     layers: tuple[str, ...]  # disk layers over the template's, base first
     runs: Runs  # which pages are saved
     checksums: Mapping[str, str]  # SHA-256 by "pages", "devices", and "layer ID" of those that are frozen
     volumes: Mapping[VolumeId, int] = field(
         default_factory=dict
     )  # when those it mounts were last written, by mtime in ns
+    memory: str | None = None  # its memory is that file but for the saved pages; without any it is empty but for them
 
 
 _adapter = TypeAdapter(Manifest)

@@ -106,17 +106,24 @@ def load(mapping: Mapping, runs: Runs, path: Path) -> None:
         return
     target = os.open(f"/proc/{mapping.pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
     try:
-        with path.open("rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as pages:
-            view, at = memoryview(pages), 0
-            try:
-                for first, count in runs:
-                    os.lseek(target, mapping.base + first * PAGE, os.SEEK_SET)
-                    _write(target, view[at : at + count * PAGE])
-                    at += count * PAGE
-            finally:
-                view.release()
+        lay(runs, path, target, mapping.base)
     finally:
         os.close(target)
+
+
+def lay(runs: Runs, path: Path, target: int, base: int = 0) -> None:
+    """Write saved pages to where they belong in what begins at `base` of a descriptor. Raises `OSError`."""
+    if not runs:
+        return
+    with path.open("rb") as source, mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        view, at = memoryview(pages), 0
+        try:
+            for first, count in runs:
+                os.lseek(target, base + first * PAGE, os.SEEK_SET)
+                _write(target, view[at : at + count * PAGE])
+                at += count * PAGE
+        finally:
+            view.release()
 
 
 def _read(source: int, into: memoryview, at: int) -> None:

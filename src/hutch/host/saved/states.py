@@ -10,6 +10,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -20,6 +21,7 @@ from hutch.host.paths import Paths, StatePaths, TemplatePaths
 from hutch.host.saved import manifest as manifests
 from hutch.host.saved import memory
 from hutch.host.saved.manifest import Manifest
+from hutch.host.saved.memories import Memories
 from hutch.host.trash import Trash
 from hutch.model import errors
 from hutch.model.ids import SnapshotId
@@ -30,16 +32,21 @@ log = structlog.get_logger(__name__)
 class States:
     """The saved states of one host."""
 
-    def __init__(self, paths: Paths, layers: Layers, trash: Trash) -> None:
+    def __init__(self, paths: Paths, layers: Layers, trash: Trash, first_group: int | None = None) -> None:
+        """`first_group` of those that may map a memory file; None if we are not root."""
         self._paths = paths
         self._layers = layers
         self._trash = trash
+        self.memories = Memories(paths, trash, first_group)
         self._manifests: dict[SnapshotId, Manifest] = {}
         self._transient: set[SnapshotId] = set()  # of forks that are under way
-        self._pinned: list[SnapshotId] = []
+        self._pinned: list[Manifest] = []
+        self._turns = WeakValueDictionary[SnapshotId, asyncio.Lock]()
+        self._sound: set[tuple[int, int]] = set()  # templates' memories that were read and found whole: inode, ctime
 
     def open(self) -> None:
         """Take up what is there; what is unfinished is removed."""
+        self.memories.open()
         for entry in self._paths.states.iterdir():
             if entry.name.startswith("."):
                 shutil.rmtree(entry, ignore_errors=True)
@@ -51,10 +58,19 @@ class States:
                 self._layers.is_frozen = True
             else:
                 self._manifests[manifest.id] = manifest
+                self._drop_pages(manifest.id)
 
     def all(self) -> list[Manifest]:
         """Oldest first."""
         return sorted(self._manifests.values(), key=lambda manifest: manifest.created_at)
+
+    def needed(self) -> list[Manifest]:
+        """All, and what they were when they were pinned: those whose files must stay."""
+        return [*self._manifests.values(), *self._pinned]
+
+    def memories_named(self) -> set[str]:
+        """The memory files of those that are needed."""
+        return {state.memory for state in self.needed() if state.memory is not None}
 
     def kept(self) -> list[SavedState]:
         """The snapshots."""
@@ -63,7 +79,13 @@ class States:
     def describe(self, manifest: Manifest) -> SavedState:
         """As the interface tells of it."""
         own = self._layers.size(manifest.layers[-1]) if manifest.layers else 0
-        return SavedState(manifest.id, manifest.machine, manifest.created_at, memory.size(manifest.runs) + own)
+        return SavedState(manifest.id, manifest.machine, manifest.created_at, self.memory_size(manifest) + own)
+
+    def memory_size(self, manifest: Manifest) -> int:
+        """Bytes of the host's disk for memory that is its alone."""
+        if manifest.memory is not None and not manifest.runs:
+            return self.memories.size(manifest.memory)
+        return memory.size(manifest.runs)
 
     def is_there(self, state: SnapshotId) -> bool:
         """Whether the id is taken."""
@@ -90,9 +112,11 @@ class States:
         manifests.check(manifest, here)
         if _differs(where.devices, manifest.checksums["devices"]):
             raise errors.Damaged(f"the device state of saved state {state} is damaged")
-        expected, there = memory.size(manifest.runs), where.pages.stat().st_size if where.pages.exists() else -1
-        if expected != there:
+        expected, there = memory.size(manifest.runs), where.pages.stat().st_size if where.pages.exists() else 0
+        if expected != there and manifest.runs:
             raise errors.Damaged(f"the memory of saved state {state} has {there} bytes, not the {expected} saved")
+        if manifest.memory is not None:
+            self.memories.check(manifest.memory, manifest.fit.board.memory_mib * 2**20)
         return manifest
 
     @contextlib.contextmanager
@@ -122,13 +146,37 @@ class States:
         self._transient.add(state)
 
     @contextlib.contextmanager
-    def pinned(self, state: SnapshotId) -> Iterator[None]:
-        """Within, it is not collected, even if it is removed."""
-        self._pinned.append(state)
+    def pinned(self, state: SnapshotId) -> Iterator[Manifest]:
+        """As it is now. Within, its files stay, even if it is removed or optimized. `NotFound`."""
+        manifest = self.get(state)
+        self._pinned.append(manifest)
         try:
-            yield
+            yield manifest
         finally:
-            self._pinned.remove(state)
+            del self._pinned[next(index for index, it in enumerate(self._pinned) if it is manifest)]
+            self._drop_pages(state)
+
+    def turn(self, state: SnapshotId) -> asyncio.Lock:
+        """For whoever changes it: one at a time."""
+        return self._turns.setdefault(state, asyncio.Lock())
+
+    def is_pinned(self, state: SnapshotId) -> bool:
+        """Whether somebody needs it as it is."""
+        return any(it.id == state for it in self._pinned)
+
+    def put_on(self, state: SnapshotId, whole: str) -> None:
+        """All of its memory is that file from now on, and no pages; it is pinned. `DiskFull`: then it is as it was."""
+        manifest = self.get(state)
+        sums = {what: value for what, value in manifest.checksums.items() if what != "pages"}
+        new = dataclasses.replace(manifest, memory=whole, on_template=False, runs=[], checksums=sums)
+        manifests.write(self._paths.state(state).manifest, new, durable=True)
+        self._manifests[state] = new
+
+    def _drop_pages(self, state: SnapshotId) -> None:
+        """Remove saved pages that are of no use any more, unless somebody reads them."""
+        manifest = self._manifests.get(state)
+        if manifest is not None and not manifest.runs and not self.is_pinned(state):
+            self._paths.state(state).pages.unlink(missing_ok=True)
 
     def remove(self, state: SnapshotId, is_used: bool) -> None:
         """It is no snapshot any more; it is gone when no machine is suspended in it. One that is damaged goes too.
@@ -141,14 +189,14 @@ class States:
             self._trash.take(self._paths.state(state).root)
         elif manifest is not None and manifest.kept:
             released = dataclasses.replace(manifest, kept=False)
-            if is_used or state in self._pinned:
+            if is_used or self.is_pinned(state):
                 manifests.write(self._paths.state(state).manifest, released, durable=True)
             self._manifests[state] = released
 
     def collect(self, used: set[SnapshotId]) -> None:
         """Remove what is neither kept nor used."""
         for manifest in self.all():
-            if not (manifest.kept or manifest.id in {*used, *self._transient, *self._pinned}):
+            if not (manifest.kept or manifest.id in {*used, *self._transient} or self.is_pinned(manifest.id)):
                 self._drop(manifest.id)
 
     def _drop(self, state: SnapshotId) -> None:
@@ -159,26 +207,54 @@ class States:
         """See `Host.verify`."""
         self.snapshot(state)
         where = self._paths.state(state)
-        try:
-            manifest = manifests.read(where.manifest)
-        except errors.Damaged as error:
-            return [error.message]
-        looked_at: dict[str, tuple[Path, str | None]] = {
-            "device state": (where.devices, manifest.checksums.get("devices", "")),
-            "memory": (where.pages, manifest.checksums.get("pages", "")),
-        }
-        for layer in manifest.layers:
-            looked_at[f"disk layer {layer}"] = (self._paths.layer(layer), manifest.checksums.get(f"layer {layer}", ""))
+        with self.pinned(state):
+            try:
+                manifest = manifests.read(where.manifest)
+            except errors.Damaged as error:
+                return [error.message]
+            looked_at: dict[str, tuple[Path, str | None]] = {
+                "device state": (where.devices, manifest.checksums.get("devices", "")),
+            }
+            for layer in manifest.layers:
+                expected = manifest.checksums.get(f"layer {layer}", "")
+                looked_at[f"disk layer {layer}"] = (self._paths.layer(layer), expected)
+            template = self._paths.template(manifest.template)
+            sums = template_checksums(template)
+            looked_at["template's disk"] = (template.disk, sums.get("disk"))
+            found = [
+                _told(what, path)
+                for what, (path, expected) in looked_at.items()
+                if await asyncio.to_thread(_differs, path, expected)
+            ]
+            self._sound.clear()
+            return found + await self.damage_of_memory(manifest)
+
+    async def damage_of_memory(self, manifest: Manifest) -> list[str]:
+        """What of its memory is not as it was saved. Of a template's, what was found whole once is not read again."""
+        found, pages = [], self._paths.state(manifest.id).pages
+        expected = manifest.checksums.get("pages", "" if manifest.kept else None)  # a fork's has no sum
+        if manifest.runs and expected is not None and await asyncio.to_thread(_differs, pages, expected):
+            found.append(_told("memory", pages))
         template = self._paths.template(manifest.template)
-        sums = template_checksums(template)
-        looked_at["template's disk"] = (template.disk, sums.get("disk"))
-        if manifest.on_template:
-            looked_at["template's memory"] = (template.memory, sums.get("memory"))
-        return [
-            f"{what} {'is missing' if not path.exists() else 'is not what was saved'}"
-            for what, (path, expected) in looked_at.items()
-            if await asyncio.to_thread(_differs, path, expected)
-        ]
+        if manifest.on_template and await asyncio.to_thread(self._is_spoilt, template):
+            found.append(_told("template's memory", template.memory))
+        if manifest.memory is not None and await self.memories.differs(manifest.memory):
+            found.append(_told("whole memory", self._paths.memory(manifest.memory)))
+        return found
+
+    def _is_spoilt(self, template: TemplatePaths) -> bool:
+        try:
+            status = template.memory.stat()
+        except OSError:
+            return True
+        mark = status.st_ino, status.st_ctime_ns
+        if mark not in self._sound and not _differs(template.memory, template_checksums(template).get("memory")):
+            self._sound.add(mark)
+        return mark not in self._sound
+
+
+def _told(what: str, path: Path) -> str:
+    return f"{what} {'is missing' if not path.exists() else 'is not what was saved'}"
 
 
 def template_checksums(template: TemplatePaths) -> dict[str, str]:

@@ -40,6 +40,7 @@ async def suspend(world: World, machine: Machine) -> None:
     check_alive(machine)
     check_space(world)
     await world.pause(machine, Life.SUSPENDED)
+    machine.is_optimized = False
 
 
 async def wake(world: World, machine: Machine) -> None:
@@ -65,6 +66,23 @@ def snapshot(world: World, machine: Machine, id: SnapshotId, is_transient: bool)
         if machine.life is Life.RUNNING:
             machine.go_on()
     return saved.told
+
+
+def optimize(world: World, it: Saved | Machine) -> None:
+    """It has a whole memory of its own from now on."""
+    if isinstance(it, Saved) and "memory" in it.damaged:
+        raise errors.Damaged("the saved state cannot be optimized: its memory is not what was saved")
+    if not it.is_optimized:
+        check_space(world)
+    it.is_optimized = True
+
+
+def optimize_machine(world: World, machine: Machine) -> None:
+    """What it is suspended in has."""
+    if machine.life in _ALIVE:
+        raise errors.Conflict(f"machine {machine.id} is {machine.life}: suspend it first")
+    check_alive(machine, Life.SUSPENDED)
+    optimize(world, machine.origin or machine)
 
 
 async def rollback(world: World, machine: Machine, id: SnapshotId) -> None:

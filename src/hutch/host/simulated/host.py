@@ -207,10 +207,12 @@ class SimulatedHost:
                     await self.world.end(it, Life.STOPPED)
 
     async def optimize(self, snapshot: SnapshotId) -> None:
-        raise NotImplementedError
+        await self.world.faults.meet("optimize")
+        freezing.optimize(self.world, freezing.find(self.world, snapshot))
 
     async def optimize_machine(self, machine: MachineId) -> None:
-        raise NotImplementedError
+        async with self._turn(machine, "optimize") as it:
+            freezing.optimize_machine(self.world, it)
 
     def snapshots(self) -> list[SavedState]:
         kept = [saved.told for saved in self.world.snapshots.values() if not saved.is_transient]

@@ -34,6 +34,7 @@ class Saved:
     processes: tuple[SavedProcess, ...]
     is_transient: bool
     created_at: float = field(default_factory=time.time)
+    is_optimized: bool = False
     damaged: list[str] = field(default_factory=list)  # parts of it: manifest, devices, memory, disk
 
     @property
@@ -70,6 +71,7 @@ class Machine:
         self.processes: dict[str, Process] = {}
         self.waiting: tuple[SavedProcess, ...] = ()  # of a suspended one, besides those that stand still
         self.origin: Saved | None = None  # in which it is suspended
+        self.is_optimized = False  # what it is suspended in, if that is its own
         self.console = bytearray()
         self.started_at = 0.0
         self.was_started = False
