@@ -56,7 +56,10 @@ def launch_request(body: specs.CreateVm, plan: recipe.Plan, is_taken: Callable[[
     )
     build = None
     if plan.needs_build:
-        build = BuildRequest(plan.recipe, credentials=_credentials(body.docker_credentials), defaults=_defaults(plan))
+        credentials = _credentials(body.docker_credentials)
+        build = BuildRequest(
+            plan.recipe, persistence=Persistence.STICKY, defaults=_defaults(plan), credentials=credentials
+        )
         machine = dataclasses.replace(machine, image="", snapshot=None, cpus=None, memory_mib=None, disk_gib=None)
     waits = plan.find("wait_for_ready_signal") is not False
     return LaunchRequest(

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service
 from hutch.api.answers import Json
-from hutch.api.freestyle import parse, present, recipe, refs, requests, responses, sizes, specs
+from hutch.api.freestyle import bases, parse, present, recipe, refs, requests, responses, sizes, specs
 from hutch.api.telling import Told
 from hutch.control.snapshot_views import SnapshotState
 from hutch.model import errors
@@ -45,6 +45,7 @@ async def create(request: Request) -> Response:
     caller, its = service.principal(request), service.of(request)
     box = await its.control.health.capacity()
     plan = recipe.plan(body, sizes.ranges(box, its.settings.machines), sizes.default_disk(box))
+    await bases.check(its.control, caller, plan.recipe.base)
     made = await its.control.builds.ensure(caller, parse.build_request(body, plan))
     return Json({"snapshotId": refs.SNAPSHOT + made.id})
 

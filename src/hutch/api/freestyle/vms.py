@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from hutch.api import bodies, openapi, service
 from hutch.api.answers import Json
-from hutch.api.freestyle import parse, present, recipe, refs, requests, responses, sizes, specs, states
+from hutch.api.freestyle import bases, parse, present, recipe, refs, requests, responses, sizes, specs, states
 from hutch.control.history import MOST
 from hutch.control.keys import Principal
 from hutch.control.plane import ControlPlane
@@ -58,6 +58,7 @@ async def create(request: Request) -> Response:
     caller, its = service.principal(request), service.of(request)
     control, box = its.control, await its.control.health.capacity()
     plan = recipe.plan(body, sizes.ranges(box, its.settings.machines), sizes.default_disk(box))
+    await bases.check(control, caller, plan.recipe.base)
     wanted = parse.launch_request(body, plan, lambda name: control.machines.is_taken(caller, name))
     it = await control.launches.launch(caller, wanted)
     return Json(present.created(it, domains(control, caller, it)))
