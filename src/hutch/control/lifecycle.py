@@ -131,11 +131,7 @@ class Lifecycle:
         its = entry.machine.spec
         if real.network is not None and real.network != its.network:
             await self._record_network(entry, its, real.network)
-        its = entry.machine.spec
-        if real.resources is not None and real.resources != its.resources:
-            size = f"{real.resources.cpus} vCPUs, {real.resources.memory_mib} MiB and {real.resources.disk_gib} GiB"
-            changed = dataclasses.replace(its, resources=real.resources)
-            await self._records.update(entry, f"it was resized: it has {size} now", Kind.RESIZED, spec=changed)
+        await self._steps.settle_size(entry, real)
 
     async def _record_network(self, entry: Entry, its: MachineSpec, policy: NetworkPolicy) -> None:
         message = f"its network policy is {policy.mode} now"

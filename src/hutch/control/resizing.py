@@ -17,6 +17,7 @@ from hutch.control.records import Entry
 from hutch.control.starting import Starting
 from hutch.control.steps import HAS_PROCESS, Steps
 from hutch.control.stopping import Stopping
+from hutch.host.interface import Life
 from hutch.model import errors
 from hutch.model.kinds import Kind
 from hutch.model.machine import Level, Machine, Resources
@@ -34,7 +35,7 @@ class Resizing:
         self._host = steps.host
 
     async def resize(self, entry: Entry, operation: Resize) -> None:
-        """Raises why it is not so; a disk that has grown before that stays so."""
+        """Raises why it is not so. A disk that has grown before that stays so, and so does what its host has done."""
         machine = entry.machine
         has = machine.spec.resources
         wanted = operation.resize(has)
@@ -46,8 +47,20 @@ class Resizing:
                     await self._grow(entry, operation, wanted.disk_gib)
                 if (wanted.cpus, wanted.memory_mib) != (has.cpus, has.memory_mib):
                     await self._reshape(entry, operation, wanted)
+            except errors.HutchError:
+                with contextlib.suppress(errors.HutchError):
+                    await self._settle(entry)
+                raise
             finally:
                 self._steps.count(entry, self._steps.real(entry))
+
+    async def _settle(self, entry: Entry) -> None:
+        """The record is what its host says."""
+        real = self._steps.real(entry)
+        if real is not None:
+            if entry.machine.state is State.SUSPENDED and real.life is Life.STOPPED:
+                await self._records.transition(entry, State.STOPPED, "stopped: its memory was given up to resize it")
+            await self._steps.settle_size(entry, real)
 
     async def _grow(self, entry: Entry, operation: Operation, disk_gib: int) -> None:
         try:
@@ -77,11 +90,13 @@ class Resizing:
             raise told from error
         try:
             await self._record(entry, wanted, "its disk is kept")
-        except errors.HutchError:
-            await self._host.reshape(entry.machine.id, had.cpus, had.memory_mib)
+            if was is State.RUNNING:
+                await self._starting.start(entry, operation)
+        except errors.HutchError as error:
+            await self._undo(entry, had, error)
+            if was is State.RUNNING:
+                await self._start_again(entry, operation)
             raise
-        if was is State.RUNNING:
-            await self._start(entry, operation, had)
 
     async def _record(self, entry: Entry, its: Resources, how: str) -> None:
         spec = _with(entry.machine, its).spec
@@ -91,14 +106,12 @@ class Resizing:
         else:
             await self._records.update(entry, message, Kind.RESIZED, spec=spec)
 
-    async def _start(self, entry: Entry, operation: Operation, had: Resources) -> None:
-        try:
-            await self._starting.start(entry, operation)
-        except errors.HutchError as error:
+    async def _undo(self, entry: Entry, had: Resources, error: errors.HutchError) -> None:
+        """Its size is what it was. If that fails it is the new one, which is no reason not to start it again."""
+        with contextlib.suppress(errors.HutchError):
             await self._host.reshape(entry.machine.id, had.cpus, had.memory_mib)
-            await self._record(entry, had, f"it could not be started with more ({error.message})")
-            await self._start_again(entry, operation)
-            raise
+            if entry.machine.spec.resources != had:
+                await self._record(entry, had, f"as before, because it failed with another size ({error.message})")
 
     async def _start_again(self, entry: Entry, operation: Operation) -> None:
         """As it was before. If that fails too, its state and its events tell."""
@@ -107,6 +120,8 @@ class Resizing:
 
     async def _refused(self, entry: Entry, error: Exception) -> errors.HutchError:
         told = self._steps.told(entry, error)
+        with contextlib.suppress(errors.HutchError):
+            await self._settle(entry)
         await self._records.note(entry, f"not resized: {told.message}", Level.WARNING, Kind.REFUSED)
         return told
 

@@ -1,5 +1,6 @@
 """What the steps of all verbs share: the collaborators, and how a failure is told and recorded."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -78,6 +79,14 @@ class Steps:
         await self.records.transition(
             entry, State.FAILED, f"{what}: {error.message}", Level.ERROR, kind, reason=error.message
         )
+
+    async def settle_size(self, entry: Entry, real: HostMachine) -> None:
+        """A size that its host has taken is the machine's, whatever came in between."""
+        its, has = entry.machine.spec, real.resources
+        if has is not None and has != its.resources:
+            size = f"{has.cpus} vCPUs, {has.memory_mib} MiB and {has.disk_gib} GiB"
+            spec = dataclasses.replace(its, resources=has)
+            await self.records.update(entry, f"it was resized: it has {size} now", Kind.RESIZED, spec=spec)
 
     async def remove(self, entry: Entry, message: str, level: Level = Level.INFO) -> None:
         """End it and all it has, whatever it is doing."""

@@ -21,7 +21,7 @@ from hutch.host.interface import Life
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors
 from hutch.model.ids import MachineId
-from hutch.model.machine import Persistence
+from hutch.model.machine import Persistence, Resources
 from hutch.model.states import State
 from unit.control.rig import Rig
 
@@ -77,7 +77,7 @@ class Fragile:
 
 
 STORE = ("add_machines", "save_machine", "save_machines", "add_event", "add_snapshot", "remove_snapshot")
-HOST = ("create", "start", "stop", "destroy", "pause", "resume", "suspend", "snapshot", "rollback", "resize")
+HOST = ("create", "start", "stop", "destroy", "pause", "resume", "suspend", "snapshot", "rollback", "resize", "reshape")
 
 
 class Promises:
@@ -86,6 +86,7 @@ class Promises:
     def __init__(self) -> None:
         self.states: dict[MachineId, set[State | None]] = {}
         self.snapshots: set[str] = set()
+        self.sizes: dict[MachineId, Resources] = {}
 
     async def live(self, rig: Rig) -> None:
         """A life, until something goes wrong."""
@@ -124,6 +125,25 @@ class Promises:
         self.snapshots = set()
         await rig.plane.snapshots.delete(rig.me, snapshot.id)
 
+    async def change(self, rig: Rig) -> None:
+        """A third, of what a machine is: its size, its end, and its return."""
+        machines, running, rest = rig.plane.machines, {State.RUNNING}, {State.STOPPED}
+        it = await rig.create(name="kept", cpus=1, memory_mib=512, is_recreated=True)
+        self.states[it] = {State.STOPPED}
+        await self.ask(it, running | rest, machines.start(rig.me, it), State.RUNNING)
+        resizing = machines.resize(rig.me, it, disk_gib=30, cpus=2, memory_mib=1024)
+        await self.ask(it, running | rest, resizing, State.RUNNING)
+        self.sizes[it] = Resources(2, 1024, 30)
+        await self.ask(it, running | rest, machines.kill(rig.me, it), State.STOPPED)
+        await self.ask(it, running | rest, machines.start(rig.me, it), State.RUNNING)
+        await self.ask(it, running | {State.SUSPENDED}, machines.suspend(rig.me, it), State.SUSPENDED)
+        del self.sizes[it]
+        await self.ask(it, rest | {State.SUSPENDED}, machines.resize(rig.me, it, cpus=1), State.STOPPED)
+        self.sizes[it] = Resources(1, 1024, 30)
+        await self.ask(it, rest | {None}, machines.delete(rig.me, it), None)
+        await self.ask(it, running | rest | {None}, machines.start(rig.me, it), State.RUNNING)
+        await self.ask(it, running | {None}, machines.delete(rig.me, it), None)
+
     async def ask(self, machine: MachineId, meanwhile: set[State | None], call: Any, then: State | None) -> None:
         self.states[machine] = meanwhile | {State.FAILED}
         await call
@@ -159,8 +179,12 @@ def check(rig: Rig, promises: Promises) -> None:
             assert rig.life(id) == Life(state.value)
     for id, states in promises.states.items():
         assert living.get(id) in states
-    in_memory = [it for it in rig.world.machines.values() if it.life in (Life.RUNNING, Life.PAUSED)]
-    assert rig.plane.core.fleet.admission.promised_mib == 512 * len(in_memory)
+    for it in rig.plane.machines.list(rig.me):
+        its = it.spec.resources
+        assert promises.sizes.get(it.id, its) == its
+        assert it.id not in rig.world.machines or rig.world.machines[it.id].spec.resources == its
+    in_memory = [it.spec for it in rig.world.machines.values() if it.life in (Life.RUNNING, Life.PAUSED)]
+    assert rig.plane.core.fleet.admission.promised_mib == sum(spec.resources.memory_mib for spec in in_memory)
     snapshots = rig.plane.snapshots.list(rig.me)
     assert promises.snapshots <= {it.name for it in snapshots}
     assert set(rig.world.snapshots) <= {it.id for it in snapshots}
@@ -198,7 +222,7 @@ async def check_it_still_works(rig: Rig) -> None:
     await rig.create(name="gone")
 
 
-@pytest.mark.parametrize("life", ["live", "freeze"])
+@pytest.mark.parametrize("life", ["live", "freeze", "change"])
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("at", range(1, CALLS))
 async def test_a_service_killed_at_any_call_finds_everything_in_order(
@@ -219,7 +243,7 @@ async def test_a_service_killed_at_any_call_finds_everything_in_order(
     await check_it_still_works(rig)
 
 
-@pytest.mark.parametrize("life", ["live", "freeze"])
+@pytest.mark.parametrize("life", ["live", "freeze", "change"])
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("at", range(1, CALLS))
 async def test_a_database_or_host_that_fails_at_any_call_harms_only_that_call(
@@ -242,7 +266,7 @@ async def test_a_database_or_host_that_fails_at_any_call_harms_only_that_call(
     await check_it_still_works(rig)
 
 
-@pytest.mark.parametrize("life", ["live", "freeze"])
+@pytest.mark.parametrize("life", ["live", "freeze", "change"])
 async def test_a_life_ends_before_the_last_call(fragile: Callable[[Trigger], Rig], life: str) -> None:
     trigger = Trigger(CALLS, True, Died, is_for_ever=True)
     rig = fragile(trigger)

@@ -142,7 +142,7 @@ async def test_one_that_cannot_be_started_so_is_started_as_it_was(rig: Rig) -> N
     with pytest.raises(errors.MachineFailed, match="no such memory"):
         await resize(rig, machine, memory_mib=1024)
     assert (rig.state(machine), size(rig, machine), promised(rig)) == (State.RUNNING, Resources(1, 512, 20), 512)
-    assert any("could not be started with more (no such memory)" in it for it in await rig.messages(machine))
+    assert any("because it failed with another size (no such memory)" in it for it in await rig.messages(machine))
 
 
 async def test_one_that_cannot_be_reshaped_runs_as_it_was(rig: Rig) -> None:
