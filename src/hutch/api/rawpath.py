@@ -26,14 +26,14 @@ class _Anything(Convertor[str]):
 register_url_convertor("guestpath", _Anything())
 
 
-def guest_path(raw_path: bytes, before: re.Pattern[bytes]) -> str:
-    """The absolute path behind `before`. Raises `InvalidRequest` if it is empty or not UTF-8."""
+def guest_path(raw_path: bytes, before: re.Pattern[bytes], may_be_root: bool = False) -> str:
+    """The absolute path behind `before`. Raises `InvalidRequest` if it is empty or not UTF-8, or `/` unless it may."""
     match = before.search(raw_path)
     assert match, "the route has matched"
     try:
         path = unquote_to_bytes(raw_path[match.end() :]).decode()
     except UnicodeDecodeError:
         raise errors.InvalidRequest("the file's path is not UTF-8") from None
-    if not path.strip("/"):
+    if not path.strip("/") and not (path and may_be_root):
         raise errors.InvalidRequest("the file's path is empty")
     return path if path.startswith("/") else f"/{path}"

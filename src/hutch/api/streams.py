@@ -49,6 +49,17 @@ async def unless_hung_up(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await _end(task, gone)
 
 
+async def either(*works: Coroutine[Any, Any, object]) -> None:
+    """Do all of these until one has ended, and end the others. Raises what that one raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await _end(*tasks)
+
+
 async def first(parts: AsyncGenerator[T, None]) -> T:
     """The first item: what goes wrong before there is one can still be answered with a status."""
     return await anext(parts)

@@ -55,6 +55,11 @@ def name_of(argv: tuple[str, ...]) -> str | None:
     return rest[0] if head == _NAMED and rest else None
 
 
+def unnamed(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command itself."""
+    return argv if name_of(argv) is None else argv[len(_NAMED) + 1 :]
+
+
 def typed(path: str) -> bytes:
     """What is typed to run a script. HUTCH_ROOT is set where an agent serves a directory of another system."""
     return f' . "${{HUTCH_ROOT-}}{path}"\n'.encode()

@@ -225,6 +225,18 @@ class Terminals:
             await self._host.resize(id, terminal.process, size)
         self._note(terminal.process).size = size
 
+    async def close(self, principal: Principal, terminal: Terminal) -> Exit | None:
+        """Hang up, and forget it with what it has shown. Its exit, if that is known."""
+        entry = self._entry(principal, terminal.machine)
+        return await self._background.finish(self._close(entry, terminal))
+
+    async def _close(self, entry: Entry, terminal: Terminal) -> Exit | None:
+        async with self._fleet.used(entry) as id:
+            info = await ending.end_process(self._host, id, terminal.process, signal.SIGHUP)
+            await self._host.forget(id, terminal.process)
+        self._known.pop(terminal.process, None)
+        return None if info is None else info.exit
+
     async def end(self, principal: Principal, terminal: Terminal) -> None:
         """Hang up: HUP, then KILL. Returns when it has ended; also done if the caller goes away."""
         entry = self._entry(principal, terminal.machine)

@@ -122,7 +122,8 @@ class Watches:
                 skip = SYSTEM if path == "/" and recursive else ()
 
                 def opened() -> None:
-                    tree.opened.done() or tree.opened.set_result(None)
+                    if not tree.opened.done():
+                        tree.opened.set_result(None)
 
                 its = self._fleet.host.files.watch(id, path, recursive, skip, opened)
                 async with contextlib.aclosing(its) as changes:

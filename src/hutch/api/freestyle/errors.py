@@ -62,6 +62,7 @@ _OF_OPERATION: Mapping[str, Mapping[str, str]] = {
         LOST: "INTERNAL_RESIZE_VM_NOT_FOUND",
         "VM_SETUP_FAILED": "RESIZE_FAILED",
     },
+    f"POST {_VM}/systemd/services": {"CONFLICT": "SERVICE_ALREADY_EXISTS"},
     f"POST {_VM}/exec-await": {"VM_START_TIMEOUT": "EXEC_TIMED_OUT"},
     **{f"{verb} {_VM}/files/{{filepath}}": {INVALID: "FILES_BAD_REQUEST"} for verb in ("GET", "PUT")},
 }
@@ -75,7 +76,13 @@ _OF_LIMIT = {
     "snapshots": "SNAPSHOT_LIMIT_EXCEEDED",
 }
 
-_OF_THING = {"snapshot_id": "SNAPSHOT_NOT_FOUND", "build_id": "BUILD_NOT_FOUND", "service_id": "SERVICE_NOT_FOUND"}
+_OF_THING = {
+    "snapshot_id": "SNAPSHOT_NOT_FOUND",
+    "build_id": "BUILD_NOT_FOUND",
+    "service_id": "SERVICE_NOT_FOUND",
+    "terminal_id": "SESSION_NOT_FOUND",
+    "session_id": "SESSION_NOT_FOUND",
+}
 
 
 def operation(of: HTTPConnection | None) -> str:
