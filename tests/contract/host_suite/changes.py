@@ -123,17 +123,36 @@ class ChangesSuite:
         assert await use.get(rig, machine, "/root/kept") == b"kept"
         assert (await use.run(rig, machine, "test -e /dev/shm/gone")).exit.code != 0
 
-    async def test_a_reshaped_machine_is_suspended_and_copied_like_any_other(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("is_optimized", [False, True])
+    async def test_a_reshaped_machine_is_suspended_and_copied_like_any_other(
+        self, rig: Rig, is_optimized: bool
+    ) -> None:
         machine = await use.launch(rig)
         await rig.host.stop(machine, grace=0)
         await rig.host.reshape(machine, 1, 192)
         await rig.host.start(machine)
         counting = await use.count(rig, machine)
-        copy = await use.clone(rig, await use.snapshot(rig, machine), resources=Resources(1, 192, 1))
+        copy = await use.clone(rig, snapshot := await use.snapshot(rig, machine), resources=Resources(1, 192, 1))
         await rig.host.suspend(machine)
+        if is_optimized:
+            await rig.host.optimize(snapshot)
+            await rig.host.optimize_machine(machine)
         for it in (machine, copy):
             await rig.host.start(it)
             assert await use.tell(rig, it, counting, "two") == "2 two"
+
+    async def test_a_machine_whose_state_was_optimized_boots_with_another_size(self, rig: Rig) -> None:
+        machine = await use.launch(rig)
+        await use.put(rig, machine, "/root/kept", b"kept")
+        await rig.host.suspend(machine)
+        await rig.host.optimize_machine(machine)
+        await rig.host.start(machine)
+        await rig.host.stop(machine, grace=20)
+        await rig.host.reshape(machine, 1, 192)
+        await rig.reopen()
+        await rig.host.start(machine)
+        assert 128 * MIB < (await rig.host.stats(machine)).memory_total <= 192 * MIB
+        assert await use.get(rig, machine, "/root/kept") == b"kept"
 
     async def test_one_that_was_never_started_has_its_first_start_so(self, rig: Rig) -> None:
         machine = await use.create(rig)

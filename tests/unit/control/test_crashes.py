@@ -77,7 +77,20 @@ class Fragile:
 
 
 STORE = ("add_machines", "save_machine", "save_machines", "add_event", "add_snapshot", "remove_snapshot")
-HOST = ("create", "start", "stop", "destroy", "pause", "resume", "suspend", "snapshot", "rollback", "resize", "reshape")
+HOST = (
+    "create",
+    "start",
+    "stop",
+    "destroy",
+    "pause",
+    "resume",
+    "suspend",
+    "snapshot",
+    "rollback",
+    "resize",
+    "reshape",
+    "optimize_machine",
+)
 
 
 class Promises:
@@ -136,7 +149,7 @@ class Promises:
         self.sizes[it] = Resources(2, 1024, 30)
         await self.ask(it, running | rest, machines.kill(rig.me, it), State.STOPPED)
         await self.ask(it, running | rest, machines.start(rig.me, it), State.RUNNING)
-        await self.ask(it, running | {State.SUSPENDED}, machines.suspend(rig.me, it), State.SUSPENDED)
+        await self.ask(it, running | {State.SUSPENDED}, machines.optimize(rig.me, it), State.SUSPENDED)
         del self.sizes[it]
         await self.ask(it, rest | {State.SUSPENDED}, machines.resize(rig.me, it, cpus=1), State.STOPPED)
         self.sizes[it] = Resources(1, 1024, 30)

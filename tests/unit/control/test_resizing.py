@@ -271,9 +271,8 @@ async def test_an_optimized_machine_is_suspended_and_goes_on(rig: Rig, verb: str
     process = await rig.plane.processes.start(rig.me, machine, rig.line("read line; echo $line"))
     if verb:
         await getattr(rig.plane.machines, verb)(rig.me, machine)
-    optimized = note_optimized(rig)
     assert (await rig.plane.machines.optimize(rig.me, machine)).state is State.SUSPENDED
-    assert (optimized, rig.life(machine)) == ([machine], Life.SUSPENDED)
+    assert (rig.world.machines[machine].is_optimized, rig.life(machine)) == (True, Life.SUSPENDED)
     assert (await rig.plane.machines.events(rig.me, machine))[-1].kind == "machine.optimized"
     await rig.plane.processes.write(rig.me, machine, process.id, b"on\n", end=True)
     assert await rig.output(machine, process.id) == b"on\n"
@@ -281,14 +280,13 @@ async def test_an_optimized_machine_is_suspended_and_goes_on(rig: Rig, verb: str
 
 async def test_what_cannot_be_optimized_is_suspended_and_says_why(rig: Rig) -> None:
     machine = await rig.launch()
-    note_optimized(rig, errors.DiskFull("no"))
+    rig.world.faults.fails["optimize"] = [errors.DiskFull("no")]
     with pytest.raises(errors.DiskFull):
         await rig.plane.machines.optimize(rig.me, machine)
     assert (rig.state(machine), (await rig.messages(machine))[-1]) == (State.SUSPENDED, "not optimized: no")
 
 
 async def test_a_machine_without_memory_cannot_be_optimized_nor_one_that_would_be_deleted(rig: Rig) -> None:
-    note_optimized(rig)
     with pytest.raises(errors.NotRunning):
         await rig.plane.machines.optimize(rig.me, await rig.create())
     machine = await rig.launch(persistence=Persistence.EPHEMERAL)
@@ -299,7 +297,6 @@ async def test_a_machine_without_memory_cannot_be_optimized_nor_one_that_would_b
 
 async def test_an_ephemeral_machine_that_ends_with_a_stop_may_be_suspended(rig: Rig) -> None:
     machine = await rig.launch(persistence=Persistence.EPHEMERAL, ends_on=EndsOn.STOP)
-    note_optimized(rig)
     assert (await rig.plane.machines.suspend(rig.me, machine)).state is State.SUSPENDED
     assert (await rig.plane.machines.optimize(rig.me, machine)).state is State.SUSPENDED
     assert (await rig.plane.machines.start(rig.me, machine)).state is State.RUNNING
@@ -310,16 +307,3 @@ async def test_an_ephemeral_machine_that_ends_at_rest_is_gone_with_either(rig: R
     for verb in (rig.plane.machines.suspend, rig.plane.machines.stop):
         machine = await rig.launch(persistence=Persistence.EPHEMERAL, ends_on=EndsOn.REST)
         assert (await verb(rig.me, machine)).state is State.DESTROYED
-
-
-def note_optimized(rig: Rig, *errors: Exception) -> list[MachineId]:
-    """The host's part, as it will be told of it."""
-    told, failing = list[MachineId](), list(errors)
-
-    async def optimize(machine: MachineId) -> None:
-        if failing:
-            raise failing.pop(0)
-        told.append(machine)
-
-    rig.plane.core.host.optimize_machine = optimize  # type: ignore[method-assign]
-    return told
