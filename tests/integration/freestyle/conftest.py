@@ -1,5 +1,6 @@
 """One service on the simulated host for all of these tests, spoken to over real HTTP; a VM per test."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +10,14 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
+import contract_of
 import live
 from hutch.api.freestyle import codes, responses
 
 WITHIN = 60.0
+
+CONTRACT = contract_of.Contract(os.environ.get("FREESTYLE_CONTRACT"))
+"""The path of the documented service's own OpenAPI file, against which every answer is held then."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Live]:
 
 @pytest.fixture
 def http(service: live.Live) -> Iterator[httpx.Client]:
-    headers = {"authorization": f"Bearer {service.key}"}
-    with httpx.Client(base_url=service.url, headers=headers, trust_env=False, timeout=60) as client:
+    headers, hooks = {"authorization": f"Bearer {service.key}"}, {"response": [CONTRACT.check]}
+    with httpx.Client(base_url=service.url, headers=headers, trust_env=False, timeout=60, event_hooks=hooks) as client:
         yield client
 
 
