@@ -1,4 +1,4 @@
-"""pause, suspend, resume, fork, rollback, resize, wait."""
+"""pause, suspend, resume, fork, rollback, resize, optimize, wait."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,12 +71,31 @@ def rollback(machine: options.MachineRef, snapshot: options.SnapshotRef, as_json
 
 def resize(
     machine: options.MachineRef,
-    disk: Annotated[int, typer.Option(min=1, help="Disk in GiB, more than it has.")],
+    disk: Annotated[int | None, typer.Option(min=1, help="Disk in GiB, more than it has.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="vCPUs.")] = None,
+    memory: Annotated[int | None, typer.Option(min=1, help="Memory in MiB.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Grow a machine's disk: at once if it runs, else at its next start."""
+    """Give a machine a larger disk, other vCPUs or another memory.
+
+    A disk grows at once if the machine runs, else at its next start. For vCPUs and memory a machine that runs is
+    stopped and started again: its disk stays, its processes do not. One that is suspended or paused is stopped.
+    """
+    if disk is None and cpus is None and memory is None:
+        raise typer.BadParameter("name what is to change", param_hint="--disk, --cpus or --memory")
     with service.connect() as hutch:
-        done = hutch.machines.resize(service.machine_id(hutch, machine), disk)
+        id = service.machine_id(hutch, machine)
+        with progress.shown(f"resizing {machine}"):
+            done = hutch.machines.resize(id, disk, cpus, memory)
+    _tell(done, machine, as_json)
+
+
+def optimize(machine: options.MachineRef, as_json: options.AsJson = False) -> None:
+    """Suspend a machine so that it and its copies go on most cheaply; it stays suspended."""
+    with service.connect() as hutch:
+        id = service.machine_id(hutch, machine)
+        with progress.shown(f"optimizing {machine}"):
+            done = hutch.machines.optimize(id)
     _tell(done, machine, as_json)
 
 

@@ -1,4 +1,4 @@
-"""create, start, stop, restart, rm, ps, logs."""
+"""create, start, stop, restart, kill, rm, ps, logs."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -179,6 +179,11 @@ def stop(machines: options.MachineRefs, as_json: options.AsJson = False) -> None
 def restart(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:
     """Stop machines and boot them from their disks; returns when they are ready."""
     each(machines, lambda hutch, id, _: hutch.machines.restart(id), as_json)
+
+
+def kill(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:
+    """End machines at once, whatever they are doing; their disks stay."""
+    each(machines, lambda hutch, id, _: hutch.machines.kill(id), as_json)
 
 
 def rm(machines: options.MachineRefs, as_json: options.AsJson = False) -> None:

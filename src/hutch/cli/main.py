@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hutch.cli import (
+    building,
     code,
     copy,
     doctor,
@@ -24,6 +25,7 @@ from hutch.cli import (
     out,
     pools,
     run,
+    services,
     sessions,
     shell,
     snapshots,
@@ -54,12 +56,14 @@ app.command()(machines.start)
 app.command()(machines.stop)
 app.command()(machines.restart)
 app.command()(machines.rm)
+app.command()(machines.kill)
 app.command()(freezing.pause)
 app.command()(freezing.suspend)
 app.command()(freezing.resume)
 app.command()(freezing.fork)
 app.command()(freezing.rollback)
 app.command()(freezing.resize)
+app.command()(freezing.optimize)
 app.command()(freezing.wait)
 app.command()(machines.ps)
 app.command()(tree.tree)
@@ -70,6 +74,9 @@ app.command()(copy.cp)
 app.command()(machines.logs)
 app.command()(events.events)
 app.command()(usage.usage)
+app.command()(building.build)
+app.add_typer(building.app, name="builds")
+app.add_typer(services.app, name="service")
 app.add_typer(sessions.app, name="session")
 app.add_typer(jobs.app, name="job")
 app.command()(network.publish)

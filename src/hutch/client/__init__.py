@@ -17,3 +17,7 @@ from hutch.client.models import Mount as Mount
 from hutch.client.models import NewMachine as NewMachine
 from hutch.client.models import NewPool as NewPool
 from hutch.client.models import PoolChange as PoolChange
+from hutch.client.recipes import Base as Base
+from hutch.client.recipes import Layer as Layer
+from hutch.client.recipes import NewService as NewService
+from hutch.client.recipes import Recipe as Recipe

@@ -142,6 +142,10 @@ async def _said(box: Box, _: str) -> str:
     return "tmp/x"
 
 
+async def _service(box: Box, _: str) -> str:
+    return "web"
+
+
 async def _image(box: Box, _: str) -> str:
     await box.do("POST", "/v1/images/pull", {"reference": "node:22"})
     return "node%3A22".replace("%3A", ":")
@@ -171,6 +175,7 @@ async def _domain(box: Box, _: str) -> str:
 MAKERS: Mapping[str, Callable[[Box], Awaitable[str]]] = {
     "/v1/machines": _machine,
     "/v1/checkpoints": _checkpoint,
+    "/v1/builds": _maker("/v1/builds", base={"image": "debian"}),
     "/v1/pools": _maker("/v1/pools", image="debian", min=0, max=1),
     "/v1/volumes": _maker("/v1/volumes", name="v{}", sizeGb=1),
     "/v1/webhooks": _maker("/v1/webhooks", url="https://hooks.invalid/{}"),
@@ -181,6 +186,7 @@ MAKERS_IN: Mapping[str, Callable[[Box, str], Awaitable[str]]] = {
     "session": _maker_in("sessions"),
     "job": _maker_in("jobs", command="sleep 100"),
     "process": _maker_in("exec", command="sleep 100", background=True),
+    "name": _service,
     "path": _said,
     "reference": _image,
     "delivery": _delivery,
@@ -192,6 +198,7 @@ OF_THE_BOX = {operation for operation in SCOPES if operation[1].startswith("/v1/
 OF_ALL = {("DELETE", "/v1/images/{reference}")}
 """Images are the box's: whoever is an admin may remove one that is not used."""
 HAPPEN_TO_FAIL = {
+    **{operation: 501 for operation in SCOPES if "/services" in operation[1]},  # the guest has no systemd
     ("POST", "/v1/domains"): 404,  # no such machine
     ("POST", "/v1/machines/{id}/rollback"): 404,  # no such checkpoint
     ("POST", "/v1/machines/{id}/processes/{process}/resize"): 400,  # it has no terminal

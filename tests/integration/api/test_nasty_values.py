@@ -58,6 +58,17 @@ BODIES: dict[str, dict[str, Any]] = {
     "{machine}/links": {"port": 80, "ttlSeconds": 1},
     "{machine}/checkpoints": {"name": ""},
     "/v1/checkpoints/none/restore": {"name": None, "network": {"mode": "open"}, "cacheDisk": None},
+    "/v1/builds": {
+        "base": {"checkpoint": None, "image": None, "dockerfile": "FROM scratch"},
+        "layers": [],
+        "name": "n/a",
+        "persistence": {"type": "ephemeral", "priority": None},
+        "defaults": {"autoStopSeconds": 5, "ports": []},
+        "credentials": {"registry": "r.invalid", "username": "u", "password": "p"},
+        "timeoutSeconds": 5,
+    },
+    "{machine}/services": {"name": "web", "exec": ["true"], "mode": "service", "env": {}, "restart": {"policy": "no"}},
+    "{machine}/services/start": {"services": ["web"]},
     "/v1/pools": {
         "image": "",
         "cpus": 1,

@@ -62,6 +62,7 @@ def _of_smol(http: httpx.Client) -> dict[tuple[str, str], str]:
         ("/v1/machines", "job"): made(f"/v1/machines/{machine}/jobs", command="echo x"),
         ("/v1/machines", "process"): made(f"/v1/machines/{machine}/exec", command="sleep 100", background=True),
         ("/v1/checkpoints", "id"): made(f"/v1/machines/{machine}/checkpoints"),
+        ("/v1/builds", "id"): made("/v1/builds", base={"image": "debian"}),
         ("/v1/volumes", "id"): made("/v1/volumes", name="schema", sizeGb=1),
         ("/v1/pools", "id"): made("/v1/pools", image="debian", min=0, max=1),
         ("/v1/domains", "domain"): claimed(machine),
@@ -74,7 +75,10 @@ def _of_smol(http: httpx.Client) -> dict[tuple[str, str], str]:
 SMOL = Dialect(
     "smol",
     _of_smol,
-    bodies={"command": ["true"], "code": "", "warmUp": ["true"], "url": "https://hooks.invalid/", "min": 0, "count": 2},
+    bodies={
+        **{"command": ["true"], "code": "", "warmUp": ["true"], "url": "https://hooks.invalid/", "min": 0, "count": 2},
+        "layers": [{"discriminator": "schema"}],  # what a layer asks for is done on this box
+    },
     query={"follow": False, "timeout": 0.01, "wait": 0.01},
     endless=frozenset({"/v1/events"}),
 )

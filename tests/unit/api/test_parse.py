@@ -8,7 +8,7 @@ import pytest
 from hutch.api.smol import parse, present, requests
 from hutch.control import machines, pools
 from hutch.model import errors
-from hutch.model.machine import NetworkMode, Persistence, Resources, TimerAction, Timers
+from hutch.model.machine import NetworkMode, Persistence, TimerAction, Timers
 from hutch.model.network import PublishedPort
 
 ID = "abcdefghij0123456789"
@@ -272,14 +272,6 @@ def test_what_is_restored_reaches_nothing_unless_asked_for() -> None:
     assert (opened.snapshot, opened.network.mode) == ("before", NetworkMode.OPEN)
     with pytest.raises(errors.Unsupported, match=r"^cacheDisk: "):
         parse.restore_request("before", body(requests.Restore, cacheDisk={"name": "c"}))
-
-
-def test_only_the_disk_grows() -> None:
-    has = Resources(1, 512, 20)
-    parse.check_growth(body(requests.Resize, cpus=1, memoryMb=512, diskGb=40), has)
-    for field, asked in (("cpus", 2), ("memoryMb", 256)):
-        with pytest.raises(errors.Unsupported, match=f"^{field}: "):
-            parse.check_growth(body(requests.Resize, **{field: asked}), has)
 
 
 def test_a_pool_is_asked_for_in_documented_and_in_native_words() -> None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from hutch.api import auth, limits, openapi, page
 from hutch.api.service import Service
 from hutch.api.smol import (
+    builds,
     checkpoints,
     connect,
     console,
@@ -31,7 +32,9 @@ from hutch.api.smol import (
     ports,
     present,
     processes,
+    recipes,
     requests,
+    services,
     sessions,
     tenants,
     terminals,
@@ -44,12 +47,13 @@ _DOCUMENTS = frozenset({"/openapi.json", "/docs"})
 PUBLIC = health.PATHS | _DOCUMENTS
 
 _ROOMS = (
-    *(machines, freezing, checkpoints, pools, execs, terminals, sessions, jobs, processes, files, feed, console),
-    *(ports, connect),
+    *(machines, freezing, checkpoints, builds, pools, execs, terminals, sessions, jobs, processes, services),
+    *(files, feed, console, ports, connect),
     *(volumes, usage, domains, webhooks, images, keys, tenants, health),
 )
 BODIES = (
     *requests.ALL,
+    *recipes.BODIES,
     *(sessions.CreateSession, jobs.CreateJob, files.NewFiles, volumes.CreateVolume),
     *(tenants.CreateTenant, tenants.UpdateTenant, domains.CreateDomain, webhooks.CreateWebhook, webhooks.UpdateWebhook),
 )

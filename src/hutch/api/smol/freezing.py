@@ -1,4 +1,4 @@
-"""Machines stood still, saved, copied, put back and grown; and waiting until one has come to a state."""
+"""Machines stood still, saved, ended, copied, put back and grown; and waiting until one has come to a state."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -57,14 +57,31 @@ async def rollback(request: Request, id: str) -> Response:
 
 @router.post("/v1/machines/{id}/resize", responses=_MACHINE, openapi_extra=openapi.body(requests.Resize))
 async def resize(request: Request, id: str) -> Response:
-    """Grow its disk: at once if it runs, else at its next start. vCPUs and memory stay as they are."""
+    """Give it a larger disk, other vCPUs or another memory; what is left out stays.
+
+    A disk grows at once if it runs, else at its next start. For vCPUs and memory a machine that runs is stopped and
+    started again: its disk is kept, its processes are not. One that is suspended or paused is stopped by it.
+    """
     body, caller = await bodies.parse(request, requests.Resize), service.principal(request)
     machines, machine = service.of(request).control.machines, refs.machine(request)
-    if body.cpus is not None or body.memory_mb is not None:
-        parse.check_growth(body, machines.get(caller, machine).spec.resources)
-    if body.disk_gb is None:
+    asked = (body.disk_gb, body.cpus, body.memory_mb)
+    if asked == (None, None, None):
         return await shown.machine(request, machines.get(caller, machine))
-    return await shown.machine(request, await machines.resize(caller, machine, body.disk_gb))
+    return await shown.machine(request, await machines.resize(caller, machine, *asked))
+
+
+@router.post("/v1/machines/{id}/optimize", responses=_MACHINE)
+async def optimize(request: Request, id: str) -> Response:
+    """Suspend it, and make its state one from which it and its copies go on most cheaply; it stays so. Native."""
+    machines = service.of(request).control.machines
+    return await shown.machine(request, await machines.optimize(service.principal(request), refs.machine(request)))
+
+
+@router.post("/v1/machines/{id}/kill", responses=_MACHINE)
+async def kill(request: Request, id: str) -> Response:
+    """End it at once, whatever it is doing; its disk is kept as it is then. Native."""
+    machines = service.of(request).control.machines
+    return await shown.machine(request, await machines.kill(service.principal(request), refs.machine(request)))
 
 
 @router.put("/v1/machines/{id}/timers", responses=_MACHINE, openapi_extra=openapi.body(requests.Timers))

@@ -6,8 +6,11 @@ from typing import Any
 
 from hutch.api import openapi
 
-_WAKES = re.compile(r"/(files|processes|jobs/\{job\}/output)(/|$)")
+_WAKES = re.compile(r"/(files|processes|services|jobs/\{job\}/output)(/|$)")
 """Reading these starts or wakes the machine, which can fail as a start can."""
+
+_SERVICES = re.compile(r"/services(/|$)")
+"""A guest may be without systemd."""
 
 
 def _statuses(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:
@@ -16,7 +19,7 @@ def _statuses(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 404
     if method != "get" or _WAKES.search(path):
         yield from (404, 409, 422)
-    if method != "get":
+    if method != "get" or _SERVICES.search(path):
         yield 501
     if "requestBody" in operation:
         yield 413

@@ -14,7 +14,7 @@ from typing import Any
 from hutch.api.smol import present, requests
 from hutch.control import machines, pools, processes
 from hutch.model import errors, guest, ids
-from hutch.model.machine import CheckoutMode, NetworkMode, NetworkPolicy, Persistence, Resources, TimerAction, Timers
+from hutch.model.machine import CheckoutMode, NetworkMode, NetworkPolicy, Persistence, TimerAction, Timers
 from hutch.model.network import PublishedPort
 
 INTERPRETERS: Mapping[str, tuple[str, ...]] = {
@@ -42,6 +42,11 @@ def machine_ref(text: str) -> str:
 def checkpoint_ref(text: str) -> str:
     """The same of a checkpoint."""
     return _ref(text, present.CHECKPOINT_PREFIX)
+
+
+def build_ref(text: str) -> str:
+    """The same of a build."""
+    return _ref(text, present.BUILD_PREFIX)
 
 
 def pool_ref(text: str) -> str:
@@ -111,13 +116,18 @@ def _persistence(body: requests.Character) -> dict[str, Any]:
     given = body.persistence
     if given is None:
         return {"persistence": Persistence.EPHEMERAL if body.ephemeral else Persistence.PERSISTENT}
-    kind = Persistence(given.type)
-    if body.ephemeral is not None and body.ephemeral != (kind is Persistence.EPHEMERAL):
+    if body.ephemeral is not None and body.ephemeral != (given.type == Persistence.EPHEMERAL.value):
         raise errors.InvalidRequest(f"ephemeral and persistence contradict each other: {given.type} was asked for")
+    return persistence(given)
+
+
+def persistence(given: requests.Persistence) -> dict[str, Any]:
+    """Of a machine or a checkpoint: `persistence`, and `priority` if one is given."""
+    kind = Persistence(given.type)
     if given.priority is None:
         return {"persistence": kind}
     if kind is not Persistence.STICKY:
-        raise errors.InvalidRequest("persistence.priority: only a sticky machine has one")
+        raise errors.InvalidRequest("persistence.priority: only what is sticky has one")
     return {"persistence": kind, "priority": given.priority}
 
 
@@ -189,13 +199,6 @@ def branch_batch(body: requests.BranchBatch) -> machines.ForkRequest:
         freeze_source=bool(body.freeze_source),
         ports=ports(body.ports) or None,
     )
-
-
-def check_growth(body: requests.Resize, has: Resources) -> None:
-    """`Unsupported` for other vCPUs or memory than the machine has: they stay as they are."""
-    for field, asked, now in (("cpus", body.cpus, has.cpus), ("memoryMb", body.memory_mb, has.memory_mib)):
-        if asked not in (None, now):
-            raise _cannot(field, f"a machine keeps what it was made with, {now}; only its disk grows")
 
 
 def _least(body: requests.CreatePool | requests.UpdatePool) -> int | None:

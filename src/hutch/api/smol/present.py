@@ -28,6 +28,7 @@ from hutch.model.volumes import Mount
 
 ID_PREFIX = "mach-"
 CHECKPOINT_PREFIX = "ckpt-"
+BUILD_PREFIX = "build-"
 POOL_PREFIX = "pool-"
 VOLUME_PREFIX = "vol-"
 TENANT_PREFIX = "tenant-"

@@ -69,9 +69,23 @@ class Machines:
         """Back to one of its own snapshots, by id or name; what it has become since is lost."""
         return await self._do(machine, "rollback", {"checkpoint": snapshot})
 
-    async def resize(self, machine: str, disk_gb: int) -> models.Machine:
-        """Grow its disk."""
-        return await self._do(machine, "resize", {"diskGb": disk_gb})
+    async def resize(
+        self, machine: str, disk_gb: int | None = None, cpus: int | None = None, memory_mb: int | None = None
+    ) -> models.Machine:
+        """Give it a larger disk, other vCPUs or another memory; what is None stays.
+
+        For vCPUs and memory one that runs is stopped and started again; one that is suspended or paused is stopped.
+        """
+        asked = query({"diskGb": disk_gb, "cpus": cpus, "memoryMb": memory_mb})
+        return await self._do(machine, "resize", asked)
+
+    async def optimize(self, machine: str) -> models.Machine:
+        """Suspend it so that it and its copies go on most cheaply; it stays suspended."""
+        return await self._do(machine, "optimize")
+
+    async def kill(self, machine: str) -> models.Machine:
+        """End it at once, whatever it is doing; its disk is kept."""
+        return await self._do(machine, "kill")
 
     async def set_timers(self, machine: str, timers: models.Timers) -> models.Machine:
         """Give it these timers instead of those it has; its lifetime begins anew, now."""

@@ -3,6 +3,7 @@
 import os
 
 from hutch.client import models, wire
+from hutch.client._sync.builds import Builds
 from hutch.client._sync.domains import Domains
 from hutch.client._sync.events import Events
 from hutch.client._sync.files import Files
@@ -14,6 +15,7 @@ from hutch.client._sync.machines import Machines
 from hutch.client._sync.pools import Pools
 from hutch.client._sync.ports import Ports
 from hutch.client._sync.processes import Processes
+from hutch.client._sync.services import Services
 from hutch.client._sync.sessions import Sessions
 from hutch.client._sync.snapshots import Snapshots
 from hutch.client._sync.tenants import Tenants
@@ -39,9 +41,11 @@ class Hutch:
         self.sessions = Sessions(self._http)
         self.jobs = Jobs(self._http)
         self.terminals = Terminals(self._http)
+        self.services = Services(self._http)
         self.files = Files(self._http)
         self.volumes = Volumes(self._http)
         self.snapshots = Snapshots(self._http)
+        self.builds = Builds(self._http)
         self.pools = Pools(self._http)
         self.images = Images(self._http)
         self.events = Events(self._http)
