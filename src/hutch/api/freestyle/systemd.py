@@ -105,6 +105,6 @@ def _batch(what: str, do: Batch) -> None:
     )
 
 
-_batch("start", Services.start)
-_batch("stop", Services.stop)
-_batch("restart", Services.restart)
+_batch("start", lambda services, *of: services.start(*of))
+_batch("stop", lambda services, *of: services.stop(*of))
+_batch("restart", lambda services, *of: services.restart(*of))
