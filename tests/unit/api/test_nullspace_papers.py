@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from hutch.api import openapi, page
 from hutch.api.metrics import Metrics
 from hutch.api.nullspace import dialect, errors, lifecycle, present, refs, requests, undone
