@@ -19,7 +19,10 @@ LARGEST = 1024 * 1024
 MOST = 1000
 """Instructions of a Dockerfile."""
 
-LIMIT = 30.0
+LINES = 20_000
+"""Lines of a Dockerfile: the time the parser takes for a heredoc grows with their square."""
+
+LIMIT = 10.0
 """Seconds that reading one may take; it takes 50 ms."""
 
 _MEMORY = 4 << 30  # bytes of address space, most of which Go only reserves
@@ -70,7 +73,7 @@ async def read(text: str) -> Script:
     """Its instructions. `Flawed`, with the line."""
     raw = _encoded(text)
     escape = _directives(text)
-    limits = commands.Limits(output=64 << 20, memory=_MEMORY, cpu_seconds=int(LIMIT))
+    limits = commands.Limits(output=16 << 20, memory=_MEMORY, cpu_seconds=int(LIMIT))
     argv = [sys.executable, "-I", str(_PARSER)]
     try:
         done = await commands.run(argv, timeout=LIMIT, stdin=raw, limits=limits, env={"GOMAXPROCS": "1"})
@@ -91,6 +94,8 @@ def _encoded(text: str) -> bytes:
         raise flaw(text.count("\n", 0, error.start) + 1, "this is not valid Unicode") from None
     if len(raw) > LARGEST:
         raise errors.Flawed(f"The Dockerfile has {len(raw)} bytes: at most {LARGEST}", "dockerfile_invalid")
+    if text.count("\n") > LINES:
+        raise flaw(LINES + 1, f"more than {LINES} lines")
     if "\0" in text:
         raise flaw(text.count("\n", 0, text.index("\0")) + 1, "it holds a NUL")
     return raw
