@@ -94,7 +94,7 @@ def oneshot(name: str, *lines: str, **fields: object) -> Unit:
 
 async def test_every_field_has_its_effect(boxes: Callable[[str], Awaitable[Box]]) -> None:
     box = await boxes("debian")
-    await box.run("mkdir -p '/srv/a %h'; systemctl stop 'systemd-user-sessions' 2>/dev/null; true")
+    await box.run("mkdir -p '/srv/a %h'; mkfifo /tmp/go")
     every = service(
         "every",
         "sh -c 'echo one > /tmp/every'",
@@ -120,7 +120,7 @@ async def test_every_field_has_its_effect(boxes: Callable[[str], Awaitable[Box]]
         oneshot("needs-breaks", after=("breaks",), requires=("breaks",)),
         oneshot("helper", "sh -c 'echo help > /tmp/helper'", enable=False),
         service("unending", enable=False, timeout=0),
-        service("tells", "sh -c 'while ! test -e /tmp/go; do sleep 0.2; done; systemd-notify --ready; sleep 10000'",
+        service("tells", "sh -c 'read -r go < /tmp/go; systemd-notify --ready; sleep 10000'",
                 ready_signal=True),
         service("hangs", watchdog=1),
         service("falls", "false", restart=RestartPolicy(RestartWhen.ON_FAILURE, delay=0, burst=3, interval=600)),
@@ -183,7 +183,7 @@ async def test_every_field_has_its_effect(boxes: Callable[[str], Awaitable[Box]]
     assert (await box.show("tells", "Type", "NotifyAccess", "ActiveState")) == {
         "Type": "notify", "NotifyAccess": "all", "ActiveState": "activating"
     }  # fmt: skip
-    await box.run("touch /tmp/go")
+    await box.run("echo go > /tmp/go")
     assert await box.finished("tells") == {"tells": (True, "active")}
     with pytest.raises(errors.GuestError, match=r"breaks.*has failed"):
         await box.services.wait_ready(box.me, box.machine, LIMIT)
@@ -264,13 +264,13 @@ async def test_readiness_is_the_boots_and_that_of_services_that_say_when(
 ) -> None:
     box = await boxes("debian")
     do, me, machine = box.services, box.me, box.machine
-    slow = "sh -c 'while ! test -e /run/go; do sleep 0.2; done; systemd-notify --ready; exec sleep 10000'"
+    slow = "sh -c 'mkfifo /run/go; read -r go < /run/go; systemd-notify --ready; exec sleep 10000'"
     await box.make(service("slow", slow, ready_signal=True), service("quick"), service("unwanted", enable=False))
     with pytest.raises(errors.TimedOut, match="slow"):
         await do.wait_ready(me, machine, 0.1)
     with pytest.raises(errors.TimedOut, match="slow"):
         await do.finished(me, machine, ["quick", "slow"], 0.1)
-    await box.run("touch /run/go; sync")
+    await box.run("echo go > /run/go; sync")
     await do.wait_ready(me, machine, LIMIT)
     assert await box.active("slow") == "active"
 
@@ -281,7 +281,7 @@ async def test_readiness_is_the_boots_and_that_of_services_that_say_when(
     await box.control.machines.start(me, machine)
     with pytest.raises(errors.TimedOut, match=r"the boot|slow"):
         await do.wait_ready(me, machine, 0.1)
-    await box.run("touch /run/go")
+    await box.run("until test -p /run/go; do sleep 0.2; done; echo go > /run/go")
     await do.wait_ready(me, machine, LIMIT)
     assert [await box.active(name) for name in ("slow", "quick", "unwanted")] == ["active", "active", "inactive"]
 

@@ -46,8 +46,9 @@ MOST_LINES = 5000
 """Of a journal that are told at once."""
 
 _AT_ONCE = 8
-_PAUSES = (0.2, 0.3, 0.5, 1.0)  # seconds between two looks at what is waited for; the last one again and again
+_SHORTEST, _LONGEST, _SHARE = 0.2, 5.0, 0.1  # seconds between two looks, and their share of the time waited until then
 _TAIL = 20  # lines of the journal that tell why a service failed
+_NOT_STARTED = "Dependency failed for "  # systemd's words, the last ones about such a service
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 
@@ -85,6 +86,8 @@ class Services:
 
         Returns when systemd has taken the start up, not when a oneshot has ended. Several are all made, or none.
         """
+        if not its:
+            return
         texts = {units.unit_of(unit.name): units.render(unit).encode() for unit in its}
         if len(texts) < len(its):
             raise errors.Flawed("two services have the same name")
@@ -221,11 +224,14 @@ class Services:
     ) -> ServiceResult:
         if standing in (Standing.RUNS, Standing.ENDED):
             return ServiceResult(name, True, word)
-        if standing is Standing.NEVER:
-            return ServiceResult(name, False, "it was not started: something that it requires has failed")
         if standing is Standing.ABSENT:
             return ServiceResult(name, False, "there is no such service")
-        return ServiceResult(name, False, f"{word}\n{await self._tail(principal, machine, name)}".rstrip())
+        lines = [line.message for line in await self.logs(principal, machine, name, _TAIL)]
+        if standing is Standing.FAILED:
+            return ServiceResult(name, False, "\n".join([word, *lines]))
+        if any(line.startswith(_NOT_STARTED) for line in lines[-2:]):
+            return ServiceResult(name, False, "it was not started: something that it requires has failed")
+        return ServiceResult(name, True, word)
 
     async def _tail(self, principal: Principal, machine: MachineId, name: str) -> str:
         lines = await self.logs(principal, machine, name, _TAIL)
@@ -238,15 +244,15 @@ class Services:
 
         However it is after so many seconds.
         """
-        until, pauses = time.monotonic() + timeout, iter(_PAUSES)
+        began = time.monotonic()
         while True:
             answer = await self._look(principal, machine, Verb.STATES, *names)
             states = systemctl.states(_check(answer, "the services could not be looked at"), names)
             is_over = not states.among(Standing.UNDER_WAY) and (bool(names) or states.has_booted)
-            left = until - time.monotonic()
-            if is_over or left <= 0 or (not names and states.among(Standing.FAILED)):
+            waited = time.monotonic() - began
+            if is_over or waited >= timeout or (not names and states.among(Standing.FAILED)):
                 return states
-            await asyncio.sleep(min(left, next(pauses, _PAUSES[-1])))
+            await asyncio.sleep(min(timeout - waited, max(_SHORTEST, min(_LONGEST, waited * _SHARE))))
 
     async def _each(
         self, principal: Principal, machine: MachineId, what: str, names: Collection[str]

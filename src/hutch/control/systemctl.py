@@ -42,7 +42,7 @@ exists() { for d in etc/systemd/system.control run/systemd/system.control run/sy
     usr/local/lib/systemd/system usr/lib/systemd/system lib/systemd/system; do
     if [ -e "$d/$1" ] || [ -L "$d/$1" ]; then return 0; fi; done; return 1; }
 is_ours() { [ -f "$units/$1" ] && grep -qxF "$mark" "$units/$1"; }
-ours() { (cd $units && grep -lsxF -D skip "$mark" ./*.service) | sed 's|^[.]/||'; }
+ours() { (cd $units && exec grep -lsxF -D skip -- "$mark" *.service); }
 locked() { exec 9>$lock && flock -w 60 9; }
 
 # put FILE BYTES: from stdin, but for what it requires of units that were removed when they had ended well.
@@ -97,7 +97,7 @@ delete)
     rm -rf "$units/$1" "$units/$1.d"; unlink "$1"; systemctl reset-failed -- "$1" 2>/dev/null
     systemctl daemon-reload;;
 act) exec systemctl "$1" -- "$2";;
-list) ours;;
+list) ours; exit 0;;
 status) exec systemctl show --property=LoadState,ActiveState,SubState,Description -- "$1";;
 logs)
     exists "$1" || [ -e "$succeeded/$1" ] || exit $missing
@@ -106,7 +106,7 @@ logs)
         --output-fields=MESSAGE,PRIORITY,UNIT,_SYSTEMD_UNIT "$@";;
 states) # of these units, or of ours
     systemctl show --property=SystemState
-    ls $succeeded 2>/dev/null | sed 's/^/+/'
+    for it in $succeeded/*; do [ ! -e "$it" ] || printf '+%s\n' "${it##*/}"; done
     [ $# -gt 0 ] || set -- $(ours)
     [ $# -gt 0 ] || exit 0
     echo
@@ -140,7 +140,7 @@ class Standing(StrEnum):
     FAILED = "failed"
     RUNS = "runs"  # or counts as active after its end
     ENDED = "ended"  # well
-    NEVER = "never"  # it was not started
+    INACTIVE = "inactive"  # it was not started, or ended well so that systemd has forgotten it
     ABSENT = "absent"  # there is none
 
 
@@ -191,7 +191,7 @@ def _standing(unit: str, its: Mapping[str, str], succeeded: Collection[str]) -> 
     if its.get("LoadState") != "loaded":
         return Standing.ABSENT, its.get("LoadState", "")
     has_run = its.get("InactiveEnterTimestampMonotonic", "0") not in ("", "0")
-    return (Standing.ENDED, result) if has_run else (Standing.NEVER, result)
+    return (Standing.ENDED, result) if has_run else (Standing.INACTIVE, result)
 
 
 @dataclass(frozen=True, slots=True)

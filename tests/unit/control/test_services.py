@@ -238,7 +238,7 @@ def shown(name: str, active: str, load: str = "loaded", result: str = "success",
     [
         (shown("a", "active"), Standing.RUNS),
         (shown("a", "inactive", left=5), Standing.ENDED),
-        (shown("a", "inactive"), Standing.NEVER),
+        (shown("a", "inactive"), Standing.INACTIVE),
         (shown("a", "inactive", job="7"), Standing.UNDER_WAY),
         (shown("a", "activating"), Standing.UNDER_WAY),
         (shown("a", "activating", load="not-found"), Standing.UNDER_WAY),
@@ -288,8 +288,13 @@ async def test_what_is_finished_is_told_of_each(guest: Guest) -> None:
     guest.write("shown", "\n".join(words))
     guest.write("journal", entry("wrong"))
     results = await do.finished(me, machine, ["web", "gone", "db", "no"], 30)
-    assert [(it.name, it.is_done) for it in results] == [("web", False), ("gone", True), ("db", False), ("no", False)]
+    assert [(it.name, it.is_done) for it in results] == [("web", False), ("gone", True), ("db", True), ("no", False)]
     assert results[0].message == "exit-code\nwrong"
+    guest.write("shown", shown("db", "inactive"))
+    told = ("Job db.service/start failed with result", "Dependency failed for db.service - db.", "Starting db.service")
+    guest.write("journal", "\n".join(map(entry, told)))
+    (result,) = await do.finished(me, machine, ["db"], 30)
+    assert (result.is_done, result.message) == (False, "it was not started: something that it requires has failed")
     assert await do.finished(me, machine, [], 30) == []
     guest.write("shown", shown("web", "inactive", job="5"))
     with pytest.raises(errors.TimedOut, match="web"):
