@@ -4,17 +4,22 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 AGENT := src/hutch/_guest/hutch-agent
+NPM := tests/clients/freestyle
 
 .PHONY: setup demo test lint bench wheel clean
 .NOTPARALLEL:
 
-setup: $(VENV)/.done $(AGENT)
+setup: $(VENV)/.done $(AGENT) $(NPM)/node_modules/.done
 
 $(VENV)/.done: requirements.lock pyproject.toml deploy/setup-host
 	deploy/setup-host
 	python3 -m venv --clear $(VENV)
 	$(VENV)/bin/pip install -q --require-hashes -r requirements.lock
 	$(VENV)/bin/pip install -q --no-build-isolation --no-deps --no-index -e .
+	touch $@
+
+$(NPM)/node_modules/.done: $(NPM)/package-lock.json $(VENV)/.done
+	$(VENV)/bin/npm ci --ignore-scripts --no-audit --no-fund --silent --prefix $(NPM)
 	touch $@
 
 $(AGENT): guest/Cargo.toml guest/Cargo.lock $(wildcard guest/src/*.rs guest/src/*/*.rs) guest/build
@@ -41,4 +46,4 @@ wheel: setup
 	$(VENV)/bin/python -m hatchling build -t wheel
 
 clean:
-	rm -rf $(VENV) dist build guest/target src/hutch/_guest .hutch .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(NPM)/node_modules dist build guest/target src/hutch/_guest .hutch .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
