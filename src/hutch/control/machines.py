@@ -243,7 +243,7 @@ class Machines:
 
         A disk grows at once in a running machine, else at its next start. For vCPUs and memory a running one is stopped
         and started again, in one turn: its disk is kept, its processes are not. A paused or suspended one is stopped
-        by it. If it cannot be started so, it is started as it was.
+        by it, in order. If it cannot be started so, it is started as it was.
         `InvalidRequest` for a smaller disk, or nothing; `NoCapacity` before anything is stopped.
         """
         entry = self._fleet.entry(principal, id, "machine:create")

@@ -1,11 +1,11 @@
 """The steps of a resize: the disk grows where it is; other vCPUs or another memory need a boot.
 
-    running ──► stopping ──► stopped ──(host.reshape)──► starting ──► running
-                                ▲                            │ failed: it has its former size, and is started so
-    paused, suspended, failed ──┘ and there it stays
+    suspended ──► running, paused ──► stopping ──► stopped ──(host.reshape)──► starting ──► running
+                                                      ▲      there it stays,      │ failed: it has its former size,
+                                           failed ────┘      unless it ran        ▼ and is started so
 
-The board can plug in neither, so what is in memory is lost and the disk is kept. Whether the new size fits is found out
-before anything is stopped.
+The board can plug in neither, so what is in memory is lost and the disk is kept: also what the guest has not written
+yet, for which a suspended one is woken. Whether the new size fits is found out before anything is stopped.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ from hutch.control.records import Entry
 from hutch.control.starting import Starting
 from hutch.control.steps import HAS_PROCESS, Steps
 from hutch.control.stopping import Stopping
-from hutch.host.interface import Life
 from hutch.model import errors
 from hutch.model.kinds import Kind
 from hutch.model.machine import Level, Machine, Resources
@@ -48,19 +47,17 @@ class Resizing:
                 if (wanted.cpus, wanted.memory_mib) != (has.cpus, has.memory_mib):
                     await self._reshape(entry, operation, wanted)
             except errors.HutchError:
-                with contextlib.suppress(errors.HutchError):
-                    await self._settle(entry)
+                await self._settle(entry)
                 raise
             finally:
                 self._steps.count(entry, self._steps.real(entry))
 
     async def _settle(self, entry: Entry) -> None:
-        """The record is what its host says."""
+        """The size that is recorded is what its host says, if that can be written."""
         real = self._steps.real(entry)
         if real is not None:
-            if entry.machine.state is State.SUSPENDED and real.life is Life.STOPPED:
-                await self._records.transition(entry, State.STOPPED, "stopped: its memory was given up to resize it")
-            await self._steps.settle_size(entry, real)
+            with contextlib.suppress(errors.HutchError):
+                await self._steps.settle_size(entry, real)
 
     async def _grow(self, entry: Entry, operation: Operation, disk_gib: int) -> None:
         try:
@@ -74,7 +71,9 @@ class Resizing:
 
     async def _reshape(self, entry: Entry, operation: Operation, wanted: Resources) -> None:
         was, had = entry.machine.state, entry.machine.spec.resources
-        if was in HAS_PROCESS:
+        if was is State.SUSPENDED:
+            await self._starting.start(entry, operation)
+        if entry.machine.state in HAS_PROCESS:
             await self._stopping.shut_down(entry, operation)
             if was is State.RUNNING:
                 self._steps.admission.hold(entry.machine.id, wanted.memory_mib)  # nobody else gets it meanwhile
@@ -101,10 +100,7 @@ class Resizing:
     async def _record(self, entry: Entry, its: Resources, how: str) -> None:
         spec = _with(entry.machine, its).spec
         message = f"it has {its.cpus} vCPUs and {its.memory_mib} MiB of memory now: {how}"
-        if entry.machine.state is State.SUSPENDED:  # its memory went with its size
-            await self._records.transition(entry, State.STOPPED, message, kind=Kind.RESIZED, spec=spec)
-        else:
-            await self._records.update(entry, message, Kind.RESIZED, spec=spec)
+        await self._records.update(entry, message, Kind.RESIZED, spec=spec)
 
     async def _undo(self, entry: Entry, had: Resources, error: errors.HutchError) -> None:
         """Its size is what it was. If that fails it is the new one, which is no reason not to start it again."""
@@ -120,8 +116,7 @@ class Resizing:
 
     async def _refused(self, entry: Entry, error: Exception) -> errors.HutchError:
         told = self._steps.told(entry, error)
-        with contextlib.suppress(errors.HutchError):
-            await self._settle(entry)
+        await self._settle(entry)
         await self._records.note(entry, f"not resized: {told.message}", Level.WARNING, Kind.REFUSED)
         return told
 

@@ -421,7 +421,8 @@ class Host(Protocol):
     async def reshape(self, machine: MachineId, cpus: int, memory_mib: int) -> None:
         """Give a machine at rest other CPUs and memory: its next start boots it from its disk with these.
 
-        A suspended one loses its memory and is stopped then. `Conflict` while it runs or is paused.
+        A suspended one loses its memory, with what its guest has not written to the disk yet, and is stopped then.
+        `Conflict` while it runs or is paused.
         """
 
     async def optimize(self, snapshot: SnapshotId) -> None:

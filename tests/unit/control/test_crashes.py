@@ -151,7 +151,8 @@ class Promises:
         await self.ask(it, running | rest, machines.start(rig.me, it), State.RUNNING)
         await self.ask(it, running | {State.SUSPENDED}, machines.optimize(rig.me, it), State.SUSPENDED)
         del self.sizes[it]
-        await self.ask(it, rest | {State.SUSPENDED}, machines.resize(rig.me, it, cpus=1), State.STOPPED)
+        meanwhile = running | rest | {State.SUSPENDED}
+        await self.ask(it, meanwhile, machines.resize(rig.me, it, cpus=1), State.STOPPED)
         self.sizes[it] = Resources(1, 1024, 30)
         await self.ask(it, rest | {None}, machines.delete(rig.me, it), None)
         await self.ask(it, running | rest | {None}, machines.start(rig.me, it), State.RUNNING)

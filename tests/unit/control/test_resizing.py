@@ -60,6 +60,24 @@ async def test_one_that_does_not_run_is_stopped_after_it(rig: Rig, verb: str) ->
     assert promised(rig) == 256
 
 
+async def test_a_suspended_one_writes_what_it_holds_before_its_memory_goes(rig: Rig) -> None:
+    source = await rig.launch(cpus=1, memory_mib=512)
+    snapshot = await rig.plane.snapshots.create(rig.me, source)
+    machine = await rig.create(image="", snapshot=snapshot.id)
+    assert await resize(rig, machine, cpus=2) is State.STOPPED
+    kinds = [event.kind for event in await rig.plane.machines.events(rig.me, machine)]
+    assert kinds[-5:] == [f"machine.{it}" for it in ("starting", "woken", "stopping", "stopped", "resized")]
+
+
+async def test_one_that_cannot_be_woken_is_suspended_as_it_was(rig: Rig) -> None:
+    machine = await rig.launch(cpus=1, memory_mib=512)
+    await rig.plane.machines.suspend(rig.me, machine)
+    rig.world.faults.starts.append(errors.Damaged("not what was saved"))
+    with pytest.raises(errors.Damaged):
+        await resize(rig, machine, cpus=2)
+    assert (rig.state(machine), size(rig, machine).cpus, promised(rig)) == (State.SUSPENDED, 1, 0)
+
+
 async def test_a_disk_alone_grows_while_everything_goes_on(rig: Rig) -> None:
     machine = await rig.launch()
     process = await rig.plane.processes.start(rig.me, machine, rig.line("sleep 1000"))
