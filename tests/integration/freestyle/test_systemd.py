@@ -172,8 +172,8 @@ async def test_each_of_several_has_its_own_result(systemd: Systemd, what: str) -
 
 def test_a_guest_without_systemd_says_so(vm: Vm) -> None:
     body = {"name": "web", "mode": "service", "exec": ["/bin/a"]}
-    assert "systemd" in refused(vm.post("systemd/services", body), "INVALID_REQUEST")
-    refused(vm.http.get(f"{vm.path}/systemd/services/web/status"), "INVALID_REQUEST")
+    assert "systemd" in refused(vm.post("systemd/services", body), "UNSUPPORTED_OS")
+    refused(vm.http.get(f"{vm.path}/systemd/services/web/status"), "UNSUPPORTED_OS")
 
 
 @pytest.mark.parametrize(

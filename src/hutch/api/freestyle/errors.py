@@ -20,15 +20,12 @@ from hutch.model import errors
 TRACE = "x-freestyle-trace-id"
 """The header that names the request of an error, in the service's log too."""
 
-_PLAIN = "INVALID_REQUEST"
-"""Of a flaw that has no code of its own."""
-
 INVALID, LOST, INTERNAL = "VALIDATION_ERROR", "NOT_FOUND", "INTERNAL_ERROR"
 
 KINDS: Mapping[type[errors.HutchError], str] = {
     errors.InvalidRequest: INVALID,
     errors.GuestError: INVALID,
-    errors.Unsupported: "INVALID_REQUEST",
+    errors.Unsupported: "UNSUPPORTED_OS",
     errors.ImageUnavailable: "BUILD_FAILED",
     errors.BuildFailed: "BUILD_FAILED",
     errors.BuildTooLong: "BUILD_BUDGET_EXCEEDED",
@@ -76,6 +73,9 @@ _OF_LIMIT = {
     "snapshots": "SNAPSHOT_LIMIT_EXCEEDED",
 }
 
+_OF_FLAW = {"dockerfile_invalid": "BUILD_FAILED"}
+"""Of flaws that are called otherwise than here."""
+
 _OF_THING = {
     "snapshot_id": "SNAPSHOT_NOT_FOUND",
     "build_id": "BUILD_NOT_FOUND",
@@ -97,7 +97,9 @@ def _code(error: errors.HutchError, of: HTTPConnection | None) -> str:
     """The code of an error in an operation."""
     params = {} if of is None else of.path_params
     match error:
-        case errors.Flawed() if error.flaw.upper() in codes.STATUSES.keys() - {_PLAIN}:
+        case errors.Flawed() if error.flaw in _OF_FLAW:
+            return _OF_FLAW[error.flaw]
+        case errors.Flawed() if error.flaw.upper() in codes.STATUSES:
             return error.flaw.upper()
         case errors.QuotaExceeded() if error.context.get("limit") in _OF_LIMIT:
             return _OF_LIMIT[str(error.context["limit"])]
