@@ -14,27 +14,18 @@ import weakref
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from hutch.control import asking, systemctl, units
-from hutch.control.asking import Answer
-from hutch.control.commands import Command
+from hutch.control import asking, systemctl, systemd, units
 from hutch.control.files import Files
 from hutch.control.fleet import Fleet
-from hutch.control.inside import Inside
 from hutch.control.keys import Principal
 from hutch.control.processes import Processes
 from hutch.control.systemctl import JournalLine as JournalLine
 from hutch.control.systemctl import Standing, States, Verb
+from hutch.control.systemd import Systemd
 from hutch.model import errors
 from hutch.model.guest import Exit
 from hutch.model.ids import MachineId
 from hutch.model.recipes import Unit, UnitPatch
-from hutch.model.states import State
-
-ACT_LIMIT = 180.0
-"""Seconds in which services are to be written, changed or removed."""
-
-LOOK_LIMIT = 30.0
-"""Seconds in which a guest is to tell of its services."""
 
 START_LIMIT = 60.0
 """Seconds that a start or stop is waited for; it goes on after that."""
@@ -47,6 +38,7 @@ MOST_LINES = 5000
 
 _AT_ONCE = 8
 _SHORTEST, _LONGEST, _SHARE = 0.2, 5.0, 0.1  # seconds between two looks, and their share of the time waited until then
+_PATIENCE = 120.0  # seconds in which a guest need not answer while it is waited for
 _TAIL = 20  # lines of the journal that tell why a service failed
 _NOT_STARTED = "Dependency failed for "  # systemd's words, the last ones about such a service
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
@@ -76,9 +68,7 @@ class Services:
     """The services of all machines. All calls need `machine:exec`, those that only look `machine:read`."""
 
     def __init__(self, fleet: Fleet, processes: Processes, files: Files) -> None:
-        self._fleet = fleet
-        self._processes = processes
-        self._files = files
+        self._systemd = Systemd(fleet, processes, files)
         self._locks: weakref.WeakValueDictionary[MachineId, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def create(self, principal: Principal, machine: MachineId, *its: Unit) -> None:
@@ -94,10 +84,10 @@ class Services:
         _check_count(texts)
         each = zip(texts.items(), its, strict=True)
         words = [word for (name, text), unit in each for word in (name, str(len(text)), _flag(unit.enable))]
-        ended = await self._act(principal, machine, Verb.CREATE, *words, stdin=b"".join(texts.values()))
+        ended = await self._systemd.act(principal, machine, Verb.CREATE, *words, stdin=b"".join(texts.values()))
         if ended.exit == Exit(systemctl.EXISTS):
             raise errors.Conflict(f"there is already a service {_first(ended.stdout).removesuffix(units.SUFFIX)}")
-        _check(ended, f"service {', '.join(unit.name for unit in its)} could not be made")
+        systemd.check(ended, f"service {', '.join(unit.name for unit in its)} could not be made")
 
     async def patch(self, principal: Principal, machine: MachineId, patch: UnitPatch) -> None:
         """Change what it says, and restart it if it runs. `Flawed`; `NotFound` without such a service.
@@ -106,36 +96,40 @@ class Services:
         """
         name, changes = units.unit_of(patch.name), units.typed(patch.changes)
         async with self._locks.setdefault(machine, asyncio.Lock()):
-            its = units.kept_in(await self._read(principal, machine, name))
+            its = units.kept_in(await self._systemd.read(principal, machine, name))
             if its is not None:
                 unit = units.patched(its, changes)
                 file, text, flag = name, units.render(unit), _flag(unit.enable)
             else:
                 file = f"{name}.d/hutch.conf"
-                before = units.kept_in(await self._read(principal, machine, file), "Patch") or {}
+                before = units.kept_in(await self._systemd.read(principal, machine, file), "Patch") or {}
                 text = units.render_patch({**before, **changes})
                 flag = _flag(changes["enable"]) if "enable" in changes else ""
             size = str(len(text.encode()))
-            ended = await self._act(principal, machine, Verb.PATCH, name, file, size, flag, stdin=text.encode())
-        _check(ended, f"service {patch.name} could not be changed", name)
+            ended = await self._systemd.act(principal, machine, Verb.PATCH, name, file, size, flag, stdin=text.encode())
+        systemd.check(ended, f"service {patch.name} could not be changed", name)
 
     async def list(self, principal: Principal, machine: MachineId) -> builtins.list[str]:
         """Those that were made here, by name; not the image's own."""
-        told = _check(await self._look(principal, machine, Verb.LIST), "the services could not be listed")
+        told = systemd.check(
+            await self._systemd.look(principal, machine, Verb.LIST), "the services could not be listed"
+        )
         return sorted(name.removesuffix(units.SUFFIX) for name in told.splitlines())
 
     async def delete(self, principal: Principal, machine: MachineId, name: str) -> None:
         """Stop it, disable it and remove it. `NotFound`, also of one that was not made here."""
         unit = units.unit_of(name)
-        _check(await self._act(principal, machine, Verb.DELETE, unit), f"service {name} could not be deleted", unit)
+        systemd.check(
+            await self._systemd.act(principal, machine, Verb.DELETE, unit), f"service {name} could not be deleted", unit
+        )
 
     async def status(self, principal: Principal, machine: MachineId, name: str) -> ServiceStatus:
         """Of any service the guest has. `NotFound`."""
         unit = units.unit_of(name)
-        answer = await self._look(principal, machine, Verb.STATUS, unit)
-        its = systemctl.properties(_check(answer, f"service {name} could not be looked at"))
+        answer = await self._systemd.look(principal, machine, Verb.STATUS, unit)
+        its = systemctl.properties(systemd.check(answer, f"service {name} could not be looked at"))
         if its.get("LoadState", "not-found") == "not-found":
-            raise _missing(unit)
+            raise systemd.missing(unit)
         plain = unit.removesuffix(units.SUFFIX)
         told = (its.get(key, "") for key in ("ActiveState", "SubState", "LoadState", "Description"))
         return ServiceStatus(plain, *told)
@@ -155,11 +149,11 @@ class Services:
             if _CONTROL.search(since) or len(since) > 100:
                 raise errors.InvalidRequest("since: give a moment such as 2026-01-01T00:00:00Z, or 1 hour ago")
             options.append(f"--since={systemctl.moment(since)}")
-        answer = await self._look(principal, machine, Verb.LOGS, unit, *options)
+        answer = await self._systemd.look(principal, machine, Verb.LOGS, unit, *options)
         if since is not None and b"parse timestamp" in answer.stderr:
             raise errors.InvalidRequest(f"since {since!a} is no moment that the guest's journalctl knows")
         if answer.exit != asking.CUT:
-            _check(answer, f"the journal of service {name} could not be read", unit)
+            systemd.check(answer, f"the journal of service {name} could not be read", unit)
         return list(systemctl.journal(answer.stdout))[::-1]
 
     async def start(
@@ -195,11 +189,11 @@ class Services:
             if failed:
                 tail = await self._tail(principal, machine, failed[0])
                 word = states.units[failed[0]][1]
-                raise errors.GuestError(f"service {_plain(failed)} has failed ({word}):\n{tail}".rstrip())
+                raise errors.GuestError(f"service {systemd.plain(failed)} has failed ({word}):\n{tail}".rstrip())
             late = [] if states.has_booted else [f"the boot ({states.system or 'unknown'})"]
             late += states.among(Standing.UNDER_WAY)
             if late:
-                raise errors.TimedOut(f"machine {machine} is not ready after {timeout:g} s: {_plain(late)}")
+                raise errors.TimedOut(f"machine {machine} is not ready after {timeout:g} s: {systemd.plain(late)}")
 
     async def finished(
         self, principal: Principal, machine: MachineId, names: Collection[str], timeout: float
@@ -215,7 +209,7 @@ class Services:
         states = await self._settled(principal, machine, timeout, tuple(wanted))
         late = states.among(Standing.UNDER_WAY)
         if late:
-            raise errors.TimedOut(f"not finished after {timeout:g} s: {_plain(late)}")
+            raise errors.TimedOut(f"not finished after {timeout:g} s: {systemd.plain(late)}")
         told = states.units.items()
         return [await self._judge(principal, machine, wanted[unit], *how) for unit, how in told]
 
@@ -246,13 +240,19 @@ class Services:
         """
         began = time.monotonic()
         while True:
-            answer = await self._look(principal, machine, Verb.STATES, *names)
-            states = systemctl.states(_check(answer, "the services could not be looked at"), names)
-            is_over = not states.among(Standing.UNDER_WAY) and (bool(names) or states.has_booted)
             waited = time.monotonic() - began
-            if is_over or waited >= timeout or (not names and states.among(Standing.FAILED)):
-                return states
-            await asyncio.sleep(min(timeout - waited, max(_SHORTEST, min(_LONGEST, waited * _SHARE))))
+            try:
+                answer = await self._systemd.look(principal, machine, Verb.STATES, *names)
+                states = systemctl.states(systemd.check(answer, "the services could not be looked at"), names)
+            except (errors.TimedOut, errors.AgentUnavailable, errors.GuestError):
+                if waited >= min(timeout, _PATIENCE):  # a guest in the middle of its boot may be slow
+                    raise
+            else:
+                is_over = not states.among(Standing.UNDER_WAY) and (bool(names) or states.has_booted)
+                if is_over or waited >= timeout or (not names and states.among(Standing.FAILED)):
+                    return states
+            pause = max(_SHORTEST, min(_LONGEST, waited * _SHARE))
+            await asyncio.sleep(max(0.0, min(began + timeout - time.monotonic(), pause)))
 
     async def _each(
         self, principal: Principal, machine: MachineId, what: str, names: Collection[str]
@@ -264,74 +264,15 @@ class Services:
             try:
                 unit = units.unit_of(name)
                 async with places:
-                    ended = await self._act(principal, machine, Verb.ACT, what, unit, limit=START_LIMIT)
+                    ended = await self._systemd.act(principal, machine, Verb.ACT, what, unit, limit=START_LIMIT)
             except errors.Flawed as flaw:
                 return ServiceResult(name, False, flaw.message)
-            except errors.TimedOut:
+            if ended.exit is None:
                 return ServiceResult(name, True, f"{what} is still under way after {START_LIMIT:g} s, and goes on")
             words = ended.stderr.decode(errors="replace").strip() or f"{what}: done"
             return ServiceResult(name, ended.exit == Exit(0), words)
 
         return await asyncio.gather(*(one(name) for name in names))
-
-    async def _read(self, principal: Principal, machine: MachineId, file: str) -> str:
-        """A file of units; empty if it is not there."""
-        inside = Inside(self._processes, self._files, principal, machine)
-        argv = ("cat", "--", f"{units.DIRECTORY[1:]}/{file}")
-        ran = await inside.run(Command(argv=argv, timeout=LOOK_LIMIT, user="root", cwd="/"))
-        return ran.stdout.decode(errors="replace") if ran.exit == Exit(0) else ""
-
-    async def _act(
-        self,
-        principal: Principal,
-        machine: MachineId,
-        verb: Verb,
-        *arguments: str,
-        stdin: bytes | None = None,
-        limit: float = ACT_LIMIT,
-    ) -> Answer:
-        """In a machine that is woken for it. `Unsupported`; `TimedOut`."""
-        inside = Inside(self._processes, self._files, principal, machine)
-        argv = systemctl.argv(verb, *arguments)
-        ran = await inside.run(Command(argv=argv, stdin=stdin, timeout=limit, user="root", cwd="/"))
-        return _supported(machine, Answer(ran.stdout, ran.stderr, ran.exit))
-
-    async def _look(self, principal: Principal, machine: MachineId, verb: Verb, *arguments: str) -> Answer:
-        """In a machine that runs. `NotRunning`; `Unsupported`; `TimedOut`."""
-        entry = self._fleet.entry(principal, machine, "machine:read")
-        if entry.machine.state is not State.RUNNING:
-            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: start it first")
-        argv = systemctl.argv(verb, *arguments)
-        try:
-            answer = await asking.ask(self._fleet.host.processes, machine, argv, LOOK_LIMIT)
-        except errors.GuestNotFound:  # not even a shell
-            answer = Answer(b"", b"", Exit(systemctl.NO_SYSTEMD))
-        return _supported(machine, answer)
-
-
-def _supported(machine: MachineId, answer: Answer) -> Answer:
-    if answer.exit in (Exit(systemctl.NO_SYSTEMD), Exit(255)):
-        raise errors.Unsupported(
-            f"machine {machine} has no services: its image's init is not systemd. Use the image debian, or one with "
-            "systemd as /sbin/init; or run the command as a job or in a session"
-        )
-    if answer.exit is None or answer.exit.timed_out:
-        raise errors.TimedOut(f"the systemd of machine {machine} did not answer in time")
-    return answer
-
-
-def _check(answer: Answer, failure: str, unit: str = "") -> str:
-    """What it wrote. `NotFound` of `unit` if the script says so; `GuestError` in systemd's words."""
-    if unit and answer.exit == Exit(systemctl.MISSING):
-        raise _missing(unit)
-    if answer.exit != Exit(0):
-        words = answer.stderr.decode(errors="replace").strip()[-2000:]
-        raise errors.GuestError(f"{failure}: {words}" if words else failure)
-    return answer.stdout.decode(errors="replace")
-
-
-def _missing(unit: str) -> errors.NotFound:
-    return errors.NotFound(f"service {unit.removesuffix(units.SUFFIX)} not found")
 
 
 def _check_count(names: Collection[str]) -> None:
@@ -341,10 +282,6 @@ def _check_count(names: Collection[str]) -> None:
 
 def _flag(value: object) -> str:
     return "1" if value else "0"
-
-
-def _plain(names: Collection[str]) -> str:
-    return ", ".join(name.removesuffix(units.SUFFIX) for name in names)
 
 
 def _first(told: bytes) -> str:

@@ -105,7 +105,7 @@ logs)
     exec journalctl --quiet --no-pager --output=json --reverse --unit="$unit" \
         --output-fields=MESSAGE,PRIORITY,UNIT,_SYSTEMD_UNIT "$@";;
 states) # of these units, or of ours
-    systemctl show --property=SystemState
+    systemctl show --property=SystemState || exit
     for it in $succeeded/*; do [ ! -e "$it" ] || printf '+%s\n' "${it##*/}"; done
     [ $# -gt 0 ] || set -- $(ours)
     [ $# -gt 0 ] || exit 0

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +26,7 @@ case "$*" in *--property=SystemState) cat system; exit;; show*) cat shown; exit;
 [ ! -e "fails-$1" ] || { echo "Failed to $1: $(cat "fails-$1")" >&2; exit 5; }
 """
 UNITS = "etc/systemd/system"
+LIMIT = 60.0
 
 
 class Guest:
@@ -276,6 +279,41 @@ async def test_a_guest_is_ready_when_its_boot_and_all_made_here_have_finished(gu
     guest.write("journal", entry("it burns"))
     with pytest.raises(errors.GuestError, match=r"service web has failed \(exit-code\):\nit burns"):
         await do.wait_ready(me, machine, 30)
+
+
+async def test_a_guest_that_does_not_answer_yet_is_waited_for(guest: Guest) -> None:
+    guest.write("system", "SystemState=starting\n")
+    guest.write("bin/systemctl", "#!/bin/sh\n[ -e up ] || { touch asked; exit 1; }\n" + FAKE)
+    with pytest.raises(errors.GuestError):
+        await guest.do.wait_ready(guest.rig.me, guest.machine, 0)
+    (guest.root / "asked").unlink()
+    waiting = asyncio.create_task(guest.do.wait_ready(guest.rig.me, guest.machine, LIMIT))
+    await there(guest.root / "asked")
+    guest.write("system", "SystemState=running\n")
+    guest.write("up", "")
+    await waiting
+
+
+async def test_a_guest_in_the_first_moments_of_its_boot_has_systemd(guest: Guest) -> None:
+    systemd = guest.root / "usr/lib/systemd/systemd"
+    systemd.touch(mode=0o755)
+    (guest.root / "sbin").mkdir()
+    (guest.root / "sbin/init").symlink_to("../usr/lib/systemd/systemd")
+    (guest.root / "run/systemd/system").rmdir()
+    guest.write("bin/sleep", "#!/bin/sh\ntouch slept\nexec /bin/sleep $1\n")
+    (guest.root / "bin/sleep").chmod(0o755)
+    looking = asyncio.create_task(guest.do.list(guest.rig.me, guest.machine))
+    await there(guest.root / "slept")
+    (guest.root / "run/systemd/system").mkdir()
+    os.mknod(guest.root / "run/systemd/private", stat.S_IFSOCK | 0o600)
+    assert await looking == []
+
+
+async def there(path: Path) -> None:
+    """Wait until there is such a file."""
+    async with asyncio.timeout(LIMIT):
+        while not path.exists():
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_finished_is_told_of_each(guest: Guest) -> None:
