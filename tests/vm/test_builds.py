@@ -210,38 +210,37 @@ async def test_what_fails_in_a_guest_is_told_in_its_own_words(yard: Yard, tmp_pa
 
 async def test_hostile_layers_end_in_bounded_time_and_leave_nothing(yard: Yard) -> None:
     base = Base(snapshot=(await yard.build(ROOT)).id)
-    endless = Unit("endless", UnitMode.ONESHOT, ("sleep infinity",), timeout=0)
-    failed = await yard.fails(Layer(units=(endless,)), base=base, budget=20)
-    assert isinstance(failed, errors.BuildTooLong)
-    assert "more than the 20 s it may take, at layer 1/1: set up services" in failed.message
     bomb = Unit("bomb", UnitMode.ONESHOT, ("sh -c 'b() { b | b & }; b; sleep 1000'",), timeout=0)
-    failed = await yard.fails(Layer(units=(bomb,)), base=base, budget=30)
+    failed = await yard.fails(Layer(units=(bomb,)), base=base, budget=15)
+    assert isinstance(failed, errors.BuildTooLong)
+    assert "more than the 15 s it may take, at layer 1/1: set up services" in failed.message
     fill = oneshot("fill", "fallocate -l 1800M /fill; cat /dev/zero >/fill2")
     failed = await yard.fails(Layer(units=(fill,)), base=base)
     assert "No space left" in failed.message
     assert [it.id for it in yard.control.machines.list(yard.me)] == []
 
 
-async def test_a_guest_of_busybox_has_people_files_and_other_sizes(yard: Yard, tools: str) -> None:
+async def test_a_guest_of_busybox_has_files_and_other_sizes_and_says_what_it_lacks(yard: Yard, tools: str) -> None:
     base = Base(image=tools)
     layers = (
         Layer(
             memory_mib=128,
             disk_gib=1,
-            files=(File("/etc/group", b"root:x:0:\n"), File("/srv/a", b"1", 0o600)),
+            files=(File("/srv/a", b"1", 0o600),),
             workdir="/srv",
         ),
-        Layer(groups=(Group("ops", 2000),), users=(User("ann", 2001, groups=("ops",), shell="/bin/sh"),)),
         Layer(memory_mib=192, disk_gib=2, discriminator="larger"),
     )
     made = await yard.build(*layers, base=base)
     assert (made.spec.resources.memory_mib, made.spec.resources.disk_gib) == (192, 2)
     machine = await yard.launch(made)
-    assert await yard.run(machine, "pwd; cat a; id -u ann; id -Gn ann") == "/srv\n12001\nann ops"
+    assert await yard.run(machine, "pwd; cat a") == "/srv\n1"
     assert int(await yard.run(machine, "grep MemTotal /proc/meminfo | tr -cd 0-9")) > 140 * 1024
-    failed = await yard.fails(SMALL, Layer(packages=("curl",)), base=base)
-    assert "no apt-get" in failed.message
-    failed = await yard.fails(SMALL, Layer(repositories=(Repository("https://x/y", "/y"),)), base=base)
-    assert "no git, and no apt-get" in failed.message
-    failed = await yard.fails(SMALL, Layer(units=(oneshot("x", "true"),)), base=base)
-    assert "systemd" in failed.message
+    for layer, words in (
+        (Layer(groups=(Group("ops"),)), "neither groupadd nor addgroup"),
+        (Layer(users=(User("ann"),)), "neither useradd nor adduser"),
+        (Layer(packages=("curl",)), "no apt-get"),
+        (Layer(repositories=(Repository("https://x/y", "/y"),)), "no git, and no apt-get"),
+        (Layer(units=(oneshot("x", "true"),)), "systemd"),
+    ):
+        assert words in (await yard.fails(SMALL, layer, base=base)).message
