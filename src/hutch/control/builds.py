@@ -70,7 +70,9 @@ class Builds:
         self._limits = limits
         self._its = its
         self._flights: dict[BuildId, Flight] = {}
-        self._slots: defaultdict[TenantId, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(its.at_once))
+        self._slots: defaultdict[TenantId, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(max(its.at_once, 1))
+        )
         self._left: set[str] = set()  # those under way when the service died
         self._is_closing = False
 
@@ -257,8 +259,12 @@ class Builds:
             raise errors.HutchError("the service is shutting down")
         if len(mine) >= MOST_AT_ONCE:
             raise errors.QuotaExceeded(f"{len(mine)} builds are under way or wait, which is the limit: wait for one")
-        if request.name is not None and self._tools.shelf.named(principal.tenant, request.name) is not None:
-            raise errors.Conflict(f"there is already a snapshot named {request.name}: choose another name")
+        if request.name is not None and (
+            any(flight.build.name == request.name for flight in mine)
+            or self._tools.shelf.named(principal.tenant, request.name) is not None
+        ):
+            message = f"there is already a snapshot named {request.name}, or one is being built: choose another name"
+            raise errors.Conflict(message)
         known = self._tools.shelf.known
         first = next((at + 1 for at in its.beginnings() if known(principal.tenant, its.links[at].recipe)), 0)
         build = self._make_record(principal, request, its, its.phases(first))

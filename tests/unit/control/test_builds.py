@@ -277,6 +277,20 @@ async def test_it_can_be_cancelled(rig: Rig) -> None:
     assert (await rig.plane.builds.cancel(rig.me, build.id)).state is BuildState.CANCELLED
 
 
+async def test_what_is_whole_is_not_cancelled_but_not_optimized_either(rig: Rig) -> None:
+    rig.world.faults.gates["optimize"] = asyncio.Event()
+    build = await rig.plane.builds.begin(rig.me, request(files(a="1"), name="web"))
+    async with asyncio.timeout(LIMIT):
+        while "optimize" not in await phases(rig, build):
+            await asyncio.sleep(0)
+    with pytest.raises(errors.Conflict, match="already a snapshot named web, or one is being built"):
+        await ensure(rig, files(a="2"), name="web")
+    async with asyncio.timeout(LIMIT):
+        ended = await rig.plane.builds.cancel(rig.me, build.id)
+    assert (ended.state, ended.reason) == (BuildState.SUCCEEDED, None)
+    assert rig.plane.snapshots.find(rig.me, "web").id == build.snapshot
+
+
 async def test_a_caller_that_goes_away_does_not_end_it(rig: Rig) -> None:
     gate = rig.world.faults.gate = asyncio.Event()
     waiting = soon(ensure(rig, files(a="1")))

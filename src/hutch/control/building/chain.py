@@ -39,15 +39,16 @@ def make_links(base: str, resources: Resources, layers: Sequence[Layer], is_base
     would shrink.
     """
     links: list[Link] = []
-    parent, its = base, resources
+    parent, its, is_forced = base, resources, False
     for layer in layers:
         asked, below = layer.disk_gib or its.disk_gib, its.disk_gib
         if asked < below:
             raise InvalidRequest(f"disk is {asked} GiB: at least the {below} GiB of the layer below, disks only grow")
         sized = Resources(layer.cpus or its.cpus, layer.memory_mib or its.memory_mib, asked)
+        is_forced = is_forced or layer.skip_cache
         if is_empty(layer) and sized == its:
-            continue
-        its = sized
+            continue  # what was to be made anew in it is made so in the next one
+        layer, its = replace(layer, skip_cache=is_forced), sized
         parent = _hash({"parent": parent, "sizes": _canonical(its), "layer": _defined(layer)})
         links.append(Link(layer, parent, its))
     if not links and not is_base_kept:

@@ -69,7 +69,7 @@ class Flight:
         self._its = its
         self._slot = slot
         self._on_end = on_end
-        self._work: asyncio.Task[Snapshot] | None = None
+        self._work: asyncio.Task[Any] | None = None
         self._cancelled_because: str | None = None
         for future in (self.recorded, self.done):
             future.add_done_callback(_retrieve)
@@ -98,12 +98,12 @@ class Flight:
             self.done.set_exception(error)
             return
         self.recorded.set_result(None)
-        self._work = asyncio.create_task(self._make())
+        self._work = making = asyncio.create_task(self._make())
         if self._cancelled_because is not None:
-            self._work.cancel()
+            making.cancel()
         try:
-            await asyncio.wait([self._work])
-            await self._end(self._work)
+            await asyncio.wait([making])
+            await self._end(making)
         finally:  # who is dropped, as work that outlasts the service is, leaves nobody waiting
             self._work.cancel()
             self.done.cancel()
@@ -134,15 +134,16 @@ class Flight:
         self.build = dataclasses.replace(self.build, updated_at=self._yard.clock.now(), **changes)
         await self._yard.store.save_build(self.build)
 
-    async def _end(self, work: asyncio.Task[Snapshot]) -> None:
-        snapshot, error = None, self._error(work)
+    async def _end(self, making: asyncio.Task[Snapshot]) -> None:
+        snapshot, error = None, self._error(making)
         if error is None:
-            snapshot = work.result()
-            await self._optimize(snapshot)
+            snapshot = making.result()
+            self._work = asyncio.create_task(self._optimize(snapshot))
+            await asyncio.wait([self._work])
             changes: dict[str, Any] = {"state": BuildState.SUCCEEDED, "snapshot": snapshot.id}
         else:
-            is_cancelled = work.cancelled()
-            changes = {"state": BuildState.CANCELLED if is_cancelled else BuildState.FAILED, "reason": error.message}
+            state = BuildState.CANCELLED if making.cancelled() else BuildState.FAILED
+            changes = {"state": state, "reason": error.message}
         try:
             await self._save(finished_at=self._yard.clock.now(), **changes)
         except Exception:
@@ -155,11 +156,11 @@ class Flight:
             assert error is not None
             self.done.set_exception(error)
 
-    def _error(self, work: asyncio.Task[Snapshot]) -> errors.HutchError | None:
+    def _error(self, making: asyncio.Task[Snapshot]) -> errors.HutchError | None:
         """What its callers are told."""
-        if work.cancelled():
+        if making.cancelled():
             return errors.Conflict(f"the build was cancelled: {self._cancelled_because}")
-        error = work.exception()
+        error = making.exception()
         if error is None or isinstance(error, errors.BuildFailed | errors.NoCapacity | errors.ImageUnavailable):
             return error
         if isinstance(error, errors.HutchError):

@@ -19,4 +19,4 @@ async def install(site: Site, packages: Sequence[str]) -> None:
         raise errors.Unsupported("the guest has no apt-get: packages can be installed only in Debian and its like")
     await site.do("apt-get update", "apt-get", "-q", *_OPTIONS, "update", env=_ENV)
     argv = ("apt-get", "-qy", *_OPTIONS, "install", "--no-install-recommends", "--", *packages)
-    await site.do(f"apt-get install {' '.join(packages)}", *argv, env=_ENV)
+    await site.do("apt-get install", *argv, env=_ENV)

@@ -188,6 +188,8 @@ class Workbench:
         )
         if isinstance(source, ImageRef) and self.credentials is not None:
             await self._tools.fleet.host.images.ensure(source, credentials=self.credentials)
+        if isinstance(source, ImageRef):
+            await self._tools.fleet.host.images.ensure(source, credentials=self.credentials)
         out_of = OutOf(_BYPASSED, image=source if isinstance(source, ImageRef) else None)
         making = self._tools.background.keep(self._tools.making.make(self.build.tenant, request, out_of))
         self._making.add(making)

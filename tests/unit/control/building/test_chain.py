@@ -99,6 +99,11 @@ def test_an_empty_layer_adds_nothing() -> None:
     assert chain.make_links(BASE, SIZES, (empty,), is_base_kept=True) == ()
 
 
+def test_what_an_empty_layer_says_of_the_cache_holds_for_the_next_one() -> None:
+    links = chain.make_links(BASE, SIZES, (Layer(skip_cache=True), ONE), is_base_kept=False)
+    assert [link.layer.skip_cache for link in links] == [True]
+
+
 def test_a_base_that_is_no_snapshot_has_one_link_at_least() -> None:
     only = chain.make_links(BASE, SIZES, (), is_base_kept=False)
     assert [link.layer for link in only] == [Layer()]
