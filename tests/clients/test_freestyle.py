@@ -125,7 +125,7 @@ def test_sizes(real_service: Live) -> None:
     assert (cpus, kept, is_larger) == ("2", "kept", "1")
     assert int(disk.rstrip("G")) >= 19
     assert told["empty"]["name"] == "ResizeVmEmptyRequestError"
-    assert told["odd"]["name"] == "ResizeVmVcpuNotPowerOfTwoError"
+    assert told["odd"]["name"] == "ResizeVmMemNotPowerOfTwoError"
     assert told["shrunk"]["name"] == "ResizeVmRootfsShrinkNotSupportedError"
     assert told["woken"]["stdout"] == "kept\n"
 

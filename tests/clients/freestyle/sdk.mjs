@@ -162,7 +162,7 @@ const scenarios = {
       told.resized = await vm.resize({ memSizeGb: 2, vcpuCount: 2, rootfsSizeGb: 20 });
       told.after = await vm.exec("nproc; cat /root/kept; awk '/MemTotal/ {print ($2 > 1500000)}' /proc/meminfo; df -BG --output=size / | tail -1");
       told.empty = await refusal(() => vm.resize({}));
-      told.odd = await refusal(() => vm.resize({ vcpuCount: 3 }));
+      told.odd = await refusal(() => vm.resize({ memSizeGb: 3 }));
       told.shrunk = await refusal(() => vm.resize({ rootfsSizeGb: 1 }));
       told.optimized = await vm.optimize();
       told.woken = await vm.exec("cat /root/kept");
