@@ -69,7 +69,7 @@ def cached(where: str) -> str:
 
 
 def make(base: ImageRef | Snapshot | DockerPlan, title: str, default: Resources, of_recipe: Sequence[Layer]) -> Plan:
-    """The plan for these layers; `default` are the sizes of a base without any, its disk no larger than a layer names."""
+    """The plan for these layers; `default` are sizes for a base without any, its disk no larger than a layer names."""
     named = next((layer.disk_gib for layer in of_recipe if layer.disk_gib is not None), default.disk_gib)
     default = dataclasses.replace(default, disk_gib=min(named, default.disk_gib))
     if isinstance(base, Snapshot):
