@@ -106,3 +106,47 @@ async def test_a_job_and_a_terminal(box: Box) -> None:
                 seen += page
     assert b"24 80" in seen
     assert end == Exit(code=3)
+
+
+async def test_lines_run_in_a_terminal_that_lives_on(box: Box) -> None:
+    async def run(line: str, **options: object) -> Completed:
+        command = Command(shell=line, user="root", **options)  # type: ignore[arg-type]
+        return await box.control.shells.run(box.me, box.machine, "main", command)
+
+    await run("mkdir -p /tmp/deep; cd /tmp/deep; NAME='two words'; f() { return 7; }")
+    done = await run('pwd; echo "$NAME"; tty | cut -c1-9; echo $TERM; f')
+    assert (done.stdout, done.exit) == (b"/tmp/deep\ntwo words\n/dev/pts/\nxterm-256color\n", Exit(code=7))
+    assert (await run("echo (")).exit.code == 2
+    for line in ("sleep 1000", "while :; do sleep 0.1; done", "sh -c 'trap \"\" INT; sleep 1000'"):
+        assert (await run(line, timeout=3.0)).exit.timed_out
+    assert (await run('echo "$NAME"')).stdout == b"two words\n"
+    await box.control.machines.suspend(box.me, box.machine)
+    assert (await run('echo "$NAME"; seq 20000 | tail -1; exit 4')).exit == Exit(code=4)
+    terminal = await box.control.terminals.find(box.me, box.machine, "main")
+    log = [(line.text, line.at is not None) for line in await box.control.terminals.log(box.me, terminal)]
+    assert ('$ pwd; echo "$NAME"; tty | cut -c1-9; echo $TERM; f', True) in log
+    assert not [text for text, _ in log if "/run/hutch/t/" in text and "yntax" not in text]
+    left = await box.control.processes.run(box.me, box.machine, Command(shell="ls /run/hutch/t"))
+    assert left.stdout == b""
+
+
+async def test_a_whole_disk_is_watched_by_many_and_looked_at_again_and_again(box: Box) -> None:
+    async with asyncio.timeout(LIMIT), contextlib.AsyncExitStack() as everything:
+        watches = [box.control.watches.watch(box.me, box.machine, "/") for _ in range(20)]
+        for watch in watches:
+            await everything.enter_async_context(contextlib.aclosing(watch))
+            assert await anext(watch) is None
+        line = "mkdir -p /tmp/deep/down; echo x > /usr/not-told; sleep 0.2; echo x > /tmp/deep/down/file"
+        await box.control.processes.run(box.me, box.machine, Command(shell=line, user="root"))
+        for watch in watches:
+            seen = []
+            while "/tmp/deep/down/file" not in seen:
+                change = await anext(watch)
+                assert change is not None
+                seen.append(change.path)
+            assert "/usr/not-told" not in seen
+        stats = await everything.enter_async_context(
+            contextlib.aclosing(box.control.vitals.stream(box.me, box.machine, 0.1))
+        )
+        samples = [await anext(stats) for _ in range(3)]
+        assert all(it.memory_total > it.memory_used > 0 and 0 <= it.cpu_percent <= 100 for it in samples)

@@ -14,6 +14,8 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable
 
+import structlog
+
 from hutch.control import commands, ending, follower, terminal_shell
 from hutch.control.background import Background
 from hutch.control.commands import Command, Completed
@@ -28,10 +30,12 @@ from hutch.model import errors, guest, ids
 from hutch.model.guest import Exit, ProcessSpec
 from hutch.model.ids import MachineId
 
+log = structlog.get_logger(__name__)
+
 WAIT = 600.0
 """Seconds a line without a limit of its own waits for those before it."""
 
-GRACE = 3.0
+GRACE = 5.0
 """Seconds between ^C and KILL, and again before the terminal is ended."""
 
 
@@ -90,6 +94,7 @@ class Shells:
     async def _interrupt(self, principal: Principal, line: "_Line", turn: asyncio.Lock) -> None:
         try:
             if not await line.interrupt():
+                log.info("a shell did not go on: its terminal is ended", machine=line.terminal.machine)
                 await self._terminals.end(principal, line.terminal)
         finally:
             turn.release()
@@ -107,12 +112,10 @@ class _Line:
         self._rollbacks = entry.rollbacks
         self._host = fleet.host
         self._id = entry.machine.id
-        self._directory = f"{terminal_shell.HOME}/{terminal.process}"
-        self._script = f"{self._directory}/{ids.random_id()}"
+        self._script = f"{terminal_shell.HOME}/{ids.random_id()[:8]}"
         self._number = ids.random_id()
         self.scan = Scan(self._number, keep)
         self._at = terminal.written
-        self._has_ended = False  # the terminal
 
     @property
     def is_done(self) -> bool:
@@ -128,21 +131,19 @@ class _Line:
 
     async def _remove(self) -> None:
         with contextlib.suppress(errors.GuestNotFound):
-            await self._host.files.remove(self._id, self._directory if self._has_ended else self._script, True)
+            await self._host.files.remove(self._id, self._script)
 
     async def _put(self, line: str) -> None:
         """Where only who the shell runs as may read it."""
-        files, directory = self._host.files, self._directory
+        files = self._host.files
         await files.make_directory(self._id, terminal_shell.HOME, 0o755)
-        await files.make_directory(self._id, directory, 0o700)
         await files.write(self._id, self._script, _once(terminal_shell.script(self._number, line)), 0o600)
         try:
             shell = await files.stat(self._id, f"/proc/{self.terminal.pid}")
         except errors.GuestNotFound:  # it has just ended, or its processes are not listed there
             return
         if shell.uid:
-            for path in (directory, self._script):
-                await files.change(self._id, path, None, f"{shell.uid}:{shell.gid}")
+            await files.change(self._id, self._script, None, f"{shell.uid}:{shell.gid}")
 
     async def _follow(self) -> None:
         while self.exit is None:
@@ -155,7 +156,7 @@ class _Line:
             if self.scan.code is not None:
                 self.exit = Exit(code=self.scan.code)
             elif page.exit is not None:
-                self.exit, self._has_ended = page.exit, True
+                self.exit = page.exit
             if not page.stdout and self.exit is None:
                 await asyncio.sleep(follower.QUICK)  # a guest that answers nothing at once must not keep us busy
 

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-_REDRAWN = re.compile(rb"^[^\n]*\n(?:\x1b[\[\]][^\x07\x1b\nA-Za-z]*[\x07A-Za-z]|\r)*?\x1b\[A\r?\x1b\[2K", re.MULTILINE)
+from hutch.control import terminal_shell
+
 _ESCAPES = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     rb"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # OSC, DCS and their like: titles, marks
     rb"|\x1b[ -/]*[0-~]"
 )
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+MOST = 10_000
+"""Lines that are told."""
 
 MARKS = 4096
 """Times that are kept of one terminal."""
@@ -57,22 +61,21 @@ class Stamps:
 
 
 def lines(data: bytes, start: int, stamps: Stamps) -> Sequence[LogLine]:
-    """The lines of what was shown, from an offset on; a line's time is that of its end. Without empty ones at the end.
+    """The last lines of what was shown, from an offset on, each with the time its end came; no empty ones at the end.
 
-    What a program has drawn over is gone, as far as it did so within a line.
+    What a program has drawn over is gone, as far as it did so within a line; so is what was typed to run lines here.
     """
-    found, at = [], start
-    for raw in _without_redrawn(data).split(b"\n"):
-        found.append(LogLine(_plain(raw.replace(b"\0", b"")), stamps.at(at + len(raw))))
+    found: list[LogLine] = []
+    raws = data.split(b"\n")
+    at = start + sum(len(raw) + 1 for raw in raws[:-MOST])
+    for raw in raws[-MOST:]:
+        text = _plain(raw)
+        if not terminal_shell.is_typed(text):
+            found.append(LogLine(text, stamps.at(at + len(raw))))
         at += len(raw) + 1
     while found and not found[-1].text:
         found.pop()
     return found
-
-
-def _without_redrawn(data: bytes) -> bytes:
-    """Without lines that the cursor went back to and cleared; their bytes become zeros, so that offsets stay."""
-    return _REDRAWN.sub(lambda match: b"\0" * len(match[0]), data)
 
 
 def _plain(raw: bytes) -> str:

@@ -10,8 +10,8 @@ POSIX shells: bash, dash, busybox. Pure.
 
 import re
 
-HOME = "/run/hutch/terminals"
-"""Where in a guest such files are; in memory, so that nothing stays."""
+HOME = "/run/hutch/t"
+"""Where in a guest such files are: in memory, so that nothing stays, and short, so that what is typed fits a line."""
 
 INTERRUPT = b"\x03"
 
@@ -60,9 +60,17 @@ def unnamed(argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv if name_of(argv) is None else argv[len(_NAMED) + 1 :]
 
 
+_TYPED = ' . "${HUTCH_ROOT-}'
+
+
 def typed(path: str) -> bytes:
     """What is typed to run a script. HUTCH_ROOT is set where an agent serves a directory of another system."""
-    return f' . "${{HUTCH_ROOT-}}{path}"\n'.encode()
+    return f'{_TYPED}{path}"\n'.encode()
+
+
+def is_typed(shown: str) -> bool:
+    """Whether a line that was shown is the echo of what was typed."""
+    return f"{_TYPED}{HOME}/" in shown
 
 
 def script(number: str, line: str) -> bytes:
