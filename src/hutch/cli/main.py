@@ -35,6 +35,7 @@ from hutch.cli import (
     up,
     usage,
     volumes,
+    watching,
     webhooks,
 )
 from hutch.cli.failure import Code, Failure
@@ -73,6 +74,8 @@ app.command(cls=options.WordsCommand)(shell.shell)
 app.command()(copy.cp)
 app.command()(machines.logs)
 app.command()(events.events)
+app.command()(watching.stats)
+app.command()(watching.watch)
 app.command()(usage.usage)
 app.command()(building.build)
 app.add_typer(building.app, name="builds")

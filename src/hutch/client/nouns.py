@@ -4,12 +4,13 @@ Sizes are in the unit their name says, times in UTC. Machines and what is run in
 """
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from hutch.client import wire
+from hutch.client import errors, wire
 from hutch.client.wire import Json
 
 
@@ -149,6 +150,26 @@ class Delivery:
     next_attempt_at: datetime | None
 
 
+@dataclass(frozen=True)
+class FileChange:
+    """Something that happened to a file or a directory."""
+
+    kind: str  # created, written, removed, renamed or changed
+    path: str
+    directory: bool
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How a machine fares, as its own kernel says. Memory is in bytes."""
+
+    cpu_percent: float  # of all its vCPUs, 0 to 100
+    memory_total: int
+    memory_used: int
+    memory_available: int
+    at: datetime
+
+
 _LIMITS = {
     "machines": "machines",
     "running_machines": "runningMachines",
@@ -263,6 +284,25 @@ def webhook(data: Json) -> Webhook:
         created_at=wire.time(data["createdAt"]),
         secret=data.get("secret"),
     )
+
+
+def change_event(name: str, data: str) -> FileChange:
+    """An event of a watch. Raises `ApiError` for `error`."""
+    if name == "error":
+        raise errors.ApiError(500, data)
+    told = json.loads(data)
+    return FileChange(told["kind"], told["path"], told["directory"])
+
+
+def stats(data: Json) -> Stats:
+    """How a machine fares."""
+    memory = (data["memoryTotalBytes"], data["memoryUsedBytes"], data["memoryAvailableBytes"])
+    return Stats(data["cpuPercent"], *memory, wire.time(data["at"]))
+
+
+def stats_event(data: str) -> Stats:
+    """An event of a stream of them."""
+    return stats(json.loads(data))
 
 
 def delivery(data: Json) -> Delivery:

@@ -84,6 +84,8 @@ SCOPES: Mapping[Operation, str] = {
     ("DELETE", "/v1/machines/{id}/services/{name}"): "machine:exec",
     ("GET", "/v1/machines/{id}/services/{name}/logs"): "machine:read",
     ("GET", "/v1/machines/{id}/files"): "machine:files",
+    ("GET", "/v1/machines/{id}/watch"): "machine:files",
+    ("GET", "/v1/machines/{id}/stats"): "machine:read",
     ("POST", "/v1/machines/{id}/files"): "machine:files",
     ("PUT", "/v1/machines/{id}/files/{path}"): "machine:files",
     ("GET", "/v1/machines/{id}/files/{path}"): "machine:files",

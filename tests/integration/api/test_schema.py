@@ -80,7 +80,7 @@ SMOL = Dialect(
         "layers": [{"discriminator": "schema"}],  # what a layer asks for is done on this box
     },
     query={"follow": False, "timeout": 0.01, "wait": 0.01},
-    endless=frozenset({"/v1/events"}),
+    endless=frozenset({"/v1/events", "/v1/machines/{id}/watch"}),
 )
 
 

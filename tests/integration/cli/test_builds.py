@@ -1,11 +1,14 @@
-"""build, builds, service, resize, optimize, kill.
+"""build, builds, service, resize, optimize, kill, stats, watch.
 
 A simulated guest's commands run on this box: nothing here installs packages or makes users.
 """
 
+import contextlib
 import json
+import queue
 import signal
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +162,33 @@ def test_services_of_a_guest_without_systemd_are_told_to_be_impossible(hutch: Cl
         assert b"systemd" in hutch("service", *words, code=1).stderr, words
     with pytest.raises(errors.ApiError, match="systemd"):
         sdk.services.restart(machine, ["web"])
+
+
+def test_a_machine_is_optimized_and_goes_on(hutch: Cli, sdk: Hutch, machine: str) -> None:
+    hutch("start", machine)
+    assert hutch.text("optimize", machine) == machine
+    assert sdk.machines.get(machine).state_detail == "suspended"
+    hutch("exec", machine, "true")
+
+
+def test_a_machine_is_watched(hutch: Cli, machine: str) -> None:
+    hutch("start", machine)
+    hutch("exec", machine, "mkdir", "-p", "workspace")
+    assert "CPU" in hutch.text("stats", machine)
+    assert shown(hutch, "stats", machine)["memory_total"] > 0
+    following, watching = hutch.spawn("stats", machine, "-f", "--json"), hutch.spawn("watch", machine, "/workspace")
+    assert following.stdout is not None
+    assert watching.stdout is not None
+    assert "cpu_percent" in json.loads(following.stdout.readline())
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=lambda: [lines.put(line) for line in watching.stdout or ()], daemon=True).start()
+    for number in range(LIMIT):  # it watches from some moment on
+        hutch("exec", machine, "touch", f"workspace/{number}")
+        with contextlib.suppress(queue.Empty):
+            assert b"/workspace/" in lines.get(timeout=1)
+            break
+    else:
+        raise AssertionError("nothing was told")
+    for process in (following, watching):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 130

@@ -9,7 +9,7 @@ import typer
 from hutch.api import page
 from hutch.api.metrics import Metrics
 from hutch.api.service import Service
-from hutch.api.smol import dialect, requests
+from hutch.api.smol import dialect, recipes, requests
 from hutch.cli import failure, main
 from hutch.settings import Settings
 
@@ -36,6 +36,14 @@ def test_every_field_of_a_new_machine_and_of_a_new_pool_is_in_the_dialects_page(
     for model in (requests.CreateMachine, requests.CreatePool):
         for field in model.model_json_schema()["properties"]:
             assert f"`{field}`" in SMOL, field
+
+
+def test_every_field_of_a_recipe_is_in_the_guide_to_builds() -> None:
+    guide = (DOCS / "builds.md").read_text()
+    models = [recipes.CreateBuild.model_json_schema(), *recipes.CreateBuild.model_json_schema()["$defs"].values()]
+    for model in models:
+        for field in model.get("properties", {}):  # of ports the dialect's page tells
+            assert model["title"] == "Port" or re.search(rf"\b{field}\b", guide), (model["title"], field)
 
 
 def test_every_command_and_exit_code_is_in_the_clis_page() -> None:

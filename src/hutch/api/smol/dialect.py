@@ -40,6 +40,7 @@ from hutch.api.smol import (
     terminals,
     usage,
     volumes,
+    watching,
     webhooks,
 )
 
@@ -48,7 +49,7 @@ PUBLIC = health.PATHS | _DOCUMENTS
 
 _ROOMS = (
     *(machines, freezing, checkpoints, builds, pools, execs, terminals, sessions, jobs, processes, services),
-    *(files, feed, console, ports, connect),
+    *(files, feed, console, watching, ports, connect),
     *(volumes, usage, domains, webhooks, images, keys, tenants, health),
 )
 BODIES = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from hutch.api import openapi
 
-_WAKES = re.compile(r"/(files|processes|services|jobs/\{job\}/output)(/|$)")
+_WAKES = re.compile(r"/(files|watch|stats|processes|services|jobs/\{job\}/output)(/|$)")
 """Reading these starts or wakes the machine, which can fail as a start can."""
 
 _SERVICES = re.compile(r"/services(/|$)")

@@ -23,6 +23,7 @@ from hutch.client._async.terminals import Terminals
 from hutch.client._async.tunnels import Tunnels
 from hutch.client._async.usage import Usages
 from hutch.client._async.volumes import Volumes
+from hutch.client._async.watching import Watching
 from hutch.client._async.webhooks import Webhooks
 
 DEFAULT_URL = "http://127.0.0.1:7070"
@@ -42,6 +43,7 @@ class AsyncHutch:
         self.jobs = Jobs(self._http)
         self.terminals = Terminals(self._http)
         self.services = Services(self._http)
+        self.watching = Watching(self._http)
         self.files = Files(self._http)
         self.volumes = Volumes(self._http)
         self.snapshots = Snapshots(self._http)
