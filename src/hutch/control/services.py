@@ -182,7 +182,10 @@ class Services:
 
         One that says when it is ready has started when it said so. At once in a guest without systemd. Looking.
         `TimedOut` after so many seconds, naming what is not ready yet; `GuestError` if a service made here has failed.
+        A machine that was ready when its memory was saved is so when it goes on: then nothing is run in it.
         """
+        if await self._systemd.was_ready(principal, machine):
+            return
         with contextlib.suppress(errors.Unsupported):
             states = await self._settled(principal, machine, timeout)
             failed = states.among(Standing.FAILED)
@@ -194,6 +197,7 @@ class Services:
             late += states.among(Standing.UNDER_WAY)
             if late:
                 raise errors.TimedOut(f"machine {machine} is not ready after {timeout:g} s: {systemd.plain(late)}")
+        await self._systemd.note_ready(machine)
 
     async def finished(
         self, principal: Principal, machine: MachineId, names: Collection[str], timeout: float

@@ -21,7 +21,7 @@ NO_SYSTEMD, EXISTS, MISSING = 69, 17, 4
 
 _NAMES = f"""\
 units={units.DIRECTORY[1:]} succeeded={units.SUCCEEDED[1:]} lock={units.LOCK[1:]} mark='{units.MARK}'
-no_systemd={NO_SYSTEMD} exists={EXISTS} missing={MISSING}
+ready={units.READY[1:]} no_systemd={NO_SYSTEMD} exists={EXISTS} missing={MISSING}
 """
 
 _SCRIPT = r"""
@@ -67,7 +67,7 @@ systemctl_all() { words=$1; shift; n=$#; while [ $n -gt 0 ]; do set -- "$@" "$1"
 
 case $verb in
 create)
-    locked || exit 1
+    locked || exit 1; rm -f $ready
     none_exists "$@" || exit $exists
     anew "$@"
     if put_all "$@"; then # systemd finds new files by itself, before version 246 not always
@@ -76,7 +76,7 @@ create)
     fi
     systemctl_all "stop --no-block" "$@" 2>/dev/null; undo_all "$@"; systemctl daemon-reload; exit 1;;
 patch) # UNIT FILE BYTES ENABLED: 1, 0, or nothing to leave it
-    locked || exit 1
+    locked || exit 1; rm -f $ready
     exists "$1" || exit $missing
     file=$units/$2; [ ! -e "$file" ] || cp -p "$file" "$file.old" || exit 1
     links=$(ls -d $units/*.wants/"$1" 2>/dev/null)
@@ -96,7 +96,7 @@ delete)
     locked || exit 1
     rm -rf "$units/$1" "$units/$1.d"; unlink "$1"; systemctl reset-failed -- "$1" 2>/dev/null
     systemctl daemon-reload;;
-act) exec systemctl "$1" -- "$2";;
+act) rm -f $ready; exec systemctl "$1" -- "$2";;
 list) ours; exit 0;;
 status) exec systemctl show --property=LoadState,ActiveState,SubState,Description -- "$1";;
 logs)

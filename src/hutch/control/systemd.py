@@ -1,6 +1,7 @@
 """The systemd of guests: runs what is to be done or asked there, and tells what came of it."""
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import AsyncIterator, Collection
 
 from hutch.control import asking, systemctl, units
 from hutch.control.asking import Answer
@@ -57,15 +58,36 @@ class Systemd:
 
     async def look(self, principal: Principal, machine: MachineId, verb: Verb, *arguments: str) -> Answer:
         """In a machine that runs, which is no use of it. Needs `machine:read`. `NotRunning`."""
-        entry = self._fleet.entry(principal, machine, "machine:read")
-        if entry.machine.state is not State.RUNNING:
-            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: start it first")
+        self._check_runs(principal, machine)
         argv = systemctl.argv(verb, *arguments)
         try:
             answer = await asking.ask(self._fleet.host.processes, machine, argv, LOOK_LIMIT)
         except errors.GuestNotFound:
             answer = Answer(b"", b"", Exit(255))
         return _supported(machine, answer)
+
+    async def was_ready(self, principal: Principal, machine: MachineId) -> bool:
+        """Whether it was found ready since it booted and its services were changed. Costs no process in the guest."""
+        self._check_runs(principal, machine)
+        try:
+            await self._fleet.host.files.stat(machine, units.READY)
+        except errors.GuestNotFound:
+            return False
+        return True
+
+    async def note_ready(self, machine: MachineId) -> None:
+        """It was found ready."""
+        with contextlib.suppress(errors.HutchError):  # it is only asked again
+            await self._fleet.host.files.write(machine, units.READY, _nothing())
+
+    def _check_runs(self, principal: Principal, machine: MachineId) -> None:
+        entry = self._fleet.entry(principal, machine, "machine:read")
+        if entry.machine.state is not State.RUNNING:
+            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: start it first")
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 def _supported(machine: MachineId, answer: Answer) -> Answer:

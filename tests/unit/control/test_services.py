@@ -260,9 +260,25 @@ def test_where_a_service_stands(told: str, standing: Standing) -> None:
     assert states.has_booted
 
 
+async def test_what_was_ready_is_not_asked_again_until_its_services_change(guest: Guest) -> None:
+    do, me, machine = guest.do, guest.rig.me, guest.machine
+    for change in (
+        lambda: guest.create(unit()),
+        lambda: do.patch(me, machine, UnitPatch("web", {"timeout": 5})),
+        lambda: do.restart(me, machine, ["web"]),
+    ):
+        await do.wait_ready(me, machine, LIMIT)
+        assert "show --property=SystemState" in guest.calls()
+        await do.wait_ready(me, machine, LIMIT)
+        assert guest.calls() == []
+        await change()
+        guest.calls()
+    await do.wait_ready(me, machine, LIMIT)
+    assert "show --property=SystemState" in guest.calls()
+
+
 async def test_a_guest_is_ready_when_its_boot_and_all_made_here_have_finished(guest: Guest) -> None:
     do, me, machine = guest.do, guest.rig.me, guest.machine
-    await do.wait_ready(me, machine, 30)
     guest.write("system", "SystemState=starting\n")
     with pytest.raises(errors.TimedOut, match=r"the boot \(starting\)"):
         await do.wait_ready(me, machine, 0)
@@ -275,6 +291,7 @@ async def test_a_guest_is_ready_when_its_boot_and_all_made_here_have_finished(gu
     await asyncio.sleep(0)
     guest.write("shown", shown("web", "active") + "\n" + shown("db", "inactive"))
     await waiting
+    await do.restart(me, machine, ["web"])
     guest.write("shown", shown("web", "failed", result="exit-code") + "\n" + shown("db", "activating"))
     guest.write("journal", entry("it burns"))
     with pytest.raises(errors.GuestError, match=r"service web has failed \(exit-code\):\nit burns"):
