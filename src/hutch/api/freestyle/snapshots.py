@@ -1,5 +1,6 @@
 """Snapshots: made of a spec, listed, named, deleted."""
 
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -84,7 +85,9 @@ async def delete(request: Request, snapshot_id: str) -> Response:
     try:
         await snapshots.delete(caller, id)
     except errors.NotFound:
-        if await snapshots.deleted(caller, id) is None:
-            raise
-        raise Told(409, "SNAPSHOT_ALREADY_DELETED", f"Snapshot already deleted: {snapshot_id}") from None
+        with contextlib.suppress(errors.Forbidden):
+            if await snapshots.deleted(caller, id) is not None:
+                told = f"Snapshot already deleted: {snapshot_id}"
+                raise Told(409, "SNAPSHOT_ALREADY_DELETED", told) from None
+        raise
     return Json({"snapshot_id": refs.SNAPSHOT + id})
