@@ -25,6 +25,16 @@ async def bring_to(rig: Rig, machine: MachineId, state: Life) -> None:
 
 
 class SnapshotsSuite:
+    async def test_a_machine_made_of_a_snapshot_runs_its_own_command_once(self, rig: Rig) -> None:
+        command = ("sh", "-c", "echo begun; sleep 1000")
+        first = await use.clone(rig, await use.snapshot(rig, await use.launch(rig)), command=command)
+        await rig.host.start(first)
+        second = await use.clone(rig, await use.snapshot(rig, first), command=command)
+        await rig.host.start(second)
+        for machine in (first, second):
+            page = await rig.host.processes.read(machine, "main", 0, 0, wait=20)
+            assert page.stdout == b"begun\n"
+
     @pytest.mark.parametrize("state", [Life.RUNNING, Life.PAUSED, Life.SUSPENDED])
     async def test_a_machine_goes_on_as_it_was_after_a_snapshot_and_a_copy_does_too(
         self, rig: Rig, state: Life

@@ -98,7 +98,14 @@ class _Run:
 
     async def _image(self, ref: ImageRef) -> interface.Image:
         """It is on the host when this returns."""
-        return await self._images.ensure(ref, credentials=self._bench.credentials)
+        said: list[str] = []
+
+        def tell(progress: interface.Progress) -> None:
+            if progress.phase not in said:
+                said.append(progress.phase)
+                self._bench.tell(f"image {ref.reference}: {progress.phase}\n".encode())
+
+        return await self._images.ensure(ref, tell, credentials=self._bench.credentials)
 
     async def _stage(self, stage: PlannedStage, made: _Made) -> _Made:
         known = await self._known(stage)
@@ -185,7 +192,7 @@ class _Run:
         except (errors.BuildFailed, errors.Flawed, errors.NoCapacity, errors.ImageUnavailable, errors.Forbidden):
             raise
         except CommandFailed as error:
-            raise self._failure(f"{where}: {error.message}", error.ran.exit.shell_code) from error
+            raise self._failure(f"{where}: {forms.redacted(error.message)}", error.ran.exit.shell_code) from error
         except errors.HutchError as error:
             raise self._failure(f"{where}: {error.message}") from error
 

@@ -16,7 +16,7 @@ def parse(text: str) -> dict[str, Any]:
     try:
         return {"commands": [_told(command) for command in dockerfile.parse_string(text)]}
     except (dockerfile.GoParseError, ValueError) as error:
-        return {"error": str(error), "line": _line(text.splitlines(keepends=True), str(error))}
+        return {"error": str(error), "line": _line(text.split("\n"), str(error))}
 
 
 def _told(command: dockerfile.Command) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def _line(lines: list[str], error: str) -> int:
     while wrong - right > 1:
         middle = (right + wrong) // 2
         try:
-            dockerfile.parse_string("".join(lines[:middle]))
+            dockerfile.parse_string("\n".join(lines[:middle]))
             right = middle
         except (dockerfile.GoParseError, ValueError) as other:
             right, wrong = (right, middle) if str(other) == error else (middle, wrong)

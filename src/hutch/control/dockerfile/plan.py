@@ -4,6 +4,7 @@ A step's hash covers its parent's, its own words, and those instructions before 
 they are written: all they can refer to is in the image, whose digest the first hash covers.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from hutch.control.dockerfile import stages
 from hutch.control.dockerfile.forms import redacted
-from hutch.control.dockerfile.reading import Instruction, Script
+from hutch.control.dockerfile.reading import Instruction, Script, flaw
 from hutch.control.dockerfile.stages import Stage
 from hutch.control.dockerfile.state import State
 from hutch.host.interface import ImageConfig
@@ -23,6 +24,12 @@ VERSION = 1
 
 TITLE = 100
 """Characters of a step's title."""
+
+IMAGES = 32
+"""Images of one Dockerfile."""
+
+AT_ONCE = 4
+"""Images that registries are asked about at the same time."""
 
 Resolve = Callable[[str], Awaitable[ImageRef]]
 
@@ -83,12 +90,9 @@ class _Hashes:
 async def make(script: Script, resolve: Resolve) -> Plan:
     """`Flawed` with the line; what `resolve` raises."""
     staged = stages.arrange(script)
-    images: dict[str, ImageRef] = {}
     for stage in staged.stages:
         _try(stage, staged)
-        for name in (stage.base, *stage.origins.values()):
-            if isinstance(name, str) and name not in images:
-                images[name] = await resolve(name)
+    images = await _resolve_all(staged, resolve)
 
     def meant(name: str | int) -> Origin:
         return images[name] if isinstance(name, str) else name
@@ -106,6 +110,29 @@ async def make(script: Script, resolve: Resolve) -> Plan:
     whole = last.files if is_plain else _hash("whole", last.files, last.bearing, last.kept)
     end = Step(whole, "set what its machines begin with")
     return Plan(tuple(planned), end, is_plain, staged.globals, staged.escape)
+
+
+async def _resolve_all(staged: stages.Staged, resolve: Resolve) -> dict[str, ImageRef]:
+    wanted: dict[str, int] = {}
+    for stage in staged.stages:
+        for line, name in [(stage.line, stage.base), *stage.origins.items()]:
+            if isinstance(name, str):
+                wanted.setdefault(name, line)
+    if len(wanted) > IMAGES:
+        raise flaw(list(wanted.values())[IMAGES], f"more than {IMAGES} images")
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str) -> ImageRef:
+        async with turn:
+            return await resolve(name)
+
+    asking = [asyncio.create_task(one(name)) for name in wanted]
+    try:
+        return dict(zip(wanted, await asyncio.gather(*asking), strict=True))
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
 
 def _steps(

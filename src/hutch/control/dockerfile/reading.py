@@ -104,10 +104,10 @@ def _encoded(text: str) -> bytes:
 def _directives(text: str) -> str:
     """The escape character. Directives stand before all else, each once; the first other line ends them."""
     escape, seen = "\\", set[str]()
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if number == 1 and line.startswith("#!"):
             continue
-        found = _DIRECTIVE.fullmatch(line)
+        found = _DIRECTIVE.fullmatch(line.rstrip())
         if found is None or (name := found[1].lower()) in seen or name not in ("syntax", "escape", "check"):
             break
         seen.add(name)

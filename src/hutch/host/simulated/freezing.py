@@ -50,6 +50,8 @@ async def wake(world: World, machine: Machine) -> None:
     machine.renew()
     await machine.wake()
     world.run(machine)
+    if "main" not in machine.processes:
+        await processes.start_main(machine)
 
 
 def snapshot(world: World, machine: Machine, id: SnapshotId, is_transient: bool) -> SavedState:

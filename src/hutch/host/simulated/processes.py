@@ -23,7 +23,7 @@ class SimulatedProcesses:
         it = self._reach(machine)
         if process in it.processes:
             raise errors.Conflict(f"there is already a process {process}")
-        _check_user(spec.user)
+        _check_user(spec.user or it.spec.user)
         started = Process(process, spec)
         it.processes[process] = started
         try:

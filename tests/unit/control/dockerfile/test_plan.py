@@ -139,6 +139,15 @@ async def test_hostile_text_ends(text: str) -> None:
         await plan(text)
 
 
+async def test_so_many_images_are_asked_for_and_no_more_in_one_dockerfile() -> None:
+    text = "".join(f"COPY --from=i{at} /a /b\n" for at in range(31))
+    assert len((await plan(f"FROM i\n{text}")).steps) == 31
+    with pytest.raises(errors.Flawed, match="line 33: more than 32 images"):
+        await plan(f"FROM i\n{text}COPY --from=more /a /b\n")
+    with pytest.raises(errors.ImageUnavailable):
+        await plan(f"FROM missing\n{text}")
+
+
 async def test_only_stages_that_are_needed_are_planned_and_resolved() -> None:
     it = await plan(
         "ARG V=12\nARG W=deb:$V\nFROM $W AS one\nRUN 1\nFROM missing AS two\nRUN 2\n"
