@@ -5,6 +5,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 AGENT := src/hutch/_guest/hutch-agent
 NPM := tests/clients/freestyle
+# Tests that need no machine and share nothing run on all cores; all others have the box to themselves.
+INTEGRATION := api cli freestyle hyperfleet notify nullspace proxy starpod store
+SMALL := tests/unit tests/contract/store_suite $(addprefix tests/integration/,$(INTEGRATION))
 
 .PHONY: setup demo test lint bench wheel clean
 .NOTPARALLEL:
@@ -37,7 +40,8 @@ lint: setup
 
 test: lint
 	cd guest && cargo test --release --locked -q
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto --dist loadfile $(SMALL)
+	$(VENV)/bin/pytest $(addprefix --ignore=,$(SMALL))
 
 bench: setup
 	$(PY) -m bench
