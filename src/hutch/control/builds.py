@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 IMAGE = "debian"
 """What a recipe without a base stands on."""
 
-MOST_AT_ONCE = 64
+MOST_AT_ONCE = 32
 """Builds of one tenant that are under way or wait for that."""
 
 MOST_LISTED = 1000

@@ -15,6 +15,7 @@ from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors
 from hutch.model.builds import Build, BuildState, Phase
 from hutch.model.ids import BuildId
+from hutch.model.keys import Limits
 from hutch.model.machine import Defaults, Persistence, Snapshot
 from hutch.model.recipes import Base, File, Layer, Recipe, Unit, UnitMode
 from hutch.model.states import State
@@ -230,6 +231,20 @@ async def test_too_little_room_is_told_as_such(rig: Rig) -> None:
     with pytest.raises(errors.NoCapacity, match="no memory is free"):
         await ensure(rig, files(a="1"))
     assert (await last(rig)).state is BuildState.FAILED
+
+
+async def test_at_the_quota_of_snapshots_old_layers_make_room(rig: Rig) -> None:
+    await rig.plane.tenants.update(rig.me, rig.me.tenant, Limits(snapshots=3))
+    first = await ensure(rig, files(a="1"), files(b="1"), persistence=Persistence.STICKY)
+    rig.clock.advance(3600)
+    kept = await ensure(rig, files(a="2"))
+    rig.clock.advance(3600)
+    made = await ensure(rig, files(a="3"), files(b="3"))
+    left = {it.id for it in rig.plane.snapshots.list(rig.me)}
+    assert {kept.id, made.id} <= left
+    assert (len(left), first.id in left) == (3, False)
+    with pytest.raises(errors.QuotaExceeded, match="snapshots"):
+        await ensure(rig, files(a="4"))
 
 
 async def test_an_unexpected_error_is_logged_and_not_told(rig: Rig) -> None:

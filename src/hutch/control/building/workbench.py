@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -24,7 +25,7 @@ from hutch.control.making import Making, OutOf
 from hutch.control.operation import Amending
 from hutch.control.processes import Processes
 from hutch.control.requests import MachineRequest
-from hutch.control.shelf import Shelf
+from hutch.control.shelf import Shelf, last_use
 from hutch.control.snapshots import Snapshots
 from hutch.model import errors
 from hutch.model.builds import Build
@@ -128,7 +129,9 @@ class Workbench:
 
     async def known(self, key: str) -> Snapshot | None:
         """What was kept under this key (a hash) by a build of the same tenant, in machines of the same size."""
-        return None if self._order.is_fresh else self._tools.shelf.known(self.build.tenant, self._sized(key))
+        found = self.find(self._sized(key))
+        is_own = found is not None and found.build == self.build.id
+        return found if is_own or not self._order.is_fresh else None
 
     async def keep(self, inside: Inside, key: str, title: str) -> Snapshot:
         """A snapshot of a machine, to be found under this key from now on. The machine goes on."""
@@ -140,24 +143,32 @@ class Workbench:
 
     async def snapshot(self, inside: Inside, recipe: str) -> Snapshot:
         """The same, as the layer that this recipe is the hash of. Removed when room is needed."""
-        sticky = Persistence.STICKY
-        return await self._tools.snapshots.create(
-            self.principal, inside.machine, persistence=sticky, build=self.build.id, recipe=recipe
-        )
+        return await self._create(inside, recipe=recipe, persistence=Persistence.STICKY)
 
     async def keep_result(self, inside: Inside, result: Result) -> Snapshot:
         """The snapshot that the build makes."""
-        return await self._tools.snapshots.create(
-            self.principal,
-            inside.machine,
-            result.name,
+        return await self._create(
+            inside,
+            name=result.name,
             persistence=result.persistence,
             priority=result.priority,
             id=self.build.snapshot,
-            build=self.build.id,
             recipe=self.build.recipe,
             defaults=result.defaults,
         )
+
+    async def _create(self, inside: Inside, **its: Any) -> Snapshot:
+        """At the quota of snapshots the tenant's sticky ones make room, as they would on a full disk."""
+        while True:
+            try:
+                return await self._tools.snapshots.create(self.principal, inside.machine, build=self.build.id, **its)
+            except errors.QuotaExceeded as error:
+                sticky = [it for it in self._tools.shelf.sticky() if it.tenant == self.build.tenant]
+                if error.context.get("limit") != "snapshots" or not sticky:
+                    raise
+                oldest = min(sticky, key=lambda it: (it.priority, last_use(it)))
+                log.info("removing a sticky snapshot for the quota", snapshot=oldest.id, build=self.build.id)
+                await self._tools.background.finish(self._tools.shelf.remove(oldest))
 
     async def open(
         self,
