@@ -46,18 +46,18 @@ ours() { (cd $units && exec grep -lsxF -D skip -- "$mark" *.service); }
 locked() { exec 9>$lock && flock -w 60 9; }
 
 # put FILE BYTES: from stdin, but for what it requires of units that were removed when they had ended well.
-put() { mkdir -p "${1%/*}" && dd bs="$2" count=1 iflag=fullblock of="$1.new" 2>/dev/null &&
+put() { { [ -d "${1%/*}" ] || mkdir -p "${1%/*}"; } && dd bs="$2" count=1 iflag=fullblock of="$1.new" 2>/dev/null &&
     [ "$(wc -c <"$1.new")" -eq "$2" ] && if [ -d $succeeded ]; then
     ls $succeeded | sed 's/^/Requires=/' >"$1.not" && grep -vxFf "$1.not" "$1.new" >"$1.put" &&
     mv "$1.put" "$1" && rm "$1.new" "$1.not"; else mv "$1.new" "$1"; fi; }
 # As `systemctl enable` and `disable`, for UNIT as it is described in FILE; a reload has to follow.
 link() { sed -n 's/^WantedBy=//p' "$2" | while read -r it; do
-    mkdir -p "$units/$it.wants" && ln -sfn "../$1" "$units/$it.wants/$1" || exit 1; done; }
+    [ -d "$units/$it.wants" ] || mkdir -p "$units/$it.wants"; ln -sfn "../$1" "$units/$it.wants/$1" || exit 1; done; }
 unlink() { rm -f $units/*.wants/"$1"; }
 
 # Of all: UNIT BYTES ENABLED
 none_exists() { while [ $# -gt 0 ]; do exists "$1" && printf '%s\n' "$1" && return 1; shift 3; done; return 0; }
-anew() { while [ $# -gt 0 ]; do rm -f "$succeeded/$1"; shift 3; done; }
+anew() { while [ $# -gt 0 ]; do [ ! -e "$succeeded/$1" ] || rm -f "$succeeded/$1"; shift 3; done; }
 put_all() { while [ $# -gt 0 ]; do
     put "$units/$1" "$2" && { [ "$3" = 0 ] || link "$1" "$units/$1"; } || return 1; shift 3; done; }
 undo_all() { while [ $# -gt 0 ]; do

@@ -24,7 +24,7 @@ LOCK = "/run/hutch-units.lock"
 """In a guest: held while unit files are changed."""
 
 READY = "/run/hutch/ready"
-"""In a guest: there since it was ready, until it boots or its services are changed. Part of its memory, so of copies."""
+"""In a guest: there once it was ready, until it boots or its services change. Part of its memory, and of copies'."""
 
 MOST_BYTES = 512 * 1024  # of a unit file; systemd reads lines of up to 1 MiB
 NAME_LENGTH = 255 - len(SUFFIX)  # systemd's own
