@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import floor, freezing, network, overhead, policy, proxy, records, service
+from bench import floor, freezing, known, network, overhead, policy, proxy, records, service
 from bench.live import live_service
 from hutch.host import files
 from hutch.host.qemu.argv import Board
@@ -116,6 +116,7 @@ def main() -> int:
             freezing.make_template(hutch)
             measured = side_by_side(hutch, template_of(home, service.SHAPE), work)
             frozen = freezing.side_by_side(hutch, template_of(home, freezing.SHAPE), work)
+            optimized = known.side_by_side(hutch, template_of(home, freezing.SHAPE), work)
             woken = proxy.wake(hutch, template_of(home, freezing.SHAPE), work)
             measured["hutch"] |= records.measure(hutch)
         carried = proxy.measure()
@@ -123,7 +124,7 @@ def main() -> int:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     for side, values in measured.items():
-        values |= frozen[side] | woken[side] | carried[side]
+        values |= frozen[side] | optimized[side] | woken[side] | carried[side]
     results = {
         side: {k: round(statistics.median(v), 2) for k, v in values.items()} for side, values in measured.items()
     }

@@ -254,11 +254,16 @@ async def test_a_copy_of_an_optimized_snapshot_takes_a_spare_that_maps_its_memor
         assert mapped(home, copy) == name
         assert (await copy.run("cat /run/file /file")).text.split() == ["memory", "disk", "more"]
         await copy.run("dd if=/dev/vda of=/dev/null bs=1M skip=25000 count=1")
-    await two_spares(sparing)
+    pids = await two_spares(sparing)
+    fork = await snapshot_of(first, transient=True)  # its disk has more layers than those below the spares'
+    (child,) = await copies(sparing, first, fork, 1, disk=30)
+    await sparing.host.remove_snapshot(fork)
+    assert child.pid in pids
+    assert (await child.run("cat /run/file /file")).text.split() == ["memory", "disk", "more"]
     (other,) = await copies(sparing, source, snapshot, 1, disk=30)
     assert mapped(home, other) is None
     await sparing.host.remove_snapshot(second)
-    for copy in (first, *made):
+    for copy in (first, *made, child):
         assert memories(home) == [name]
         await sparing.host.destroy(copy.id)
     assert memories(home) == []

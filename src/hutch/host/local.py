@@ -382,15 +382,16 @@ class LocalHost:
                 shutil.rmtree(directory, ignore_errors=True)
 
     def _collect_unused(self) -> None:
-        """Remove the saved states and disk layers that nothing needs any more, if what is needed is known."""
+        """Remove the saved states, memories and disk layers that nothing needs any more, if what is needed is known."""
         if self._layers.is_frozen:
             return
-        journals = [*(owner.journal for owner in self._owners.values()), *self._spares.journals]
-        self._states.collect({journal.saved for journal in journals if journal.saved is not None})
-        of_machines = {layer for journal in journals for layer in journal.layers}
-        self._layers.collect(of_machines | {layer for state in self._states.needed() for layer in state.layers})
-        self._spares.keep(named := self._states.memories_named())
-        self._states.memories.collect(named | {it.mapped for it in journals if it.mapped is not None})
+        owners = self._journals()
+        self._states.collect({journal.saved for journal in owners if journal.saved is not None})
+        needed, named = self._states.needed(), self._states.memories_named()
+        self._spares.keep(named)
+        of_machines = {layer for journal in (*owners, *self._spares.wanted) for layer in journal.layers}
+        self._layers.collect(of_machines | {layer for state in needed for layer in state.layers})
+        self._states.memories.collect(named | {it.mapped for it in owners if it.mapped is not None})
 
     def _free_uid(self) -> int | None:
         if not self._root:

@@ -166,7 +166,7 @@ async def _wake_in(context: Context, journal: Journal, state: Manifest, record: 
     saved = context.paths.state(state.id)
     journal = replace(journal, on_template=state.on_template, memory=state.memory)
     is_new = journal.layers[-1] not in state.layers  # its own layer is empty yet: another will do as well
-    spare = context.spares.take(context, journal, state.disk_gib) if is_new else None
+    spare = context.spares.take(context, journal, state.disk_gib, state.layers) if is_new else None
     if spare is not None:
         machine = spare.machine
         top = spare.journal.layers[-1]
@@ -177,7 +177,7 @@ async def _wake_in(context: Context, journal: Journal, state: Manifest, record: 
         machine = await launch(context, journal, record, incoming=True)
     try:
         if spare is not None:
-            await _put_on(context, machine, journal.layers)
+            await _put_on(context, machine, spare.journal.layers[:-1], journal.layers)
         if state.runs:
             mapping = memory.find(machine.watch.process.pid, hardware.memory_file(context, journal))
             await asyncio.to_thread(memory.load, mapping, state.runs, saved.pages)
@@ -190,14 +190,14 @@ async def _wake_in(context: Context, journal: Journal, state: Manifest, record: 
     return machine, journal
 
 
-async def _put_on(context: Context, machine: vm.Vm, layers: Sequence[str]) -> None:
-    """Have the disk of a spare process, an empty layer on the template's, stand on the layers of a saved state."""
+async def _put_on(context: Context, machine: vm.Vm, has: Sequence[str], layers: Sequence[str]) -> None:
+    """Have the disk of a spare process, an empty layer on the first of these, stand on all of them but the last."""
     *below, top = layers
-    backing = hardware.TEMPLATE
-    for layer in below:
+    backing = hardware.node(has[-1]) if has else hardware.TEMPLATE
+    for layer in below[len(has) :]:
         await machine.monitor.add_layer(hardware.node(layer), context.paths.layer(layer), backing)
         backing = hardware.node(layer)
-    if below:
+    if len(below) > len(has):
         await machine.monitor.put_on(hardware.node(top), backing)
 
 

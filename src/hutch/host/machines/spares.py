@@ -53,7 +53,7 @@ class Spare:
 
 @dataclass(eq=False)
 class _Kind:
-    model: Journal  # of the last machine of this kind
+    model: Journal
     used_at: float = field(default_factory=time.monotonic)
     ready: list[Spare] = field(default_factory=list)
 
@@ -68,13 +68,13 @@ class Spares:
     def __init__(
         self,
         paths: Paths,
-        wanted: int,
+        count: int,
         free_uid: Callable[[], int | None],
         base: Callable[[NetworkPolicy], NetworkPolicy],
     ) -> None:
-        """`base` tells what a process is started with that is to come under a policy."""
+        """`count` of each kind; `base` tells what a process is started with that is to come under a policy."""
         self._paths = paths
-        self._wanted = wanted
+        self._count = count
         self._free_uid = free_uid
         self._base = base
         self._kinds: dict[Key, _Kind] = {}
@@ -85,16 +85,32 @@ class Spares:
 
     @property
     def journals(self) -> list[Journal]:
-        """What they stand on, one that is just being made included."""
-        ready = [spare.journal for kind in self._kinds.values() for spare in kind.ready]
+        """Of all that run, or are about to."""
         making = [self._making] if self._making is not None else []
-        return ready + making + [spare.journal for spare in self._given_up]
+        return [*self._ready(), *making, *(spare.journal for spare in self._given_up)]
 
-    def take(self, context: Context, journal: Journal, disk_gib: int) -> Spare | None:
-        """One that can become this machine, whose memory it maps, with a disk of that size; it is the caller's then."""
+    @property
+    def wanted(self) -> list[Journal]:
+        """Of those whose disk layers must stay: of what is given up nothing is needed any more."""
+        making = self._making
+        if making is None or making.memory not in {memory for _, memory, _, _ in self._kinds}:
+            return self._ready()
+        return [*self._ready(), making]
+
+    def _ready(self) -> list[Journal]:
+        return [spare.journal for kind in self._kinds.values() for spare in kind.ready]
+
+    def take(self, context: Context, journal: Journal, disk_gib: int, layers: tuple[str, ...] = ()) -> Spare | None:
+        """One that can become this machine, whose memory it maps, with a disk of that size; it is the caller's then.
+
+        `layers` are those of the disk over the template's: of its own ones, all but the last are the first of these.
+        """
         memory = hardware.shared_memory(context, journal)
         kind = self._kinds.get(self._key(journal, disk_gib))
         while memory is not None and kind is not None and kind.ready:
+            below = kind.ready[0].journal.layers[:-1]
+            if layers[: len(below)] != below:
+                return None
             spare = kind.ready.pop(0)
             if spare.is_alive and spare.mapped == _identity(memory):
                 return spare
@@ -103,16 +119,18 @@ class Spares:
 
     def refill(self, context: Context, journal: Journal) -> None:
         """Note that a machine of this kind was started, and make what is missing in the background."""
-        if not self._wanted or journal.template is None or journal.spec.mounts:
+        if not self._count or journal.template is None or journal.spec.mounts:
             return  # a spare would have the volumes open
-        if journal.memory is not None and journal.memory not in context.states.memories_named():
-            return  # no other machine will ever map it
-        template = context.engine.templates.read(journal.template)
-        if template is None or hardware.shared_memory(context, journal) is None:
-            return
-        key = self._key(journal, template.disk_gib if journal.memory is None else journal.disk_gib)
-        model = replace(journal, spec=replace(journal.spec, network=key[-1]), disk_gib=key[2])
-        kind = self._kinds.pop(key, None) or _Kind(model)
+        if journal.memory is not None:
+            state = context.states.whole(journal.memory)
+            below = None if state is None else (state.disk_gib, state.layers)
+        else:
+            template = context.engine.templates.read(journal.template) if journal.on_template else None
+            below = None if template is None else (template.disk_gib, ())
+        if below is None:
+            return  # no other machine will ever map its memory
+        key = self._key(journal, below[0])
+        kind = self._kinds.pop(key, None) or _Kind(_model(journal, key[-1], *below))
         kind.used_at = self._used_at = time.monotonic()
         self._kinds[key] = kind  # the last used one last
         if self._refilling is None or self._refilling.done():
@@ -129,14 +147,15 @@ class Spares:
                 continue
             for key in [*self._kinds][:-KINDS]:
                 self._give_up(self._kinds.pop(key).ready)
-            kind = next((kind for kind in reversed(self._kinds.values()) if len(kind.ready) < self._wanted), None)
+            kind = next((kind for kind in reversed(self._kinds.values()) if len(kind.ready) < self._count), None)
             if kind is None:
                 return
             try:
                 spare = await self._make(context, kind.model)
             except (errors.HutchError, OSError) as error:
                 log.info("no spare process could be made", error=str(error))
-                return
+                self._kinds = {key: it for key, it in self._kinds.items() if it is not kind}  # until it is asked for
+                continue
             if kind in self._kinds.values():
                 kind.ready.append(spare)
             else:  # nobody wants that kind any more
@@ -147,12 +166,12 @@ class Spares:
         template = context.engine.templates.read(model.template)
         if template is None:
             raise errors.NotFound("its template is gone")
-        name = MachineId(f"spare-{ids.random_id(8)}")
-        disk_gib = model.disk_gib
-        blank = template.paths.blank if disk_gib == template.disk_gib else None
-        async with context.layers.fresh(template.paths.disk, disk_gib, blank) as layer:
-            journal = bring_up.out_of(template, Journal(name, model.spec, self._free_uid()), layer)
-            journal = replace(journal, on_template=model.on_template, memory=model.memory, disk_gib=disk_gib)
+        below = context.paths.layer(model.layers[-1]) if model.layers else template.paths.disk
+        blank = template.paths.blank if model.disk_gib == template.disk_gib else None
+        async with context.layers.fresh(below, model.disk_gib, blank) as layer:
+            name = MachineId(f"spare-{ids.random_id(8)}")
+            layers = (*model.layers, layer)
+            journal = replace(model, id=name, uid=self._free_uid(), run=ids.random_id(), layers=layers)
             self._making = journal
             try:
                 memory = hardware.shared_memory(context, journal)
@@ -216,6 +235,20 @@ class Spares:
     def _remove_run(self, journal: Journal) -> None:
         assert journal.run is not None
         shutil.rmtree(self._paths.run(journal.run).root, ignore_errors=True)
+
+
+def _model(journal: Journal, network: NetworkPolicy, disk_gib: int, layers: tuple[str, ...]) -> Journal:
+    """What those of a machine's kind begin with: its memory, and the disk that layers of their own stand on."""
+    return Journal(
+        MachineId("spare"),
+        replace(journal.spec, network=network),
+        None,
+        template=journal.template,
+        layers=layers,
+        disk_gib=disk_gib,
+        on_template=journal.on_template,
+        memory=journal.memory,
+    )
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -72,6 +72,10 @@ class States:
         """The memory files of those that are needed."""
         return {state.memory for state in self.needed() if state.memory is not None}
 
+    def whole(self, memory: str) -> Manifest | None:
+        """The one whose whole memory that file is, if it is still there."""
+        return next((it for it in self._manifests.values() if it.memory == memory and not it.runs), None)
+
     def kept(self) -> list[SavedState]:
         """The snapshots."""
         return [self.describe(manifest) for manifest in self.all() if manifest.kept]
