@@ -169,7 +169,8 @@ class Images(Protocol):
         """Pull or build it unless it is there. Concurrent calls do the work once.
 
         What was pulled with credentials is private: it is not listed, and `resolve` asks its registry every time, so
-        that only who may pull it learns what it means. Whoever has an `ImageRef` of its repository may use it.
+        that only who may pull it learns what it means. Whoever has an `ImageRef` of its repository may use it; by the
+        name of another one it is pulled once more, as the proof that it is there too.
         """
 
     async def list(self) -> list[Image]:

@@ -80,13 +80,33 @@ async def test_what_was_pulled_with_them_is_for_who_may_pull_it(its: Rig, privat
         assert (await its.images.resolve(reference, ours)).digest == ref.digest
     with pytest.raises(errors.ImageUnavailable, match="there is no image sha256:"):
         await its.images.resolve(ref.digest)
-    with pytest.raises(errors.ImageUnavailable, match="from another repository"):
-        await its.images.ensure(ImageRef("elsewhere.example/secret:1", ref.digest))
+    with pytest.raises(errors.ImageUnavailable, match="connection refused"):
+        await its.images.ensure(ImageRef("127.0.0.1:1/secret:1", ref.digest))
     assert (await its.images.ensure(ref)).ref == ref  # a machine that is made of it already starts
     await its.images.close()
     await its.images.open()
     with pytest.raises(errors.ImageUnavailable, match="unauthorized"):
         await its.images.resolve(private.name(f"secret@{ref.digest}"))
+
+
+async def test_another_repository_with_the_same_image_is_proof_as_well(
+    make_rig: MakeRig, private: Registry, ours: Credentials, registry: Registry
+) -> None:
+    rig = make_rig(insecure_registries=f"{private.host},{registry.host}")
+    await rig.images.open()
+    digest = (await pull(rig, private.name("secret:1"), ours)).digest
+    private.push_busybox("mirror:1")
+    mirrored = await rig.images.resolve(private.name("mirror:1"), ours)
+    with pytest.raises(errors.ImageUnavailable, match="unauthorized"):
+        await rig.images.ensure(mirrored)
+    assert (await rig.images.ensure(mirrored, credentials=ours)).ref.digest == digest
+    await rig.images.close()
+    await rig.images.open()
+    await rig.images.ensure(mirrored)
+    assert await rig.images.list() == []
+    assert (await rig.pull(registry.name("busybox:1"))).ref.digest == digest  # which anybody may pull
+    assert [it.ref.digest for it in await rig.images.list()] != []
+    assert (await rig.images.resolve(digest)).digest == digest
 
 
 @pytest.mark.parametrize("given", [("a:b", "c"), ("a\0", "c"), ("a", "c\0")])

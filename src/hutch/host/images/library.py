@@ -36,6 +36,11 @@ class Entry:
     config: ImageConfig
     systemd: bool
     is_private: bool = False  # pulled with a caller's credentials
+    others: tuple[str, ...] = ()  # of a private one: what it was pulled as besides `pinned`
+
+    def is_open_to(self, pinned: str) -> bool:
+        """Whether who may pull `pinned` may use it: who can show a manifest may not have the layers."""
+        return not self.is_private or pinned == self.pinned or pinned in self.others
 
 
 class Library:
@@ -92,13 +97,18 @@ class Library:
         entry = replace(entry, size=size)
         root.chmod(0o444)
         root.rename(made / ROOT_IMAGE)
-        (made / _DESCRIPTION).write_text(json.dumps(asdict(entry), indent=1))
-        for path in (made / _DESCRIPTION, made):
-            sync(path)
+        _write(made, entry)
         made.rename(self.root(entry.digest).parent)
         sync(self._directory)
         self._entries[entry.digest] = entry
         return entry
+
+    def open_to(self, digest: str, pinned: str, is_private: bool) -> None:
+        """An image that is there was pulled once more, as this."""
+        entry = self._entries[digest]
+        entry = replace(entry, others=(*entry.others, pinned), is_private=entry.is_private and is_private)
+        _write(self.root(digest).parent, entry)
+        self._entries[digest] = entry
 
     def name(self, canonical: str, digest: str) -> None:
         """Remember what a reference means, on disk before this returns."""
@@ -125,11 +135,20 @@ class Library:
         self._names = names
 
 
+def _write(directory: Path, entry: Entry) -> None:
+    new = directory / f"{_DESCRIPTION}.new"
+    new.write_text(json.dumps(asdict(entry), indent=1))
+    sync(new)
+    new.rename(directory / _DESCRIPTION)
+    sync(directory)
+
+
 def _read(description: Path) -> Entry:
     told: dict[str, Any] = json.loads(description.read_text())
     config = told.pop("config")
     config |= {name: tuple(config.get(name, ())) for name in ("entrypoint", "cmd", "shell", "triggers")}
-    return Entry(**told, config=ImageConfig(**config))
+    others = tuple(told.pop("others", ()))
+    return Entry(**told, config=ImageConfig(**config), others=others)
 
 
 def sync(path: Path) -> None:

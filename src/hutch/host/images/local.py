@@ -101,10 +101,8 @@ class LocalImages:
         self, ref: ImageRef, on_progress: OnProgress = ignore_progress, credentials: Credentials | None = None
     ) -> Image:
         """See `Images.ensure`. A caller that is cancelled leaves the work to the others; the last one ends it."""
-        while (entry := self._library.get(ref.digest)) is None:
+        while (entry := self._library.get(ref.digest)) is None or not self._may_use(entry, ref):
             await self._join(ref, on_progress, credentials)
-        if entry.is_private and entry.pinned != self._pinned(ref):  # who has a manifest may not have its layers
-            raise errors.ImageUnavailable(f"{ref.reference}: this image is here from another repository, privately")
         if not reference.is_digest(ref.reference):
             with self._space.telling():
                 self._library.name(self._source(ref.reference).canonical(ref.reference), ref.digest)
@@ -157,9 +155,11 @@ class LocalImages:
         names = self._library.names(entry.digest) or [entry.pinned]
         return tuple(self._source(name).familiar(name) for name in names)
 
-    def _pinned(self, ref: ImageRef) -> str:
+    def _may_use(self, entry: library.Entry, ref: ImageRef) -> bool:
+        if not entry.is_private:
+            return True
         source = self._source(ref.reference)
-        return source.at(source.canonical(ref.reference), ref.digest)
+        return entry.is_open_to(source.at(source.canonical(ref.reference), ref.digest))
 
     async def _join(self, ref: ImageRef, on_progress: OnProgress, credentials: Credentials | None) -> None:
         """Wait for the work on this digest, beginning it if nobody has. Returns also when it was given up."""
@@ -203,6 +203,9 @@ class LocalImages:
             await asyncio.to_thread(library.sync, made.root)
             self._space.check()
             pinned = source.at(canonical, ref.digest)
+            if self._library.get(ref.digest) is not None:
+                self._library.open_to(ref.digest, pinned, made.is_private)
+                return
             entry = library.Entry(ref.digest, pinned, 0, time.time(), made.config, systemd, made.is_private)
             entry = self._library.publish(made.root, entry)
         seconds = round(time.monotonic() - began, 1)
