@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hutch.control import requests
-from hutch.model.errors import Flawed, GuestError
+from hutch.model.errors import Flawed, GuestError, InvalidRequest
 from hutch.model.recipes import RestartPolicy, RestartWhen, Unit, UnitMode
 
 SUFFIX = ".service"
@@ -115,7 +115,7 @@ def kept_in(text: str, key: str = "Spec") -> Mapping[str, object] | None:
         it = json.loads(rest.splitlines()[0])
         name = {"name": str(it.pop("name"))} if key == "Spec" else {}
         return {**typed(it), **name}
-    except (ValueError, IndexError, KeyError, AttributeError, TypeError, RecursionError, Flawed):
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError, RecursionError, InvalidRequest):
         raise GuestError(f"the unit file's section {MARK} was changed in the guest, and makes no sense") from None
 
 
@@ -125,7 +125,7 @@ def patched(fields: Mapping[str, object], changes: Mapping[str, object]) -> Unit
 
 
 def typed(fields: Mapping[str, object]) -> dict[str, object]:
-    """Fields of `Unit` but its name, with the types they have there; what is None is left out. `Flawed`."""
+    """Fields of `Unit` but its name, with the types they have there, checked; what is None is left out. `Flawed`."""
     result = dict[str, object]()
     for field, value in fields.items():
         if field not in _TYPED:
@@ -135,6 +135,7 @@ def typed(fields: Mapping[str, object]) -> dict[str, object]:
                 result[field] = _TYPED[field](value)
             except (TypeError, ValueError):
                 raise Flawed(f"{field} is not what a service's {field} can be") from None
+    _lines(result)  # what is wrong with a value is told
     return result
 
 

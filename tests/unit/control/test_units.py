@@ -140,6 +140,13 @@ def test_what_is_wrong_with_a_field_has_a_word(flaw: str, fields: dict[str, obje
     assert error.value.flaw == flaw
 
 
+@pytest.mark.parametrize(("flaw", "fields"), [it for it in FLAWS if "name" not in it[1]])
+def test_what_is_wrong_with_a_change_has_the_same_word(flaw: str, fields: dict[str, object]) -> None:
+    with pytest.raises(Flawed) as error:
+        units.typed(fields)
+    assert error.value.flaw == flaw
+
+
 @pytest.mark.parametrize(
     "unit",
     [
@@ -203,7 +210,10 @@ def test_what_a_unit_was_made_of_is_kept_in_it() -> None:
     assert units.kept_in("[Unit]\nDescription=x\n") is None
 
 
-@pytest.mark.parametrize("spec", ["", "{", "[]", "{}", '{"name":1,"mode":"x"}', '{"name":"a","exec":[1]}', "[" * 9999])
+@pytest.mark.parametrize(
+    "spec",
+    ["", "{", "[]", "{}", '{"name":1,"mode":"x"}', '{"name":"a","exec":[1]}', "[" * 9999, '{"name":"a","env":{"":""}}'],
+)
 def test_what_was_spoilt_in_the_guest_is_told(spec: str) -> None:
     with pytest.raises(GuestError):
         units.patched(units.kept_in(f"[Unit]\n{units.MARK}\nSpec={spec}\n") or {}, {})
