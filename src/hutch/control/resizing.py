@@ -46,7 +46,7 @@ class Resizing:
                     await self._grow(entry, operation, wanted.disk_gib)
                 if (wanted.cpus, wanted.memory_mib) != (has.cpus, has.memory_mib):
                     await self._reshape(entry, operation, wanted)
-            except errors.HutchError:
+            except (Ended, errors.HutchError):
                 await self._settle(entry)
                 raise
             finally:
@@ -79,9 +79,7 @@ class Resizing:
                 self._steps.admission.hold(entry.machine.id, wanted.memory_mib)  # nobody else gets it meanwhile
             await self._stopping.note_stopped(entry)
         try:
-            await operation.act(self._host.reshape(entry.machine.id, wanted.cpus, wanted.memory_mib))
-        except Ended:
-            raise
+            await self._host.reshape(entry.machine.id, wanted.cpus, wanted.memory_mib)  # a line in a journal: not ended
         except Exception as error:
             told = await self._refused(entry, error)
             if was is State.RUNNING:

@@ -185,6 +185,22 @@ async def test_a_deletion_and_a_kill_end_a_resize(rig: Rig, verb: str) -> None:
         assert (rig.state(machine), size(rig, machine).cpus) == (State.STOPPED, 2)
 
 
+@pytest.mark.parametrize("step", ["resize", "reshape"])
+async def test_a_resize_that_is_ended_is_recorded_as_far_as_its_host_went(rig: Rig, step: str) -> None:
+    machine = await rig.launch(cpus=1, memory_mib=512)
+    rig.world.faults.gates[step] = asyncio.Event()
+    resizing = soon(resize(rig, machine, cpus=2, disk_gib=30))
+    await turn(30)
+    killing = soon(rig.plane.machines.kill(rig.me, machine))
+    await turn()
+    rig.world.faults.gates[step].set()
+    assert (await killing).state is State.STOPPED
+    with pytest.raises(errors.Conflict, match="ended by a kill"):
+        await resizing
+    assert size(rig, machine) == (Resources(1, 512, 20) if step == "resize" else Resources(2, 512, 30))
+    assert promised(rig) == 0
+
+
 async def test_a_service_that_dies_in_between_finds_the_size_that_the_host_has(rig: Rig) -> None:
     machine = await rig.launch(cpus=1, memory_mib=512)
     await rig.plane.machines.suspend(rig.me, machine)
