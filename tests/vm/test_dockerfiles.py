@@ -22,10 +22,11 @@ from hutch.host.paths import Paths
 from hutch.model import errors
 from hutch.model.ids import MachineId
 from hutch.model.machine import Snapshot
-from hutch.model.recipes import Base, Recipe
+from hutch.model.recipes import Base, Credentials, Recipe
 from hutch.notify.memory import MemoryProofs, MemorySender
 from hutch.store.memory import MemoryStore
 from machines import left, traces
+from registry import PASSWORD, USER, Registry
 
 LIMIT = 240.0
 """Seconds that a build may take here."""
@@ -40,9 +41,9 @@ class Yard:
     image: str
     made: list[MachineId] = field(default_factory=list)
 
-    async def build(self, text: str, budget: float = LIMIT) -> Snapshot:
+    async def build(self, text: str, budget: float = LIMIT, credentials: Credentials | None = None) -> Snapshot:
         text = text.replace("@", self.image)
-        request = BuildRequest(Recipe(Base(dockerfile=text)), budget=budget)
+        request = BuildRequest(Recipe(Base(dockerfile=text)), budget=budget, credentials=credentials)
         return await self.control.builds.ensure(self.me, request)
 
     async def phases(self) -> list[str]:
@@ -79,9 +80,20 @@ class Guest:
         return (ran.stdout + ran.stderr).decode().strip()
 
 
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that wants a password."""
+    with Registry(tmp_path_factory.mktemp("private"), private=True) as registry:
+        registry.push_busybox("secret:1")
+        yield registry
+
+
 @pytest.fixture
-async def yard(wanted: settings.Settings, tools: str, home: Path) -> AsyncIterator[Yard]:
-    wanted = replace(wanted, machines=replace(wanted.machines, default_memory_mib=128))
+async def yard(
+    wanted: settings.Settings, tools: str, home: Path, registry: Registry, private: Registry
+) -> AsyncIterator[Yard]:
+    images = replace(wanted.images, insecure_registries=f"{registry.host},{private.host}")
+    wanted = replace(wanted, machines=replace(wanted.machines, default_memory_mib=128), images=images)
     before = traces(home)
     host = LocalHost(wanted, Paths(home))
     parts = plane.Parts(
@@ -265,6 +277,20 @@ async def test_tools_of_other_kinds_copy_to_each_other(yard: Yard) -> None:
 async def test_variables_that_lead_to_local_files_are_found_out(yard: Yard) -> None:
     with pytest.raises(errors.HutchError, match=r"line 3: COPY: app\.py: there is no build context"):
         await yard.build("FROM @\nARG A=app.py\nCOPY $A /\n")
+
+
+async def test_a_private_image_is_built_upon_with_credentials_and_as_it_says(yard: Yard, private: Registry) -> None:
+    name = private.name("secret:1")
+    text = f"FROM {name}\nRUN id -un > /tmp/who; pwd >> /tmp/who\nCOPY --from={name} /etc/message /tmp/\n"
+    for wrong in (None, Credentials(private.host, USER, "guessed")):
+        with pytest.raises(errors.ImageUnavailable, match="unauthorized"):
+            await yard.build(text, credentials=wrong)
+    snapshot = await yard.build(text, credentials=Credentials(private.host, USER, PASSWORD))
+    guest = await yard.machine(snapshot)
+    assert await guest.run("cat /tmp/who /tmp/message; id -un; pwd") == (
+        "worker\n/srv\nfrom the top layer\nworker\n/srv"
+    )
+    assert snapshot.spec.command is None  # the image's own entrypoint is not run
 
 
 async def test_a_command_that_never_ends_is_ended_with_the_budget(yard: Yard) -> None:
