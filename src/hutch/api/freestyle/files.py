@@ -4,7 +4,6 @@ A path may be encoded as one segment (`files/%2Ftmp%2Fa`) or stand as it is (`fi
 """
 
 import base64
-import binascii
 import contextlib
 import posixpath
 import re
@@ -92,7 +91,7 @@ def _bytes(body: guest_requests.WriteFile) -> bytes:
         if body.encoding == "base64":
             return base64.b64decode(body.content, validate=True)
         return body.content.encode()
-    except (binascii.Error, UnicodeError) as flaw:
+    except ValueError as flaw:
         raise errors.InvalidRequest(f"content is not {body.encoding or 'utf8'}: {flaw}") from None
 
 

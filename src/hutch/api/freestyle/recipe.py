@@ -6,7 +6,6 @@ the body's own fields                                   the oldest form: a layer
 """
 
 import base64
-import binascii
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,7 +156,7 @@ def _file(path: str, it: requests.FreestyleFile) -> File:
         case "base64":
             try:
                 content = base64.b64decode(it.content, validate=True)
-            except (binascii.Error, ValueError):
+            except ValueError:
                 raise InvalidRequest(f"additionalFiles: {path[:80]!a}: the content is not base64") from None
         case other:
             raise InvalidRequest(f"additionalFiles: {path[:80]!a}: encoding {other[:80]!a}: use utf-8 or base64")
