@@ -279,7 +279,7 @@ async def test_readiness_is_the_boots_and_that_of_services_that_say_when(
         with pytest.raises(errors.NotRunning):
             await look
     await box.control.machines.start(me, machine)
-    with pytest.raises(errors.TimedOut, match=r"the boot|slow"):
+    with pytest.raises(errors.TimedOut, match=r"the boot|slow|looked at"):
         await do.wait_ready(me, machine, 0.1)
     await box.run("until test -p /run/go; do sleep 0.2; done; echo go > /run/go")
     await do.wait_ready(me, machine, LIMIT)
