@@ -344,6 +344,26 @@ async def test_after_a_crash_a_build_is_lost_and_its_machine_gone(rig: Rig) -> N
     assert await ensure(rig, files(a="1"))
 
 
+@pytest.mark.parametrize("begun", range(1, 8))
+async def test_a_service_that_dies_at_any_phase_leaves_no_machine(rig: Rig, begun: int) -> None:
+    lower = Layer(files=(File("/a", b"1"),), waits_until_ready=False)
+    upper = Layer(memory_mib=1024, workdir="/srv", waits_until_ready=False)
+    build = await rig.plane.builds.begin(rig.me, request(lower, upper))
+    assert len(build.planned) == 7
+    async with asyncio.timeout(LIMIT):
+        while len(await phases(rig, build)) < begun:
+            await asyncio.sleep(0)
+    await rig.crash_and_restart()
+    async with asyncio.timeout(LIMIT):
+        while living(rig):
+            await asyncio.sleep(0)
+    ended = await rig.plane.builds.get(rig.me, build.id)
+    assert ended.state in (BuildState.LOST, BuildState.SUCCEEDED)
+    made = await ensure(rig, lower, upper)
+    assert (made.id == build.snapshot) is (ended.state is BuildState.SUCCEEDED)
+    assert {it.id for it in rig.plane.snapshots.list(rig.me)} == set(rig.world.snapshots)
+
+
 async def test_more_than_may_run_wait(rig: Rig) -> None:
     gate = rig.world.faults.gate = asyncio.Event()
     builds = [await rig.plane.builds.begin(rig.me, request(files(a=str(n)))) for n in range(6)]

@@ -28,7 +28,7 @@ async def make_users(site: Site, users: Sequence[User]) -> None:
             await site.do(f"making user {user.name}: {tool}", tool, *_of_shadow(user, has_group), user.name)
             continue
         await site.do(f"making user {user.name}: {tool}", tool, *_of_busybox(user, has_group), user.name)
-        for group in user.groups:
+        for group in _others(user):
             await site.do(f"putting user {user.name} into group {group}: addgroup", "addgroup", user.name, group)
 
 
@@ -48,10 +48,14 @@ def _of_shadow(user: User, has_group: bool) -> list[str]:
         ("-c", user.comment),
         ("-d", user.home),
         ("-s", user.shell),
-        ("-G", ",".join(user.groups) or None),
+        ("-G", ",".join(_others(user)) or None),
     ):
         options += [] if value is None else [flag, str(value)]
     return options
+
+
+def _others(user: User) -> list[str]:
+    return [group for group in user.groups if group != user.name]
 
 
 def _of_busybox(user: User, has_group: bool) -> list[str]:

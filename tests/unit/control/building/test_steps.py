@@ -16,7 +16,7 @@ URL = "https://ann:hunter22%21@git.example/x.git"
 async def test_people_with_shadow_s_tools() -> None:
     guest = Guest({"groupadd", "addgroup", "useradd", "adduser"}, groups="root:x:0:\nops:x:1:\n")
     await people.make_groups(guest.site, [Group("ops", 1000), Group("sys_", system=True)])
-    full = User("ann", 1001, "Ann A", ("ops", "www"), "/home/a", "/bin/bash")
+    full = User("ann", 1001, "Ann A", ("ops", "www", "ann"), "/home/a", "/bin/bash")
     await people.make_users(guest.site, [full, User("ops"), User("job", system=True)])
     assert guest.done[:2] == [("groupadd", "-g", "1000", "ops"), ("groupadd", "-r", "sys_")]
     assert guest.done[2:] == [
