@@ -1,4 +1,4 @@
-"""snapshot create, ls, rm, verify."""
+"""snapshot create, ls, rename, rm, verify."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,13 +50,17 @@ def _columns(names: Mapping[str, str]) -> out.Columns:
 def create(
     machine: options.MachineRef,
     name: Annotated[str | None, typer.Option(help="A name of your choice.")] = None,
+    persistence: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="sticky[:0-10]: it may go when room is needed. persistent: not.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a snapshot of a running, paused or suspended machine, which goes on. Prints its name."""
+    kept = options.persistence(persistence)
     with service.connect() as hutch:
         id = service.machine_id(hutch, machine)
         with progress.shown(f"making a snapshot of {machine}"):
-            made = hutch.snapshots.create(id, name)
+            made = hutch.snapshots.create(id, name, None, None, *kept)
     if as_json:
         out.as_json(made)
     else:
@@ -88,6 +92,18 @@ def rm(
         return id
 
     machines.delete_each(snapshots, act, as_json)
+
+
+@app.command()
+def rename(
+    snapshot: options.SnapshotRef,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name from now on.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Give a snapshot another name. Prints it."""
+    with service.connect() as hutch:
+        done = hutch.snapshots.rename(service.snapshot_id(hutch, snapshot), name)
+    out.one(done, done.name, as_json)
 
 
 @app.command()

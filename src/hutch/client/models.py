@@ -209,6 +209,10 @@ class Snapshot:
     damage: Sequence[str] = ()  # what the last verification found
     verified_at: datetime | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
+    persistence: str = "persistent"  # or sticky: removed when room is needed
+    priority: int | None = None  # of a sticky one
+    build: str | None = None  # which made it
+    used_at: datetime | None = None  # when a machine was last made of it
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,6 @@ def machine_path(machine: str, *rest: str) -> str:
     return "/".join(("/v1/machines", segment(machine), *rest))
 
 
-def snapshot_path(snapshot: str, *rest: str) -> str:
-    """The path of a snapshot, by id or name, or of something below it."""
-    return "/".join(("/v1/checkpoints", segment(snapshot), *rest))
-
-
 def pool_path(pool: str, *rest: str) -> str:
     """The path of a pool, by id or name, or of something below it."""
     return "/".join(("/v1/pools", segment(pool), *rest))
@@ -267,23 +262,6 @@ def machine(data: Json) -> models.Machine:
         wakes_on_traffic=data["wakesOnTraffic"],
         starts_on_traffic=data["startsOnTraffic"],
         checkout=_checkout(data.get("checkout")),
-        **_shape(data["resources"]),
-    )
-
-
-def snapshot(data: Json) -> models.Snapshot:
-    """A checkpoint, which is what the wire calls a snapshot."""
-    return models.Snapshot(
-        id=data["id"],
-        name=data["name"],
-        machine=data["machineId"],
-        image=data["source"]["reference"],
-        status=data["status"],
-        size=data["sizeBytes"],
-        created_at=time(data["createdAt"]),
-        damage=data["damage"],
-        verified_at=maybe_time(data["verifiedAt"]),
-        metadata=data["metadata"],
         **_shape(data["resources"]),
     )
 

@@ -40,6 +40,20 @@ def test_a_checkpoint_is_told_whole_and_its_machine_goes_on(running: Machine, ch
     assert responses.Checkpoint.model_validate_json(found.content) == checkpoint
 
 
+def test_a_checkpoint_is_sticky_if_it_is_to_be_and_gets_another_name(running: Machine) -> None:
+    made = running.post("checkpoints", {"persistence": {"type": "sticky", "priority": 2}}).json()
+    assert made["persistence"] == {"type": "sticky", "priority": 2}
+    path, other = f"/v1/checkpoints/{made['id']}", running.post("checkpoints").json()
+    renamed = running.http.patch(path, json={"name": f"r-{running.id[-8:]}"}).json()
+    assert renamed == {**made, "name": f"r-{running.id[-8:]}"}
+    for body, status in (({"name": other["name"]}, 409), ({"name": "a b"}, 400), ({}, 422)):
+        assert running.http.patch(path, json=body).status_code == status
+    bad = {"persistence": {"type": "ephemeral"}}
+    assert running.post("checkpoints", bad).status_code == 400
+    for id in (made["id"], other["id"]):
+        assert running.http.delete(f"/v1/checkpoints/{id}").status_code == 204
+
+
 def test_a_checkpoint_needs_no_body_and_gets_a_name(running: Machine) -> None:
     made = running.http.post(f"{running.path}/checkpoints")
     assert (made.status_code, bool(made.json()["name"])) == (201, True)

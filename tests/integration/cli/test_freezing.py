@@ -87,7 +87,10 @@ def test_forks_have_the_names_asked_for(hutch: Cli, running: str) -> None:
 def test_a_snapshot_is_made_listed_verified_and_removed(hutch: Cli, running: str) -> None:
     name = f"s-{running[-6:]}"
     assert hutch.text("snapshot", running, "--name", name) == name
-    other = hutch.text("snapshot", "create", running)
+    other = hutch.text("snapshot", "create", running, "--persistence", "sticky:2")
+    assert hutch.text("snapshot", "rename", other, f"{other}-r") == f"{other}-r"
+    other = f"{other}-r"
+    assert as_json(hutch, "snapshot", "ls", running)[0]["priority"] == 2
     assert [it["name"] for it in as_json(hutch, "snapshot", "ls", running)] == [other, name]
     head, *rows = hutch.text("snapshot", "ls").splitlines()
     assert head.split() == ["NAME", "ID", "STATUS", "MACHINE", "IMAGE", "SIZE", "AGE"]

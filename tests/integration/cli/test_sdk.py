@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 import live
-from hutch.client import AsyncHutch, Command, Hutch, Mount, NewMachine, errors, models
+from hutch.client import AsyncHutch, Command, Hutch, Layer, Mount, NewMachine, Recipe, builds, errors, models, recipes
 
 
 def test_a_day_with_the_sync_client(service: live.Live) -> None:
@@ -88,6 +88,28 @@ async def test_what_lasts_with_the_async_client(service: live.Live) -> None:
                 break
         await hutch.machines.delete("lasting")
         await hutch.volumes.delete("sdk-data")
+
+
+async def test_a_build_with_the_async_client(service: live.Live) -> None:
+    async with AsyncHutch(service.url, service.key) as hutch:
+        layer = Layer(files=[recipes.File("/workspace/x", b"x")], discriminator="sdk")
+        begun = await hutch.builds.create(Recipe(layers=[layer], name="of-the-sdk"))
+        told = [event async for event in hutch.builds.follow(begun.id)]
+        assert [it for it in told if isinstance(it, builds.Phase)] == await hutch.builds.phases(begun.id)
+        done = await hutch.builds.wait(begun.id)
+        assert (done.state, told[-1]) == ("succeeded", done)
+        made = await hutch.snapshots.get("of-the-sdk")
+        assert (made.id, made.build, made.persistence) == (done.snapshot, done.id, "persistent")
+        assert done.id in [it.id for it in await hutch.builds.list()]
+        machine = await hutch.machines.create(NewMachine(snapshot="of-the-sdk", name="built"))
+        assert b"".join([piece async for piece in hutch.files.read("built", "/workspace/x")]) == b"x"
+        assert (await hutch.watching.stats("built")).memory_total > 0
+        assert (await hutch.machines.optimize("built")).state_detail == "suspended"
+        assert (await hutch.machines.kill("built")).state == "stopped"
+        assert (await hutch.machines.resize("built", cpus=2)).cpus == 2
+        renamed = await hutch.snapshots.rename("of-the-sdk", "of-us")
+        for ended in (hutch.machines.delete(machine.id), hutch.snapshots.delete(renamed.id)):
+            await ended
 
 
 def test_an_error_is_typed_and_has_the_servers_text_and_request_id(service: live.Live) -> None:

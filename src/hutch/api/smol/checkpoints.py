@@ -23,10 +23,12 @@ router = APIRouter(tags=["checkpoints"])
 async def create(request: Request, id: str) -> Response:
     """Keep an immutable copy of it, memory and processes included; the machine goes on.
 
-    Native: `name`, and the header `Idempotency-Key`, with which the same request makes one, however often it is sent.
+    Native: `name`, `metadata`, `persistence`, and the header `Idempotency-Key`, with which the same request makes one,
+    however often it is sent.
     """
     body = await bodies.whole(request)
     wanted = bodies.read(body, requests.CreateCheckpoint, optional=True)
+    kept = {} if wanted.persistence is None else parse.persistence(wanted.persistence)
     caller, machine, snapshots = (
         service.principal(request),
         refs.machine(request),
@@ -34,7 +36,7 @@ async def create(request: Request, id: str) -> Response:
     )
 
     async def make() -> Sequence[Snapshot]:
-        return [await snapshots.create(caller, machine, wanted.name, wanted.metadata)]
+        return [await snapshots.create(caller, machine, wanted.name, wanted.metadata, **kept)]
 
     (made,) = await once.made(request, body, make, lambda id: snapshots.find(caller.seeing(), id))
     return present.Json(present.checkpoint(made), 201)
@@ -89,6 +91,18 @@ async def verify(request: Request, id: str) -> Response:
     return present.Json(
         present.checkpoint(await snapshots.verify(service.principal(request), refs.checkpoint(request, id)))
     )
+
+
+@router.patch(
+    "/v1/checkpoints/{id}",
+    responses={200: {"model": responses.Checkpoint}},
+    openapi_extra=openapi.body(requests.UpdateCheckpoint),
+)
+async def update(request: Request, id: str) -> Response:
+    """Give it another name. Native."""
+    wanted = await bodies.parse(request, requests.UpdateCheckpoint)
+    snapshots, caller = service.of(request).control.snapshots, service.principal(request)
+    return present.Json(present.checkpoint(await snapshots.rename(caller, refs.checkpoint(request, id), wanted.name)))
 
 
 @router.delete("/v1/checkpoints/{id}", status_code=204)

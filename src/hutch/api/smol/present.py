@@ -106,10 +106,9 @@ def _port(it: PublishedPort) -> dict[str, Any]:
 
 def _life(it: Machine) -> dict[str, Any]:
     """What becomes of it without anybody asking."""
-    is_sticky = it.persistence is Persistence.STICKY
     return {
         "ephemeral": it.persistence is Persistence.EPHEMERAL,
-        "persistence": {"type": it.persistence.value, "priority": it.priority if is_sticky else None},
+        "persistence": _persistence(it),
         "autoStopSeconds": it.timers.idle,
         "idleAction": it.timers.idle_action.value,
         "ttlSeconds": it.timers.lifetime,
@@ -182,6 +181,11 @@ def machine(
     return shown
 
 
+def _persistence(it: Machine | Snapshot) -> dict[str, Any]:
+    is_sticky = it.persistence is Persistence.STICKY
+    return {"type": it.persistence.value, "priority": it.priority if is_sticky else None}
+
+
 def checkpoint(it: Snapshot) -> dict[str, Any]:
     """A checkpoint. It cannot be downloaded, and how much it shares with others is not counted."""
     return {
@@ -199,6 +203,9 @@ def checkpoint(it: Snapshot) -> dict[str, Any]:
         "damage": it.damage,
         "verifiedAt": time(it.verified_at),
         "metadata": dict(it.metadata),
+        "persistence": _persistence(it),
+        "buildId": None if it.build is None else BUILD_PREFIX + it.build,
+        "usedAt": time(it.used_at),
     }
 
 

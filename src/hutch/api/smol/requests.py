@@ -258,6 +258,13 @@ class CreateCheckpoint(Body):
 
     name: str | None = None
     metadata: dict[str, Any] | None = None
+    persistence: Persistence | None = None
+
+
+class UpdateCheckpoint(Body):
+    """What of a checkpoint is to be otherwise. Native."""
+
+    name: str
 
 
 class Restore(Body):
@@ -334,6 +341,7 @@ class Wait(BaseModel):
 ALL = (
     *(CreateMachine, Exec, Code, CreateKey, Signal, PullImage),
     *(SetPorts, NewLink, Network),
-    *(Timers, Pause, Branch, BranchBatch, Resize, Rollback, CreateCheckpoint, Restore, CreatePool, UpdatePool, Claim),
+    *(Timers, Pause, Branch, BranchBatch, Resize, Rollback, CreatePool, UpdatePool, Claim),
+    *(CreateCheckpoint, UpdateCheckpoint, Restore),
 )
 """For the OpenAPI document."""

@@ -204,6 +204,9 @@ class Checkpoint(Answer):
     damage: list[str] = Field(description="What the last verification found.")
     verified_at: str | None
     metadata: dict[str, Any] = Field(description="The machine's, as it was then, unless others were given.")
+    persistence: Persistence
+    build_id: str | None = Field(description="Of the build that made it.")
+    used_at: str | None = Field(description="When a machine was last made of it.")
 
 
 class Pool(Answer):
