@@ -18,7 +18,7 @@ def a_row(**changes: Any) -> dict[str, Any]:
     row = {"id": "m", "tenant": "t", "name": "web", "state": "stopped", "reason": None, "spec": spec, "labels": {}}
     times = {"created_at": NOW, "updated_at": NOW, "ready_at": None, "last_activity_at": None}
     later = {"persistence": "sticky", "priority": 5, "parent": None, "snapshot": None, "suspended_at": None}
-    later |= {"ports": [], "grants": [], "checkout": None}
+    later |= {"ports": [], "grants": [], "checkout": None, "ends_on": "rest", "build": None, "is_recreated": False}
     return row | times | later | {"timers": {}} | changes
 
 
