@@ -26,7 +26,7 @@ from hutch.model.recipes import Base, Credentials, Recipe
 from hutch.notify.memory import MemoryProofs, MemorySender
 from hutch.store.memory import MemoryStore
 from machines import left, traces
-from registry import PASSWORD, USER, Registry
+from registry import PASSWORD, USER, Member, OciImage, Registry, directory, layer, symlink
 
 LIMIT = 240.0
 """Seconds that a build may take here."""
@@ -242,7 +242,7 @@ async def test_what_is_known_is_not_done_again(yard: Yard) -> None:
         ("FROM @\nRUN echo some; echo words >&2; exit 3\n", r"line 2: RUN echo some.*code 3:\nsome\nwords"),
         ("FROM @\nUSER nobody\nRUN true\n", "line 3: RUN true.*nobody"),
         ('FROM @\nRUN ["/no/such"]\n', "line 2: .*code 255:\n.*/no/such"),
-        ("FROM @\nCOPY --from=@ /nowhere /x\n", "line 2: COPY .*there is no /nowhere"),
+        ("FROM @\nCOPY --from=@ /nowhere /x\n", "line 2: COPY .*/nowhere"),
         ("FROM @\nCOPY --from=@ /bin/nothing* /x/\n", r"line 2: COPY .*/bin/nothing\*: there is nothing of that name"),
         ("FROM @\nCOPY --from=@ /bin/sh /etc\nCOPY --from=@ /etc/passwd /etc/passwd/x\n", "line 3: COPY"),
         ("FROM @\nADD http://127.0.0.1:9/x /x\n", "line 2: ADD .*fetching http://127.0.0.1:9/x"),
@@ -252,6 +252,34 @@ async def test_what_is_known_is_not_done_again(yard: Yard) -> None:
 async def test_what_fails_is_told_with_its_line_and_its_words(yard: Yard, text: str, words: str) -> None:
     with pytest.raises(errors.BuildFailed, match=f"(?s){words}"):
         await yard.build(text)
+
+
+async def test_an_image_without_any_program_and_a_whole_one_can_be_copied_from(yard: Yard, registry: Registry) -> None:
+    files = (
+        directory("opt", mode=0o750),
+        Member("opt/a", b"x" * 100_000, mode=0o4755, uid=7, gid=8),
+        Member("opt/empty"),
+        symlink("opt/link", "a"),
+        symlink("short", "opt"),
+        Member("opt/" + "long" * 50, b"y"),
+    )
+    registry.push("bare:latest", OciImage([layer(*files)]))
+    guest = await yard.built(
+        f"""
+        FROM @ AS whole
+        RUN echo told > /file
+        FROM @
+        COPY --from={registry.name("bare")} /short /there
+        COPY --from={registry.name("bare")} /opt/li* /short/empty /one/
+        COPY --from=whole / /all
+        """.replace("\n        ", "\n")
+    )
+    assert await guest.run("stat -c '%a %u:%g %s' /there /there/a; readlink /there/link; ls /there | wc -l") == (
+        "750 0:0 4096\n4755 7:8 100000\na\n4"
+    )
+    assert await guest.run(
+        "ls /one; stat -c %s /one/link; cat /all/file; ls -d /all/proc /all/dev 2>&1 | grep -c No"
+    ) == ("empty\nlink\n100000\ntold\n2")
 
 
 async def test_tools_of_other_kinds_copy_to_each_other(yard: Yard) -> None:

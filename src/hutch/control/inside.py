@@ -154,6 +154,12 @@ class Inside:
                 raise errors.GuestError(f"{path}: {stat.size} bytes, more than the {limit} that are read")
         return bytes(content)
 
+    async def chunks(self, path: str) -> AsyncGenerator[bytes, None]:
+        """A regular file's bytes, pulled."""
+        _, chunks = await self._files.read(self._principal, self.machine, path)
+        async for chunk in chunks:
+            yield chunk
+
     async def make_directory(self, path: str) -> None:
         """Make it, and what is missing above it; no error if it is there."""
         await self._files.make_directory(self._principal, self.machine, path)

@@ -8,6 +8,7 @@
     state      what ENV, USER, WORKDIR and the like have said so far
     running    RUN in a guest
     copying    COPY and ADD in a guest
+    packing    what is copied from, as a tar
     builder    the way through the steps
 
 Nothing of a Dockerfile is ever executed or unpacked on the host.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from hutch.control.commands import Command
-from hutch.control.dockerfile import forms, stages, words
+from hutch.control.dockerfile import forms, packing, stages, words
 from hutch.control.dockerfile.forms import Document, redacted
 from hutch.control.dockerfile.reading import Instruction
 from hutch.control.dockerfile.state import State
@@ -183,28 +183,18 @@ class Copying:
 
     async def _carry(self, origin: Inside, path: str) -> None:
         """What is at a path, a symlink's target for it, into the other machine."""
-        told = await self._shell('readlink -f -- "$1" && test -e "$1"', path, what=f"there is no {path}", inside=origin)
-        real = told.decode(errors="replace").removesuffix("\n")
-        name = posixpath.basename(path) or "root"
-        is_directory = await self._is_directory(origin, real)
+        found = await packing.find(origin, path)
+        name, real = posixpath.basename(path) or "root", posixpath.basename(found.path)
+        is_directory = found.kind is FileKind.DIRECTORY
         place = self._place(name)
         into = place if is_directory else posixpath.dirname(place)
         await self._inside.make_directory(into)
-        whence = (real, ".") if is_directory else (posixpath.dirname(real), f"./{posixpath.basename(real)}")
-        what = f"reading {path} with tar"
-        reading = Command(argv=("tar", "--numeric-owner", "-C", whence[0], "-cf", "-", whence[1]), user="root", cwd="/")
+        pack = packing.pack if await packing.has_tar(origin) else packing.pack_by_file
         taking = Command(argv=("tar", "--numeric-owner", "-C", into, "-xpf", "-"), user="root", cwd="/")
-        async with contextlib.aclosing(origin.output(reading, what)) as chunks:
+        async with contextlib.aclosing(pack(origin, found)) as chunks:
             await self._inside.check(taking, f"unpacking {path} with tar", stdin=chunks)
-        if not is_directory and posixpath.basename(real) != name:
-            await self._shell(
-                'mv "$1" "$2"', f"{into}/{posixpath.basename(real)}", place, what="mv", inside=self._inside
-            )
-
-    async def _is_directory(self, origin: Inside, real: str) -> bool:
-        if real == "/":
-            return True
-        return (await origin.stat(real)).kind is FileKind.DIRECTORY
+        if not is_directory and real != name:
+            await self._shell('mv "$1" "$2"', f"{into}/{real}", place, what="mv", inside=self._inside)
 
     async def _put(self) -> None:
         target = self._expand(self._form.target)
