@@ -363,7 +363,7 @@ async def test_a_guest_that_stands_still_for_long_is_not_given_up(
     monkeypatch.setattr(memory, "save", save)
     saving = asyncio.ensure_future(vms.host.suspend(machine.id))
     await asyncio.sleep(0.5)
-    conversation = vms.host._owner(machine.id)._held.machine.agent._conversation  # type: ignore[attr-defined]
+    conversation = vms.host._owner(machine.id)._body.held.machine.agent._conversation  # type: ignore[attr-defined]
     conversation.abandon()  # as when a request is not answered in time
     await saving
     await vms.host.start(machine.id)

@@ -62,7 +62,7 @@ async def test_a_machine_whose_agent_does_not_answer_stands_still_again_as_its_j
     owner = Owner(SimpleNamespace(paths=paths), Journal(MachineId("m"), spec, None, Phase.PAUSED))  # type: ignore[arg-type]
     owner.journal.write(paths.machine(MachineId("m")).journal)
     machine = Guest(answers)
-    owner._hold(machine)  # type: ignore[arg-type]
+    owner._body.hold(machine)  # type: ignore[arg-type]
     with pytest.raises(errors.HutchError):
         await owner.resume()
     written = journal.read(paths.machine(MachineId("m")).journal)
