@@ -130,7 +130,9 @@ def test_ctrl_c_ends_the_build(hutch: Cli, sdk: Hutch, tmp_path: Path, name: str
         assert process.stderr is not None
         told = b""
         while b"clone repositories" not in told:
-            told += process.stderr.readline()
+            line = process.stderr.readline()
+            assert line, told
+            told += line
         process.send_signal(signal.SIGINT)
         process.wait(LIMIT)
     assert process.returncode == 130

@@ -103,11 +103,12 @@ def _asked(request: Request, id: str) -> tuple[Builds, Principal, BuildId]:
 async def create(request: Request) -> Response:
     """Begin to build a checkpoint; what was built before is a build that has succeeded already.
 
-    A recipe that makes no sense is refused here; what fails later is told by the build.
+    A recipe that makes no sense is refused here; what fails later is told by the build. A client that hangs up before
+    it has begun ends it.
     """
     wanted = recipes.build(await bodies.parse(request, recipes.CreateBuild))
-    begun = await service.of(request).control.builds.begin(service.principal(request), wanted)
-    return present.Json(shown(begun), 201)
+    beginning = service.of(request).control.builds.begin(service.principal(request), wanted)
+    return present.Json(shown(await streams.unless_hung_up(request.receive, beginning)), 201)
 
 
 @router.get("/v1/builds", responses={200: {"model": list[Build]}})
