@@ -29,6 +29,23 @@ BUDGET = 600.0
 ROOT = Layer(memory_mib=512, disk_gib=2)
 SMALL = Layer(memory_mib=128, disk_gib=1)
 URL = "http://ann:hunter2222@127.0.0.1:9/x.git"
+SERVER = b"""
+import base64, http.server, os, socket
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.headers.get("Authorization") == "Basic " + base64.b64encode(b"ann:hunter2222").decode():
+            return super().do_GET()
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", "Basic realm=x")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+os.chdir("/srv")
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Handler)
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+server.serve_forever()
+"""
 
 
 def oneshot(name: str, line: str, *after: str) -> Unit:
@@ -137,32 +154,51 @@ GIT = " && ".join(
         "git config user.name x && git config user.email x@x",
         "echo 1 >a && git add a && git commit -qm one && git tag v1",
         "echo 2 >a && git commit -qam two",
+        "git clone -q --bare /srv/src /srv/src.git && git -C /srv/src.git update-server-info",
     ]
 )
 
 
-async def test_five_layers_do_what_they_say_and_a_changed_top_alone_is_built_anew(yard: Yard, tmp_path: Path) -> None:
+async def test_five_layers_do_what_they_say_and_a_changed_top_alone_is_built_anew(
+    yard: Yard, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    served = "http://ann:hunter2222@127.0.0.1:8000/src.git"
+    server = Unit("server", UnitMode.SERVICE, ("python3 /srv/server.py",), ready_signal=True)
     layers = [
         Layer(
             memory_mib=512,
             disk_gib=2,
             groups=(Group("ops", 2000), Group("jobs", system=True)),
             users=(User("ann", 2001, "Ann A", ("ops", "jobs"), shell="/bin/bash"), User("job", system=True)),
-            files=(*make_repository(tmp_path), File("/srv/deep/run.sh", b"#!/bin/sh\necho ran\n", 0o755)),
+            files=(
+                *make_repository(tmp_path),
+                File("/srv/deep/run.sh", b"#!/bin/sh\necho ran\n", 0o755),
+                File("/srv/server.py", SERVER),
+            ),
         ),
         Layer(packages=("hello-hutch",)),
         Layer(
-            units=(oneshot("make-source", GIT), oneshot("after", "test -d /srv/src && touch /srv/after", "make-source"))
+            units=(
+                oneshot("make-source", GIT),
+                oneshot("after", "test -d /srv/src.git && touch /srv/after", "make-source"),
+                server,
+            )
         ),
         Layer(
             git=GitIdentity("Ann", "ann@example.org"),
-            repositories=(Repository("/srv/src", "/work/main"), Repository("/srv/src", "/work/one", "v1")),
+            repositories=(Repository("/srv/src", "/work/main"), Repository(served, "/work/one", "v1")),
         ),
         Layer(workdir="/work/one", units=(Unit("web", UnitMode.SERVICE, ("sleep 1000",)),)),
     ]
-    made = await yard.build(*layers)
-    build = await yard.last()
-    assert (build.state, made.id) == (BuildState.SUCCEEDED, build.snapshot)
+    build = await yard.control.builds.begin(yard.me, BuildRequest(Recipe(Base(image="debian"), tuple(layers))))
+    told = b"".join([it async for it in yard.control.builds.follow(yard.me, build.id) if isinstance(it, bytes)])
+    build = await yard.control.builds.get(yard.me, build.id)
+    assert (build.state, build.reason) == (BuildState.SUCCEEDED, None)
+    assert b"Setting up hello-hutch" in told
+    assert b"Cloning into '/work/one'" in told
+    printed = capfd.readouterr()
+    assert "hunter2222" not in told.decode() + printed.out + printed.err
+    made = yard.control.snapshots.find(yard.me, build.snapshot)
     assert await yard.phases() == list(build.planned)
     machine = await yard.launch(made)
     assert await yard.run(machine, "id ann; getent passwd ann; ls -d /home/ann; id -gn job") == (
@@ -172,7 +208,7 @@ async def test_five_layers_do_what_they_say_and_a_changed_top_alone_is_built_ane
     assert await yard.run(machine, "/srv/deep/run.sh; hello-hutch") == "ran\nhello"
     assert await yard.run(machine, "pwd; cat a ../main/a; git config user.email") == "/work/one\n1\n2\nann@example.org"
     assert (await yard.control.services.status(yard.me, machine, "web")).active == "active"
-    assert await yard.control.services.list(yard.me, machine) == ["web"]
+    assert await yard.control.services.list(yard.me, machine) == ["server", "web"]
     kept = len(yard.control.snapshots.list(yard.me))
     assert kept == 5
 

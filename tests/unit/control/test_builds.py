@@ -175,6 +175,19 @@ async def test_skipping_the_cache_makes_a_layer_and_all_above_anew(rig: Rig) -> 
     assert (await ensure(rig, files(a="1"), files(b="2"), files(c="3"))).id == made.id
 
 
+async def test_what_is_built_with_the_cache_is_no_answer_to_who_skips_it(rig: Rig) -> None:
+    gate = rig.world.faults.gate = asyncio.Event()
+    builds = [await rig.plane.builds.begin(rig.me, request(files(a="1"))) for _ in range(2)]
+    fresh = Layer(files=(File("/a", b"1"),), skip_cache=True)
+    builds += [await rig.plane.builds.begin(rig.me, request(fresh)) for _ in range(2)]
+    assert [builds[0].id == build.id for build in builds] == [True, True, False, False]
+    assert builds[2].id == builds[3].id
+    gate.set()
+    ended = [await rig.plane.builds.wait(rig.me, build.id, LIMIT) for build in builds]
+    assert [build.state for build in ended] == [BuildState.SUCCEEDED] * 4
+    assert len(rig.world.snapshots) == 2
+
+
 async def test_a_snapshot_is_a_base_and_with_nothing_on_it_the_result(rig: Rig) -> None:
     machine = await rig.launch()
     await rig.run(machine, "echo -n base >a")

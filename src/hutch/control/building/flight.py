@@ -79,7 +79,9 @@ class Flight:
 
     def answers(self, its: Plan, result: Result) -> bool:
         """Whether its end is the answer to another request of the same tenant."""
-        return (self.build.recipe, self._its.result, self._cancelled_because) == (its.recipe, result, None)
+        mine = self._its.plan
+        is_same = (mine.recipe, mine.first_forced(), self._its.result) == (its.recipe, its.first_forced(), result)
+        return is_same and self._cancelled_because is None
 
     def cancel(self, because: str) -> None:
         """End it. Once is enough."""
