@@ -210,6 +210,24 @@ def test_a_panicking_guest_is_an_error_in_its_own_words(api: Api) -> None:
     assert "Kernel panic" in str(api.get(machine)["reason"])
 
 
+def test_a_machine_is_resized_while_it_runs_and_while_it_sleeps_with_all_it_wrote(api: Api) -> None:
+    machine = api.launch()
+    api.run(machine, "echo one > /one")
+    resize = f"/v1/machines/{machine}/resize"
+    api.done("POST", resize, json={"cpus": 2, "memoryMb": 192, "diskGb": 4})
+    assert api.get(machine)["state"] == "started"
+    api.run(machine, "echo two > /two")
+    checkpoint = api.done("POST", f"/v1/machines/{machine}/checkpoints", 201, json={})["id"]
+    source = {"type": "checkpoint", "reference": checkpoint}
+    copy = str(api.done("POST", "/v1/machines", 201, json={"source": source})["id"])
+    api.done("POST", f"/v1/machines/{copy}/resize", json={"cpus": 1})
+    for it, cpus in ((machine, "2"), (copy, "1")):
+        assert api.run(it, "cat /one /two; nproc").split() == ["one", "two", cpus]
+    assert api.done("POST", f"/v1/machines/{copy}/kill")["state"] == "stopped"
+    api.delete(copy)
+    api.http.delete(f"/v1/checkpoints/{checkpoint}")
+
+
 def test_a_command_whose_client_hangs_up_is_ended(api: Api) -> None:
     machine = api.launch()
     body = {"command": ["sh", "-c", "echo begun; exec sleep 4711"]}
