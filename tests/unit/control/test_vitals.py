@@ -23,6 +23,7 @@ class Guests:
         self.now = GuestStats(100.0, 10.0, 100.0, 128 * MIB, 100 * MIB, 20 * MIB, 15 * MIB, 3)
         self.asked = 0
         self.silent: set[MachineId] = set()
+        self.ahead: list[tuple[float, float]] = []  # what is done before each of the next answers
         monkeypatch.setattr(rig.plane.core.fleet.host, "stats", self._stats)
         monkeypatch.setattr(vitals, "BETWEEN", 0.0)
 
@@ -30,6 +31,8 @@ class Guests:
         self.asked += 1
         if machine in self.silent:
             await asyncio.Event().wait()
+        if self.ahead:
+            self.work(*self.ahead.pop(0))
         return self.now
 
     def work(self, busy: float, total: float) -> None:
@@ -143,15 +146,9 @@ async def test_only_ones_own_are_looked_at(rig: Rig, guests: Guests) -> None:
 
 async def test_a_stream_tells_of_the_time_between_its_samples(rig: Rig, guests: Guests) -> None:
     machine = await rig.launch()
-    stream, seen = rig.plane.vitals.stream(rig.me, machine, 0.1), []
-    first = asyncio.ensure_future(anext(stream))
-    async with asyncio.timeout(LIMIT), contextlib.aclosing(stream):
-        while not guests.asked:
-            await asyncio.sleep(0.01)
-        guests.work(2.0, 10.0)
-        for _ in range(3):
-            seen.append(await first if not seen else await anext(stream))
-            guests.work(5.0, 10.0)
+    guests.ahead = [(0.0, 0.0), (2.0, 10.0), (5.0, 10.0), (5.0, 10.0)]
+    async with asyncio.timeout(LIMIT), contextlib.aclosing(rig.plane.vitals.stream(rig.me, machine, 0.1)) as stream:
+        seen = [await anext(stream) for _ in range(3)]
     assert [it.cpu_percent for it in seen] == [20.0, 50.0, 50.0]
     told = seen[0]
     assert (told.memory_total, told.memory_used, told.memory_available) == (128 * MIB, 28 * MIB, 100 * MIB)
