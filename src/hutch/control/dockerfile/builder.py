@@ -79,13 +79,28 @@ class _Run:
         self._made: dict[int, _Made] = {}
 
     async def run(self) -> Snapshot:
+        beginnings = await self._beginnings()
         for stage in self._plan.stages:
-            self._made[stage.index] = await self._stage(stage, await self._begin(stage.base))
+            made = await self._begin(stage.base)
+            if stage.index in beginnings:
+                made = await self._stage(stage, made, beginnings[stage.index])
+            else:
+                made = functools.reduce(self._heard, stage.settings, made)
+            self._made[stage.index] = made
         last = self._made[self._plan.stages[-1].index]
         if self._plan.is_plain:
             assert isinstance(last.source, Snapshot), "its last step was kept"
             return last.source
         return await self._finish(last)
+
+    async def _beginnings(self) -> dict[int, tuple[Step, Snapshot] | None]:
+        """Of each stage that is still needed, the last of its steps that is there: what made it need not be there."""
+        needed, found = {self._plan.stages[-1].index}, dict[int, tuple[Step, Snapshot] | None]()
+        for stage in reversed(self._plan.stages):
+            if stage.index in needed:
+                known = found[stage.index] = await self._known(stage)
+                needed |= stage.needs_after(None if known is None else known[0])
+        return found
 
     async def _begin(self, base: Origin) -> _Made:
         if isinstance(base, int):
@@ -107,14 +122,13 @@ class _Run:
 
         return await self._images.ensure(ref, tell, credentials=self._bench.credentials)
 
-    async def _stage(self, stage: PlannedStage, made: _Made) -> _Made:
-        known = await self._known(stage)
+    async def _stage(self, stage: PlannedStage, made: _Made, known: tuple[Step, Snapshot] | None) -> _Made:
         is_behind = known is None
         async with contextlib.AsyncExitStack() as stack:
             inside: Inside | None = None
             for doing in stage.doings:
                 if isinstance(doing, Instruction):
-                    made = self._heard(doing, made)
+                    made = self._heard(made, doing)
                 elif known is not None and doing is known[0]:
                     await self._bench.phase(f"{doing.title}: cached", known[1])
                     made, is_behind = _Made(known[1], made.state), True
@@ -135,7 +149,7 @@ class _Run:
                     return doing, found
         return None
 
-    def _heard(self, instruction: Instruction, made: _Made) -> _Made:
+    def _heard(self, made: _Made, instruction: Instruction) -> _Made:
         if instruction.name in stages.IDLE:
             self._bench.tell(f"{planning.title(instruction)}: this changes nothing here\n".encode())
         state, directories = made.state.after(instruction, self._plan.escape, self._plan.globals), made.directories

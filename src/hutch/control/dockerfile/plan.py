@@ -55,6 +55,19 @@ class PlannedStage:
     doings: tuple[Step | Instruction, ...]
     origins: Mapping[int, Origin]  # of each COPY --from, by its line
 
+    @property
+    def settings(self) -> list[Instruction]:
+        """What it does besides steps."""
+        return [it for it in self.doings if isinstance(it, Instruction)]
+
+    def needs_after(self, known: Step | None) -> set[int]:
+        """The stages it is made of from this step of its own on; None: all of it."""
+        steps = [it for it in self.doings if isinstance(it, Step)]
+        ahead = steps if known is None else steps[steps.index(known) + 1 :]
+        lines = {it.instruction.line for it in ahead if it.instruction is not None}
+        wanted = [origin for line, origin in self.origins.items() if line in lines]
+        return {it for it in (*wanted, *([self.base] if known is None else [])) if isinstance(it, int)}
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

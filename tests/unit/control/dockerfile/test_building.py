@@ -107,6 +107,20 @@ async def test_what_fails_leaves_no_machine_and_what_was_done_before_it_is_kept(
     assert "line 3: RUN true" in names
 
 
+async def test_what_a_known_step_was_made_of_need_not_be_there(rig: Rig) -> None:
+    text = "FROM alpine AS one\nENV A=1\nRUN echo $A > made\nFROM one\nRUN cat made > copied\nRUN echo {} $A > last\n"
+    await build(rig, text.format("one"))
+    first = [id for id, saved in rig.world.snapshots.items() if not list(saved.root.rglob("copied"))]
+    assert len(first) == 1
+    await rig.plane.snapshots.delete(rig.me, first[0])
+    snapshot = await build(rig, text.format("two"))
+    last = (await rig.plane.builds.list(rig.me))[0]
+    names = [it.name for it in await rig.plane.builds.phases(rig.me, last.id)]
+    assert not any("line 3" in name for name in names)
+    machine = await rig.launch(image="", snapshot=snapshot.id)
+    assert (await rig.run(machine, "cat copied last; echo $A")).stdout == b"1\ntwo 1\n1\n"
+
+
 async def test_a_build_that_is_cancelled_leaves_nothing_of_its_step(rig: Rig) -> None:
     building = soon(build(rig, "FROM alpine\nRUN sleep 1000\n"))
     async with asyncio.timeout(LIMIT):
