@@ -205,8 +205,6 @@ class Making:
             snapshot=None if snapshot is None else snapshot.id,
             checkout=None if out_of is None else out_of.checkout,
         )
-        if snapshot is not None:
-            self._shelf.touch(snapshot.id)
         claims = [mount.volume for mount in spec.mounts]
         with self._fleet.quotas.claim(tenant, {machine.id: quotas.of_machine(machine)}), self._rack.claim(claims):
             await idempotency.expect([machine.id])

@@ -97,13 +97,10 @@ class Shelf:
         return next((snapshot for snapshot in self.of(tenant) if snapshot.name == name), None)
 
     def known(self, tenant: TenantId, recipe: str) -> Snapshot | None:
-        """The newest whole one of the layer of this hash. It counts as used now: somebody is about to."""
+        """The newest whole one of the layer of this hash, to be used, and so used now."""
         its = (it for it in self.of(tenant) if it.recipe == recipe and not it.damage)
         found = next(its, None)
-        if found is None:
-            return None
-        self.touch(found.id)
-        return self._snapshots[found.id]
+        return None if found is None else self._used(found)
 
     def sticky(self) -> list[Snapshot]:
         """Everybody's that may be removed when room is needed, and that nobody has made or used just now."""
@@ -115,11 +112,11 @@ class Shelf:
         ]
 
     def whole(self, tenant: TenantId, id_or_name: str) -> Snapshot:
-        """The same, to be used: `Damaged` if it is known to be."""
+        """The same, to be used, and so used now. `Damaged` if it is known to be."""
         snapshot = self.find(tenant, id_or_name)
         if snapshot.damage:
             raise errors.Damaged(f"snapshot {snapshot.name} is not what was saved: {snapshot.damage[0]}; delete it")
-        return snapshot
+        return self._used(snapshot)
 
     @contextlib.contextmanager
     def claim(self, tenant: TenantId, name: str | None, base: str) -> Iterator[str]:
@@ -159,12 +156,15 @@ class Shelf:
             return await self._save(dataclasses.replace(self._snapshots.get(snapshot.id, snapshot), name=name))
 
     def touch(self, snapshot: SnapshotId) -> None:
-        """A machine is being made of it now."""
-        known = self._snapshots.get(snapshot)
-        if known is not None:
-            now = self._clock.now()
-            self._snapshots[snapshot] = dataclasses.replace(known, used_at=now)
-            self._touched[snapshot] = now
+        """It is used now: a machine is about to be made of it, or put back to it."""
+        if (known := self._snapshots.get(snapshot)) is not None:
+            self._used(known)
+
+    def _used(self, snapshot: Snapshot) -> Snapshot:
+        now = self._clock.now()
+        self._touched[snapshot.id] = now
+        self._snapshots[snapshot.id] = used = dataclasses.replace(snapshot, used_at=now)
+        return used
 
     def take_touched(self) -> dict[SnapshotId, datetime]:
         """Those used since the last call, and when."""

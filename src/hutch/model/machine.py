@@ -191,7 +191,7 @@ class Snapshot:
     build: BuildId | None = None  # which made it
     recipe: str | None = None  # the hash of the layer that it is
     defaults: Defaults = Defaults()
-    used_at: datetime | None = None  # when a machine was last made of it
+    used_at: datetime | None = None  # when a machine was last to be made of it, or put back to it
     deleted_at: datetime | None = None  # only its record is left
 
 

@@ -154,15 +154,16 @@ async def test_of_one_priority_snapshots_go_before_machines(rig: Rig) -> None:
 
 async def test_a_snapshot_that_was_just_made_or_used_is_never_taken(rig: Rig) -> None:
     machine = await rig.launch()
-    old, layer = [await sticky_snapshot(rig, machine, name) for name in ("old", "layer")]
+    old, layer, back = [await sticky_snapshot(rig, machine, name) for name in ("old", "layer", "back")]
     await sticky_snapshot(rig, machine, "oldest", 9)
     await rig.create(image="", snapshot=old)
+    await rig.plane.machines.rollback(rig.me, machine, back)
     assert rig.plane.core.shelf.known(rig.me.tenant, "layer") == rig.plane.snapshots.find(rig.me, layer)
     await rig.plane.snapshots.create(rig.me, machine, "new", persistence=Persistence.STICKY, priority=0)
     eviction = rig.plane.core.fleet.eviction
     assert await eviction.make_room()
     assert not await eviction.make_room()
-    assert names(rig) == {"old", "layer", "new"}
+    assert names(rig) == {"back", "old", "layer", "new"}
 
 
 async def test_snapshots_count_in_the_quota_and_go_for_it(tight: Rig) -> None:
