@@ -3,13 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hutch.host.machines import journal
 from hutch.host.machines.journal import Journal, Phase
 from hutch.host.qemu.process import Identity
-from hutch.model.ids import MachineId, VolumeId
+from hutch.model.ids import MachineId, SnapshotId, VolumeId
 from hutch.model.machine import ImageRef, MachineSpec, NetworkMode, NetworkPolicy, Resources
 from hutch.model.volumes import Mount
 
@@ -46,6 +47,36 @@ def test_an_entry_of_before_maps_no_memory_of_saved_states(tmp_path: Path) -> No
     raw = json.loads((tmp_path / "machine.json").read_text())
     del raw["memory"]
     assert journal.parse(raw) == ENTRY
+
+
+@pytest.mark.parametrize(
+    ("former", "change", "is_synced"),
+    [
+        (Phase.WAKING, {"phase": Phase.RUNNING}, False),
+        (Phase.RUNNING, {"phase": Phase.PAUSED}, False),
+        (Phase.SUSPENDED, {"phase": Phase.STARTING, "process": None}, False),
+        (Phase.STOPPED, {"phase": Phase.STARTING}, False),
+        (Phase.STARTING, {"phase": Phase.WAKING, "saved": None}, True),
+        (Phase.RUNNING, {"layers": ("a", "b")}, True),
+        (Phase.RUNNING, {"phase": Phase.SUSPENDING}, True),
+        (Phase.SUSPENDING, {"phase": Phase.SUSPENDED}, True),
+        (Phase.RUNNING, {"phase": Phase.STOPPED}, True),
+        (Phase.RUNNING, {"phase": Phase.FAILED, "reason": "why"}, True),
+        (Phase.RUNNING, {"phase": Phase.DESTROYING}, True),
+        (Phase.RUNNING, {"disk_gib": 30}, True),
+    ],
+)
+def test_only_what_a_power_cut_would_change_is_written_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, former: Phase, change: dict[str, Any], is_synced: bool
+) -> None:
+    saved = SnapshotId("s" * 20) if former in (Phase.SUSPENDED, Phase.STARTING, Phase.SUSPENDING) else None
+    before = replace(ENTRY, phase=former, saved=saved)
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    after = replace(before, **change)
+    after.write(tmp_path / "machine.json", before)
+    assert bool(synced) is is_synced
+    assert journal.read(tmp_path / "machine.json") == after
 
 
 def test_a_memory_is_needed_while_a_process_may_map_it() -> None:

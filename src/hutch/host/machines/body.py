@@ -54,14 +54,14 @@ class Body:
 
     def record(self, journal: Journal) -> None:
         """Write down a step before it is taken; an error means that it must not be."""
-        journal.write(self.where.journal)
+        journal.write(self.where.journal, self.journal)
         self.journal = journal
 
     def note(self, journal: Journal) -> None:
         """Write down what is so already. On a full disk it is so all the same: a restart finds it out again."""
-        self.journal = journal
+        former, self.journal = self.journal, journal
         try:
-            journal.write(self.where.journal)
+            journal.write(self.where.journal, former)
         except (errors.DiskFull, OSError) as error:
             log.warning("journal not written", machine=journal.id, phase=journal.phase, error=str(error))
 

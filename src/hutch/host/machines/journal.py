@@ -45,6 +45,15 @@ LIVES = {
 }
 
 
+_AFTER = {
+    Phase.STARTING: Phase.STOPPED,
+    Phase.WAKING: Phase.FAILED,
+    Phase.RUNNING: Phase.FAILED,
+    Phase.PAUSED: Phase.FAILED,
+    Phase.STOPPING: Phase.STOPPED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Journal:
     """One machine's entry."""
@@ -79,11 +88,25 @@ class Journal:
         is_at_rest = self.process is None and self.phase in (Phase.STOPPED, Phase.SUSPENDED, Phase.FAILED)
         return None if is_at_rest else self.memory
 
-    def write(self, path: Path) -> None:
-        """Replace the file, so that it survives a power cut once its guest may have run. Raises `DiskFull`."""
+    @property
+    def after_power_cut(self) -> "Journal":
+        """What is left of it when the whole box has failed, and every process with it; to be compared."""
+        phase = _AFTER.get(self.phase, self.phase)
+        if self.phase is Phase.STARTING and self.saved is not None:
+            phase = Phase.SUSPENDED
+        return dataclasses.replace(
+            self, phase=phase, process=None, run=None, on_template=False, memory=None, was_paused=False
+        )
+
+    def write(self, path: Path, former: "Journal | None" = None) -> None:
+        """Replace the file, so that it survives a power cut once its guest may have run. Raises `DiskFull`.
+
+        Unless the entry that is there would do as well then: that of `former`, which is given up.
+        """
         nothing_yet = self.phase in (Phase.STOPPED, Phase.STARTING) and not self.booted
+        as_well = former is not None and former.after_power_cut == self.after_power_cut
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        files.write_json(path, {"format": FORMAT, **fields}, durable=not nothing_yet)
+        files.write_json(path, {"format": FORMAT, **fields}, durable=not (nothing_yet or as_well))
 
 
 _adapter = TypeAdapter(Journal)
