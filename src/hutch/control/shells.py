@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 WAIT = 600.0
 """Seconds a line without a limit of its own waits for those before it."""
 
+INTERRUPTS = 5
+"""How often ^C is typed within `GRACE`."""
+
 GRACE = 5.0
 """Seconds between ^C and KILL, and again before the terminal is ended."""
 
@@ -170,15 +173,16 @@ class _Line:
             await self._remove()  # a shell that has not read it yet never will
             if not self.scan.has_begun:
                 return True
-            await self._host.processes.write(self._id, self.terminal.process, terminal_shell.INTERRUPT)
-            if not await self._ends():
-                await self._kill_foreground()
-                return await self._ends()
-        return True
+            for _ in range(INTERRUPTS):  # bash takes no notice of one that comes just when a command has ended
+                await self._host.processes.write(self._id, self.terminal.process, terminal_shell.INTERRUPT)
+                if await self._ends(GRACE / INTERRUPTS):
+                    return True
+            await self._kill_foreground()
+            return await self._ends(GRACE)
 
-    async def _ends(self) -> bool:
+    async def _ends(self, patience: float) -> bool:
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(patience):
                 await self._follow()
         except TimeoutError:
             pass
