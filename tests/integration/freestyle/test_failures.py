@@ -88,6 +88,7 @@ async def test_what_nobody_has_thought_of_has_one_too(desk: Office, monkeypatch:
         (model_errors.TimedOut("x"), "VM_START_TIMEOUT"),
         (model_errors.NoCapacity("x"), "NO_LOCAL_STORAGE_CAPACITY"),
         (model_errors.NotFound("x"), "SNAPSHOT_NOT_FOUND"),
+        (model_errors.GuestError("service web has failed"), "VM_SETUP_FAILED"),
     ],
 )
 async def test_a_kind_of_error_has_its_code(

@@ -65,6 +65,9 @@ _OF_OPERATION: Mapping[str, Mapping[str, str]] = {
 }
 """By operation: what is told instead of a code of `KINDS`."""
 
+_SETS_UP = frozenset({_CREATE, _SNAPSHOTS, f"POST {_VM}/start"})
+"""Operations in which a guest that refuses something was not set up."""
+
 _OF_LIMIT = {
     "machines": "TOTAL_VM_LIMIT_EXCEEDED",
     "cpus": "VCPU_OVER_PLAN_LIMIT",
@@ -103,6 +106,8 @@ def _code(error: errors.HutchError, of: HTTPConnection | None) -> str:
             return error.flaw.upper()
         case errors.QuotaExceeded() if error.context.get("limit") in _OF_LIMIT:
             return _OF_LIMIT[str(error.context["limit"])]
+        case errors.GuestError() if operation(of) in _SETS_UP:
+            return "VM_SETUP_FAILED"
         case errors.GuestNotFound() if "filepath" in params:
             return "FILE_NOT_FOUND"
         case errors.NotFound() if found := next((code for name, code in _OF_THING.items() if name in params), None):

@@ -29,6 +29,7 @@ LIMIT = 32 * 1024 * 1024
 """Bytes of a file that is read or written through this dialect: it is held in memory, and in JSON."""
 
 _FILE = "/v1/vms/{vm_id}/files/{filepath:guestpath}"
+_PATH = {"parameters": [{"name": "filepath", "in": "path", "required": True, "schema": {"type": "string"}}]}
 _BEFORE = re.compile(rb"/v1/vms/[^/]+/files/")
 
 
@@ -36,7 +37,9 @@ def _path(request: Request) -> str:
     return rawpath.guest_path(request.scope["raw_path"], _BEFORE, may_be_root=True)
 
 
-@router.get(_FILE, responses={200: {"model": guest_responses.FileContent | guest_responses.Directory}})
+@router.get(
+    _FILE, responses={200: {"model": guest_responses.FileContent | guest_responses.Directory}}, openapi_extra=_PATH
+)
 async def read(request: Request, vm_id: str) -> Response:
     """A file's content, as text if it is UTF-8, else in base64; or what a directory holds."""
     path, machine = _path(request), reach.vm(request, vm_id)
@@ -74,7 +77,9 @@ def _shown(content: bytes) -> dict[str, Any]:
         return {"content": base64.b64encode(content).decode(), "encoding": "base64"}
 
 
-@router.put(_FILE, responses={200: {"model": responses.Empty}}, openapi_extra=openapi.body(guest_requests.WriteFile))
+@router.put(
+    _FILE, responses={200: {"model": responses.Empty}}, openapi_extra=openapi.body(guest_requests.WriteFile) | _PATH
+)
 async def write(request: Request, vm_id: str) -> Response:
     """Make or replace a file, with missing directories. It is the named user's, if a header names one."""
     body = bodies.read(await bodies.whole(request, LIMIT * 4 // 3 + 4096), guest_requests.WriteFile)
