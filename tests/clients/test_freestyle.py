@@ -89,7 +89,8 @@ def test_a_layered_spec(real_service: Live) -> None:
     assert (told["status"]["activeState"], told["status"]["subState"]) == ("active", "running")
     assert told["build"]["state"] == "succeeded"
     assert told["phases"]
-    assert told["same"] and told["sameBuild"]
+    assert told["same"]
+    assert told["sameBuild"]
 
 
 def test_a_dockerfile(real_service: Live, tools: str) -> None:
