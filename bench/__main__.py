@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import floor, freezing, known, network, overhead, policy, proxy, records, service
+from bench import floor, freezing, known, network, overhead, policy, proxy, records, service, watch
 from bench.live import live_service
 from hutch.host import files
 from hutch.host.qemu.argv import Board
@@ -120,7 +120,7 @@ def main() -> int:
             woken = proxy.wake(hutch, template_of(home, freezing.SHAPE), work)
             measured["hutch"] |= records.measure(hutch)
         carried = proxy.measure()
-        measured["hutch"] |= network.measure() | policy.measure() | overhead.measure()
+        measured["hutch"] |= network.measure() | policy.measure() | overhead.measure() | watch.measure(home)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     for side, values in measured.items():

@@ -118,9 +118,14 @@ def id_of(answer: dict[str, Any]) -> str:
 
 
 def private_mib(machine: str, home: Path) -> float:
-    """What a machine's process alone holds. It is found by the journal: a spare one does not carry its name."""
+    """What a machine's process alone holds."""
+    return floor.private_mib(pid_of(machine, home))
+
+
+def pid_of(machine: str, home: Path) -> int:
+    """A machine's process. It is found by the journal: a spare one does not carry its name."""
     journal = files.read_json(paths.Paths(home).machine(MachineId(machine)).journal) or {}
-    return floor.private_mib(journal["process"]["pid"])
+    return int(journal["process"]["pid"])
 
 
 def resident_mib(pid: int) -> float:
