@@ -72,7 +72,7 @@ def test_what_is_typed_goes_in_and_what_is_shown_comes_out(vm: Vm, key: str) -> 
 
 
 def test_a_size_and_a_signal_are_told(vm: Vm, key: str) -> None:
-    with joined(vm, key, exec="trap 'echo caught' INT; while sleep 0.1; do stty size; done") as it:
+    with joined(vm, key, exec="trap 'echo caught' INT; while :; do sleep 0.1; stty size; done") as it:
         info(it)
         it.send(json.dumps({"type": "resize", "cols": 111, "rows": 44}))
         until(it, b"44 111")
