@@ -2,9 +2,10 @@
 
 import bisect
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from hutch.control import terminal_shell
 
@@ -18,8 +19,10 @@ _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 MOST = 10_000
 """Lines that are told."""
 
-MARKS = 4096
-"""Times that are kept of one terminal."""
+MARKS = 1024
+"""Times that are kept of one terminal, 16 bytes each."""
+
+_NEVER = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class LogLine:
 class Stamps:
     """When a terminal's output came, as far as it was read then."""
 
-    _ends: list[int] = field(default_factory=list)  # offsets, growing
-    _times: list[datetime | None] = field(default_factory=list)
+    _ends: "array[int]" = field(default_factory=lambda: array("Q"))  # offsets, growing
+    _times: "array[float]" = field(default_factory=lambda: array("d"))  # Unix seconds, or _NEVER
     _read_to: int = 0  # what was there before anybody read has no time
 
     def note(self, start: int, end: int, at: datetime) -> None:
@@ -43,21 +46,22 @@ class Stamps:
         if end <= max(start, self._read_to):
             return
         if start > self._read_to or not self._ends:
-            self._add(start, None)
-        self._add(end, at)
+            self._add(start, _NEVER)
+        self._add(end, at.timestamp())
 
-    def _add(self, end: int, at: datetime | None) -> None:
+    def _add(self, end: int, at: float) -> None:
         self._read_to = end
         self._ends.append(end)
         self._times.append(at)
         if len(self._ends) > MARKS:  # the oldest is told without a time then
             del self._ends[: MARKS // 2], self._times[: MARKS // 2]
-            self._times[0] = None
+            self._times[0] = _NEVER
 
     def at(self, offset: int) -> datetime | None:
         """When the byte at an offset came."""
         place = bisect.bisect_right(self._ends, offset)
-        return self._times[place] if place < len(self._ends) else None
+        at = self._times[place] if place < len(self._ends) else _NEVER
+        return None if at == _NEVER else datetime.fromtimestamp(at, UTC)
 
 
 def lines(data: bytes, start: int, stamps: Stamps) -> Sequence[LogLine]:

@@ -40,7 +40,11 @@ MOST = 64
 
 BAD_NAME = "invalid_session_id"
 
+KEPT = 2**20
+"""Bytes of output that an agent keeps of one: a guest that has more to show is not an agent of ours."""
+
 _KNOWN = 4096
+_PAGES = 64  # that are read of one at once; four hold all that is kept
 
 
 class TooManyTerminals(errors.NoCapacity):
@@ -62,6 +66,9 @@ class Terminal:
     exit: Exit | None = field(default=None, compare=False)
 
 
+_Key = tuple[MachineId, ProcessId]  # a copy of a machine has terminals with the same ids
+
+
 @dataclass(slots=True)
 class _Known:
     """What only this service knows of a terminal."""
@@ -79,7 +86,7 @@ class Terminals:
         self._host = fleet.host.processes
         self._background = background
         self._clock = clock
-        self._known: dict[ProcessId, _Known] = {}
+        self._known: dict[_Key, _Known] = {}
         self._opening: weakref.WeakValueDictionary[MachineId, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def open(
@@ -104,7 +111,7 @@ class Terminals:
             info = await self._host.start(id, process, spec)
             if command.stdin:
                 await self._host.write(id, process, command.stdin)
-        self._note(process).size = size
+        self._note(machine, process).size = size
         return self._terminal(machine, info)
 
     def _check_room(self, name: str | None, there: Sequence[Terminal]) -> None:
@@ -125,7 +132,7 @@ class Terminals:
 
     def _terminal(self, machine: MachineId, info: guest.ProcessInfo) -> Terminal:
         process = ProcessId(info.id)
-        known = self._known.get(process)
+        known = self._known.get((machine, process))
         name = terminal_shell.name_of(info.argv) or info.id
         size = known.size if known is not None else DEFAULT_SIZE
         told = (info.started_at, info.argv, info.stdout_bytes, info.exit)
@@ -140,15 +147,16 @@ class Terminals:
         """
         async with self._fleet.used(self._entry(principal, machine)) as id:
             there = await self._all(id)
-        # The last of those that run, or else of those that have ended: names and pids are used again.
-        wanted = [it for it in there if named in (it.process, str(it.pid), it.name)]
+        # The last of those that run, or else of those that have ended: names and pids are used again. A name of digits
+        # is no pid.
+        wanted = [it for it in there if named in (it.process, it.name)] or [it for it in there if named == str(it.pid)]
         if not wanted:
             raise errors.NotFound(f"machine {machine} has no such terminal")
         return max(enumerate(wanted), key=lambda it: (it[1].exit is None, it[0]))[1]
 
     def readers(self, terminal: Terminal) -> int:
         """How many read it at this moment, through this service."""
-        known = self._known.get(terminal.process)
+        known = self._known.get((terminal.machine, terminal.process))
         return known.readers if known is not None else 0
 
     async def screen(self, principal: Principal, terminal: Terminal) -> bytes:
@@ -158,14 +166,16 @@ class Terminals:
     async def log(self, principal: Principal, terminal: Terminal) -> Sequence[LogLine]:
         """The same as lines of plain text. A line has no time if nobody was reading when it came."""
         data, start = await self._shown(principal, terminal)
-        return terminal_log.lines(data, start, self._note(terminal.process).stamps)
+        return terminal_log.lines(data, start, self._note(terminal.machine, terminal.process).stamps)
 
     async def _shown(self, principal: Principal, terminal: Terminal) -> tuple[bytes, int]:
         """What is kept now, and where it begins."""
         async with self._fleet.used(self._entry(principal, terminal.machine)) as id:
             info = await ending.find_process(self._host, id, terminal.process)
             data, at, end = bytearray(), 0, 0 if info is None else info.stdout_bytes
-            while at + len(data) < end:
+            for _ in range(_PAGES):
+                if at + len(data) >= end or len(data) >= KEPT:
+                    break
                 page = await self._host.read(id, terminal.process, at + len(data), 0, 0.0, follower.READ_LIMIT)
                 if page.stdout_at != at + len(data):  # the oldest has gone meanwhile
                     data, at = bytearray(), page.stdout_at
@@ -185,7 +195,7 @@ class Terminals:
         return self._read(self._entry(principal, terminal.machine), terminal, offset)
 
     async def _read(self, entry: Entry, terminal: Terminal, offset: int) -> AsyncGenerator[bytes | Exit, None]:
-        known = self._note(terminal.process)
+        known = self._note(terminal.machine, terminal.process)
         known.readers += 1
         try:
             async for told in self._pages(entry, terminal, offset):
@@ -223,7 +233,7 @@ class Terminals:
         commands.check_terminal(size)
         async with self._fleet.used(self._entry(principal, terminal.machine)) as id:
             await self._host.resize(id, terminal.process, size)
-        self._note(terminal.process).size = size
+        self._note(terminal.machine, terminal.process).size = size
 
     async def close(self, principal: Principal, terminal: Terminal) -> Exit | None:
         """Hang up, and forget it with what it has shown. Its exit, if that is known."""
@@ -234,7 +244,7 @@ class Terminals:
         async with self._fleet.used(entry) as id:
             info = await ending.end_process(self._host, id, terminal.process, signal.SIGHUP)
             await self._host.forget(id, terminal.process)
-        self._known.pop(terminal.process, None)
+        self._known.pop((terminal.machine, terminal.process), None)
         return None if info is None else info.exit
 
     async def end(self, principal: Principal, terminal: Terminal) -> None:
@@ -249,11 +259,12 @@ class Terminals:
     def note_read(self, terminal: Terminal, page: guest.Output) -> None:
         """This page of its output has been read: what came after it was looked at, came now."""
         start = max(page.stdout_at, terminal.written)
-        self._note(terminal.process).stamps.note(start, page.stdout_at + len(page.stdout), self._clock.now())
+        known = self._note(terminal.machine, terminal.process)
+        known.stamps.note(start, page.stdout_at + len(page.stdout), self._clock.now())
 
-    def _note(self, process: ProcessId) -> _Known:
-        known = self._known.pop(process, None) or _Known()
-        self._known[process] = known
+    def _note(self, machine: MachineId, process: ProcessId) -> _Known:
+        known = self._known.pop((machine, process), None) or _Known()
+        self._known[machine, process] = known
         if len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
         return known

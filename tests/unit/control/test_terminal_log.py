@@ -2,6 +2,7 @@
 
 import os
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -56,6 +57,18 @@ def test_what_is_read_again_keeps_its_time_and_times_are_few() -> None:
         stamps.note(10 + number, 11 + number, AT)
     assert stamps.at(0) is None
     assert stamps.at(9 + 3 * MARKS) == AT
+
+
+def test_the_times_of_as_many_terminals_as_are_known_are_no_burden() -> None:
+    stamps = [Stamps() for _ in range(16)]
+    tracemalloc.start()
+    for number in range(5000):
+        for it in stamps:
+            it.note(10**9 + number, 10**9 + number + 1, AT + timedelta(seconds=number))
+    each = tracemalloc.get_traced_memory()[0] / len(stamps)
+    tracemalloc.stop()
+    assert each < 32 * 1024  # of 4096 terminals, 128 MiB
+    assert stamps[0].at(10**9 + 4999) == AT + timedelta(seconds=4999)
 
 
 @pytest.mark.parametrize("seed", [b"\x1b[A", b"\x1b]", b"\b", b"a\b", b"\r", b"\n\x1b[", b"x", b"\n \x1b[A\r", b"\xff"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 
 import pytest
 
@@ -9,7 +10,7 @@ from hutch.control import ending
 from hutch.control.commands import Command
 from hutch.control.terminals import Terminal
 from hutch.model import errors
-from hutch.model.guest import Exit, TerminalSize
+from hutch.model.guest import Exit, Output, ProcessInfo, TerminalSize
 from hutch.model.ids import MachineId
 from hutch.model.states import State
 from unit.control.rig import LIMIT, Rig, soon
@@ -181,3 +182,46 @@ async def test_a_size_that_is_none_is_refused(rig: Rig) -> None:
     command = Command(terminal=TerminalSize(0, 24))
     with pytest.raises(errors.InvalidRequest, match="columns and rows"):
         await rig.plane.terminals.open(rig.me, await rig.create(), command)
+
+
+async def test_a_name_of_digits_is_no_pid(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = await rig.launch()
+    named = await rig.plane.terminals.open(rig.me, machine, ECHO, "777")
+    other = await open_echo(rig, machine)
+    real = rig.plane.terminals._host.list
+
+    async def list_all(machine: MachineId) -> list[ProcessInfo]:
+        return [dataclasses.replace(it, pid=777) if it.id == other.process else it for it in await real(machine)]
+
+    monkeypatch.setattr(rig.plane.terminals._host, "list", list_all)
+    assert (await rig.plane.terminals.find(rig.me, machine, "777")).process == named.process
+
+
+async def test_a_copys_terminal_is_another_one_than_its_sources(rig: Rig) -> None:
+    machine = await rig.launch()
+    terminal = await open_echo(rig, machine)
+    copy = dataclasses.replace(terminal, machine=await rig.launch())
+    async with contextlib.aclosing(rig.plane.terminals.read(rig.me, terminal)) as pages:
+        await anext(pages)
+        assert (rig.plane.terminals.readers(terminal), rig.plane.terminals.readers(copy)) == (1, 0)
+
+
+@pytest.mark.parametrize("lies", ["there is more", "it was elsewhere"])
+async def test_a_guest_that_shows_without_end_is_not_listened_to_without_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, lies: str
+) -> None:
+    terminal = await open_echo(rig, await rig.launch())
+    host = rig.plane.terminals._host
+    told, real = [], host.list
+
+    async def list_all(machine: MachineId) -> list[ProcessInfo]:
+        return [dataclasses.replace(it, stdout_bytes=2**60) for it in await real(machine)]
+
+    async def read(machine: MachineId, process: str, at: int, *_: object) -> Output:
+        told.append(at)
+        assert len(told) < 1000, "it goes on and on"
+        return Output(b"x" * 2**18, at + (lies != "there is more"), b"", 0)
+
+    monkeypatch.setattr(host, "list", list_all)
+    monkeypatch.setattr(host, "read", read)
+    assert len(await rig.plane.terminals.screen(rig.me, terminal)) <= 2**21
