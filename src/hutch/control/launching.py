@@ -1,7 +1,8 @@
 """Machines that are made of a recipe, run, and are ready: build → snapshot → machine → its domains → ready.
 
 What was built stays for the next one. A machine that does not come to be ready is deleted again. If the caller goes
-away it is done all the same.
+away while it is built, the build goes on and no machine is made: who asks again finds it built. Later the machine is
+made all the same.
 """
 
 import contextlib
@@ -63,10 +64,11 @@ class Launches:
         Raises what `Builds.ensure`, `Machines.launch`, `Domains.add` and `Services.wait_ready` do.
         """
         principal.require("machine:create")
-        return await self._background.finish(self._launch(principal, request))
+        prepared = await self._prepare(principal, request)
+        return await self._background.finish(self._launch(principal, request, prepared))
 
-    async def _launch(self, principal: Principal, request: LaunchRequest) -> Machine:
-        machine = await self._machines.launch(principal, await self._prepare(principal, request))
+    async def _launch(self, principal: Principal, request: LaunchRequest, prepared: MachineRequest) -> Machine:
+        machine = await self._machines.launch(principal, prepared)
         owner = dataclasses.replace(principal, scopes=principal.scopes | _SCOPES)
         try:
             for name, port in request.domains:

@@ -89,3 +89,26 @@ async def test_a_snapshot_that_is_not_there_makes_nothing(rig: Rig) -> None:
     with pytest.raises(errors.NotFound):
         await launch(rig, dataclasses.replace(BUILT, snapshot="nothere"))
     assert rig.plane.machines.list(rig.me) == []
+
+
+async def test_whoever_goes_away_while_it_is_built_leaves_what_was_built_and_no_machine(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, ensure = asyncio.Event(), rig.plane.core.host.images.ensure
+
+    async def slow(*rest: Any, **more: Any) -> Any:
+        await gate.wait()
+        return await ensure(*rest, **more)
+
+    monkeypatch.setattr(rig.plane.core.host.images, "ensure", slow)
+    task = asyncio.create_task(launch(rig, BUILT, build=recipe()))
+    async with asyncio.timeout(LIMIT):
+        while not await rig.plane.builds.list(rig.me):
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    gate.set()
+    (build,) = await rig.plane.builds.list(rig.me)
+    assert (await rig.plane.builds.wait(rig.me, build.id, LIMIT)).state is BuildState.SUCCEEDED
+    assert rig.plane.machines.list(rig.me) == []
+    assert (await launch(rig, BUILT, build=recipe())).snapshot == build.snapshot

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hutch.api import bodies, openapi, service
+from hutch.api import bodies, openapi, service, streams
 from hutch.api.answers import Json
 from hutch.api.freestyle import bases, parse, present, recipe, refs, requests, responses, sizes, specs, states
 from hutch.control.history import MOST
@@ -53,14 +53,17 @@ def _is_wanted(it: Machine, wanted: requests.Listing) -> bool:
 
 @router.post(_ALL, responses={200: {"model": responses.CreatedVm}}, openapi_extra=openapi.body(specs.CreateVm))
 async def create(request: Request) -> Response:
-    """Make a VM of a spec, which is built if it is not there; goes on if the client hangs up."""
+    """Make a VM of a spec, which is built if it is not there.
+
+    If the client hangs up, what is being built is built, and a VM that is being made is made; it may ask again.
+    """
     body = bodies.read(await bodies.whole(request, requests.SPEC_LIMIT), specs.CreateVm, optional=True)
     caller, its = service.principal(request), service.of(request)
     control, box = its.control, await its.control.health.capacity()
     plan = recipe.plan(body, sizes.ranges(box, its.settings.machines), sizes.default_disk(box))
     await bases.check(control, caller, plan.recipe.base)
     wanted = parse.launch_request(body, plan, lambda name: control.machines.is_taken(caller, name))
-    it = await control.launches.launch(caller, wanted)
+    it = await streams.unless_hung_up(request.receive, control.launches.launch(caller, wanted))
     return Json(present.created(it, domains(control, caller, it)))
 
 
