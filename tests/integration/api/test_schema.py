@@ -3,9 +3,10 @@
 Only what would do something to this box, or never end, is tamed: commands, addresses, sizes, streams.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import httpx
@@ -20,6 +21,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 import live
+from hutch.api.freestyle import recipe as freestyle_recipe
+from hutch.api.freestyle import sizes, specs
+from hutch.api.smol import recipes as smol_recipes
+from hutch.model.recipes import Layer, Recipe
 
 BUDGET = 40.0
 """Seconds for all operations of a document."""
@@ -77,7 +82,8 @@ SMOL = Dialect(
     _of_smol,
     bodies={
         **{"command": ["true"], "code": "", "warmUp": ["true"], "url": "https://hooks.invalid/", "min": 0, "count": 2},
-        "layers": [{"discriminator": "schema"}],  # what a layer asks for is done on this box
+        # what a build or a service does in a simulated guest is done on this box
+        **{"layers": [{"discriminator": "schema"}], "dockerfile": "FROM scratch", "exec": ["true"]},
     },
     query={"follow": False, "timeout": 0.01, "wait": 0.01},
     endless=frozenset({"/v1/events", "/v1/machines/{id}/watch"}),
@@ -164,7 +170,7 @@ def _of_freestyle(http: httpx.Client) -> dict[tuple[str, str], str]:
 FREESTYLE = Dialect(
     "freestyle",
     _of_freestyle,
-    # what a build does in a simulated guest is done on this box
+    # what a build does in a simulated guest is done on this box: see the test of it
     bodies={
         **{"command": "true", "timeoutMs": 1000, "users": [], "groups": [], "aptDeps": [], "repos": [], "gitRepos": []},
         **{"services": [], "patchedServices": [], "exec": ["true"], "count": 1},
@@ -185,6 +191,68 @@ def tame(body: Any, bodies: Mapping[str, Any]) -> Any:
     of_its_type = {name: dict if isinstance(it, dict) else str | list | int for name, it in bodies.items()}
     is_harmful = {name for name, value in body.items() if name in bodies and isinstance(value, of_its_type[name])}
     return {name: bodies[name] if name in is_harmful else tame(value, bodies) for name, value in body.items()}
+
+
+TAME = frozenset(
+    {"cpus", "memory_mib", "disk_gib", "workdir", "discriminator", "waits_until_ready", "ready_timeout", "skip_cache"}
+)
+"""Fields of a layer for which nothing is run in the machine."""
+
+_UNIT = {"name": "web", "mode": "service", "exec": ["reboot"]}
+_PEOPLE = {"users": [{"name": "eve"}], "groups": [{"name": "eve"}]}
+_REPOSITORY = {"repo": "/", "url": "/", "path": "/etc/eve"}
+_SMOL_LAYER = {
+    **_PEOPLE,
+    **{"packages": ["eve"], "git": {"name": "eve"}, "repositories": [{"url": "/", "path": "/etc/eve"}]},
+    **{"files": [{"path": "/etc/eve", "content": ""}], "services": [_UNIT], "patches": [_UNIT]},
+}
+_FREESTYLE_LAYER = {
+    **_PEOPLE,
+    **{"aptDeps": ["eve"], "gitRepos": [_REPOSITORY], "git": {"config": {"user": {"name": "eve"}}}},
+    **{"additionalFiles": {"/etc/eve": {"content": ""}}},
+    "systemd": {"services": [_UNIT], "patchedServices": [_UNIT]},
+}
+_WITH_BASE = {**_FREESTYLE_LAYER, "baseImage": {"dockerfileContent": "FROM debian\nRUN reboot"}}
+_IN_GIT = {**_FREESTYLE_LAYER, "gitRepos": None, "git": {"config": {"user": {"name": "eve"}}, "repos": [_REPOSITORY]}}
+_MAY = sizes.Ranges(cpus=8, least_mib=64, most_mib=2**14, most_gib=1024)
+
+
+def _smol(body: Any) -> Recipe:
+    return smol_recipes.build(smol_recipes.CreateBuild.model_validate_json(json.dumps(body))).recipe
+
+
+def _vm(body: Any) -> Recipe:
+    return freestyle_recipe.plan(specs.CreateVm.model_validate_json(json.dumps(body)), _MAY, 16).recipe
+
+
+def _snapshot(body: Any) -> Recipe:
+    return freestyle_recipe.plan(specs.CreateSnapshot.model_validate_json(json.dumps(body)), _MAY, 16).recipe
+
+
+def _does(it: Recipe) -> set[str]:
+    """What is run in a machine for it."""
+    said = {field.name for layer in it.layers for field in fields(Layer)
+            if getattr(layer, field.name) != getattr(Layer(), field.name)}  # fmt: skip
+    return (said - TAME) | ({"dockerfile"} if it.base.dockerfile not in (None, "FROM scratch") else set())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "read", "body"),
+    [
+        (SMOL, _smol, {"base": {"dockerfile": "FROM debian\nRUN reboot"}, "layers": [_SMOL_LAYER, _SMOL_LAYER]}),
+        (FREESTYLE, _vm, {**_FREESTYLE_LAYER, "spec": {**_FREESTYLE_LAYER, "snapshot": {"snapshot": _WITH_BASE}}}),
+        (FREESTYLE, _vm, {**_IN_GIT, "template": {**_IN_GIT, "baseImage": _WITH_BASE["baseImage"]}}),
+        (FREESTYLE, _snapshot, {"spec": {**_FREESTYLE_LAYER, "snapshot": _WITH_BASE}}),
+        (FREESTYLE, _snapshot, {"template": _WITH_BASE}),
+    ],
+    ids=["build", "spec", "template", "snapshot of a spec", "snapshot of a template"],
+)
+def test_nothing_of_a_recipe_that_is_made_up_is_run_on_this_box(
+    dialect: Dialect, read: Callable[[Any], Recipe], body: Any
+) -> None:
+    everything = {field.name for field in fields(Layer)} - TAME
+    assert _does(read(body)) == everything | {"dockerfile"}, "the worst that can be said in this form"
+    assert _does(read(tame(body, dialect.bodies))) == set()
 
 
 @pytest.mark.filterwarnings(
