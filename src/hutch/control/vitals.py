@@ -81,8 +81,7 @@ class Vitals:
     async def look(self, principal: Principal, machine: MachineId) -> Vital:
         """A running machine now. Needs `machine:read`. `NotRunning`; `TimedOut`, `AgentUnavailable` of its guest."""
         entry = self._fleet.entry(principal, machine, "machine:read")
-        if entry.machine.state is not State.RUNNING:
-            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: only one that runs can be measured")
+        _check_runs(entry)
         return await self._measure(entry, asyncio.Semaphore())
 
     async def glance(
@@ -132,19 +131,21 @@ class Vitals:
         and wakes nothing.
         """
         entry = self._fleet.entry(principal, machine, "machine:read")
-        if entry.machine.state is not State.RUNNING:
-            raise errors.NotRunning(f"machine {machine} is {entry.machine.state}: only one that runs can be measured")
+        _check_runs(entry)
         interval, places = min(max(interval, INTERVALS[0]), INTERVALS[1]), asyncio.Semaphore()
-        rate, before = 0.0, await self._ask(machine, places)
+        rate, before, has_told = 0.0, await self._ask(machine, places), False
         due = time.monotonic() + min(interval, BETWEEN)
-        while entry.machine.state is State.RUNNING:
+        while True:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due = max(due + interval, time.monotonic())  # what came too late is not made up for
             try:
+                _check_runs(entry)
                 now = await self._ask(machine, places)
             except errors.HutchError:
-                return
-            rate, before = _rate(before, now, rate), now
+                if has_told:
+                    return
+                raise
+            rate, before, has_told = _rate(before, now, rate), now, True
             used = max(0, now.memory_total - now.memory_available)
             yield Sample(rate, now.memory_total, used, now.memory_available, self._clock.now())
 
@@ -192,6 +193,12 @@ class Vitals:
             uptime=max(0.0, (now - began).total_seconds()),
             answered_at=now,
         )
+
+
+def _check_runs(entry: Entry) -> None:
+    it = entry.machine
+    if it.state is not State.RUNNING:
+        raise errors.NotRunning(f"machine {it.id} is {it.state}: only one that runs can be measured")
 
 
 def _rate(before: GuestStats, now: GuestStats, last: float) -> float:

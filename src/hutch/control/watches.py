@@ -29,6 +29,9 @@ SYSTEM = tuple(
 QUEUE = 4096
 """Changes that wait for one caller; with more it is told that some were lost, and its watch ends."""
 
+CHARACTERS = 2**21
+"""Of all their paths: a guest may tell of longer ones than there are."""
+
 _Key = tuple[MachineId, str, bool]
 
 
@@ -37,12 +40,14 @@ class _Queue:
 
     def __init__(self) -> None:
         self._changes: deque[Change] = deque()
+        self._room = CHARACTERS
         self._error: errors.HutchError | None = None
         self._bell = asyncio.Event()
 
     def put(self, change: Change) -> None:
-        if len(self._changes) < QUEUE:
+        if len(self._changes) < QUEUE and len(change.path) <= self._room:
             self._changes.append(change)
+            self._room -= len(change.path)
             self._bell.set()
         else:
             self.fail(errors.GuestError("more happened than could be told of: look, and watch it again"))
@@ -57,7 +62,9 @@ class _Queue:
                 raise self._error
             self._bell.clear()
             await self._bell.wait()
-        return self._changes.popleft()
+        change = self._changes.popleft()
+        self._room += len(change.path)
+        return change
 
 
 class _Tree:

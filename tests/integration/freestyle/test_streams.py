@@ -70,6 +70,11 @@ def test_an_interval_that_is_none_is_refused(vm: Vm, interval: str) -> None:
     refused(vm.http.get(f"{vm.path}/stats/stream", params={"interval_ms": interval}), "VALIDATION_ERROR")
 
 
+def test_an_interval_is_never_too_long(vm: Vm) -> None:
+    with opened(vm, "GET", "stats/stream", interval_ms="9" * 400) as lines:
+        assert next(lines)["memoryTotalBytes"] > 0
+
+
 def test_a_vm_that_is_not_there_tells_nothing(vm: Vm) -> None:
     refused(vm.http.get("/v1/vms/nope/stats/stream"), "VM_NOT_FOUND")
     refused(vm.http.post("/v1/vms/nope/watch-files"), "VM_NOT_FOUND")

@@ -166,6 +166,30 @@ async def test_a_stream_ends_with_its_machine_and_does_not_wake_it(rig: Rig, gue
         await anext(rig.plane.vitals.stream(rig.me, machine))
 
 
+async def test_what_goes_wrong_before_the_first_sample_is_told(
+    rig: Rig, guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await rig.launch()
+    real = guests._stats
+
+    async def stats(it: MachineId) -> GuestStats:
+        if guests.asked == 1:
+            raise errors.AgentUnavailable("gone")
+        return await real(it)
+
+    monkeypatch.setattr(rig.plane.core.fleet.host, "stats", stats)
+    with pytest.raises(errors.AgentUnavailable):
+        await anext(rig.plane.vitals.stream(rig.me, machine))
+
+    async def last_words(it: MachineId) -> GuestStats:
+        await rig.plane.machines.stop(rig.me, it)
+        return guests.now
+
+    monkeypatch.setattr(rig.plane.core.fleet.host, "stats", last_words)
+    with pytest.raises(errors.NotRunning):
+        await anext(rig.plane.vitals.stream(rig.me, machine))
+
+
 async def test_a_stream_is_no_use_of_its_machine(rig: Rig, guests: Guests) -> None:
     machine = await rig.launch()
     before = rig.get(machine).last_activity_at

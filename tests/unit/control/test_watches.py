@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,24 @@ async def test_a_slow_one_is_told_that_something_was_lost(rig: Rig, monkeypatch:
             await until(quick, f"/{name}")
         with pytest.raises(errors.GuestError, match="more happened"):
             await until(slow, "/never")
+
+
+async def test_a_guest_cannot_fill_the_queue_of_a_slow_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = await rig.launch()
+
+    async def watch(*its: Any) -> AsyncGenerator[Change, None]:
+        its[-1]()
+        for _ in range(100):
+            yield Change(ChangeKind.CREATED, "/" + "x" * 60_000)
+        raise errors.GuestError("that was all")
+
+    monkeypatch.setattr(rig.plane.core.fleet.host.files, "watch", watch)
+    held = []
+    async with opened(rig, machine) as slow:
+        with contextlib.suppress(errors.GuestError):
+            while change := await anext(slow):
+                held.append(len(change.path))
+    assert 0 < sum(held) < 2**22
 
 
 async def test_it_ends_with_its_machine(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from hutch.api import service, streams
 from hutch.api.answers import moment
 from hutch.api.freestyle import guest_responses, reach, refs
 from hutch.api.freestyle.responses import Answer
-from hutch.control.vitals import Sample
+from hutch.control.vitals import INTERVALS, Sample
 from hutch.model import errors
 from hutch.model.guest import Change, ChangeKind
 
@@ -35,6 +35,7 @@ _HEADERS = {
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",  # nginx would collect the lines otherwise
 }
+_LONGEST_MS = round(INTERVALS[1] * 1000)
 _KEEP_ALIVE = b"\n"  # the documented client passes over blank lines
 
 
@@ -74,7 +75,7 @@ async def stats_stream(request: Request, vm_id: str, interval_ms: Annotated[int,
     Looking: it does not keep the VM from being idle, and ends with its run.
     """
     vitals, caller = service.of(request).control.vitals, service.principal(request)
-    samples = vitals.stream(caller, refs.machine(vm_id), interval_ms / 1000)
+    samples = vitals.stream(caller, refs.machine(vm_id), min(interval_ms, _LONGEST_MS) / 1000)
     first = await streams.first(samples)
     return streams.PulledResponse(_samples(first, samples), _HEADERS, _KEEP_ALIVE)
 
