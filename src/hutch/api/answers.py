@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pydantic_core import to_json
 from starlette.responses import Response
 
+_FIRST, _LAST = -62135596800, 253402300799  # seconds
+
 
 class Json(Response):
     """A JSON answer, written by pydantic-core: several times as fast as the standard library."""
@@ -22,5 +24,5 @@ def moment(when: datetime) -> str:
 
 
 def unix(seconds: float) -> str:
-    """The same of Unix seconds."""
-    return moment(datetime.fromtimestamp(seconds, UTC))
+    """The same of Unix seconds; of what is in no year from 1 to 9999, the nearest that is."""
+    return moment(datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC))

@@ -218,8 +218,13 @@ def journal(told: bytes) -> Iterator[JournalLine]:
         except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError, AttributeError):
             continue
         if isinstance(message, str):
-            its = str(unit).removesuffix(units.SUFFIX)[:LONGEST] if unit else None
-            yield JournalLine(message[:LONGEST], at, level, its)
+            its = _text(str(unit).removesuffix(units.SUFFIX)) if unit else None
+            yield JournalLine(_text(message), at, level, its)
+
+
+def _text(told: str) -> str:
+    """As much of it as is told, without halves of characters."""
+    return told[:LONGEST].encode(errors="replace").decode()
 
 
 def moment(since: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hutch.host.agent import frames
+from hutch.host.agent import answers, frames
 from hutch.host.agent.client import Agent, Hello
 from hutch.host.agent.conversation import OPEN_LIMIT, Conversation
 from hutch.model import errors, guest
@@ -251,6 +251,36 @@ async def test_a_list_of_processes_that_goes_in_circles_is_given_up(hostile: Gue
         hostile.answer({"procs": procs, "more": True})
         with pytest.raises(errors.AgentUnavailable, match="nonsense"):
             await listing
+
+
+async def test_a_list_of_processes_with_endless_arguments_is_given_up(hostile: Guest) -> None:
+    entry = {"p": "p", "pid": 1, "argv": ["x" * 60_000], "started_ms": 0, "stdout": 0, "stderr": 0, "exit": None}
+    listing = await start(hostile.agent.processes.list())
+    pages = 0
+    while not listing.done():
+        assert pages < 500, "it goes on and on"
+        pages += 1
+        hostile.answer({"procs": [entry | {"n": pages}], "more": True})
+        hostile.line.sent.clear()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(errors.AgentUnavailable, match="nonsense"):
+        await listing
+
+
+@pytest.mark.parametrize("text", [b'"\\ud800"', b'"\\uDFFF."', b'"\xed\xa0\x80"'])
+async def test_half_a_character_is_no_text(hostile: Guest, text: bytes) -> None:
+    asking = await start(hostile.agent.files.stat("/x"))
+    header = b'{"id": %d, "error": {"code": "io", "message": %s}}' % (hostile.asked()[0]["id"], text)
+    hostile.say((4 + len(header)).to_bytes(4, "little") + len(header).to_bytes(4, "little") + header)
+    with pytest.raises(errors.AgentUnavailable):
+        await asking
+    with pytest.raises(errors.AgentUnavailable):
+        answers.listed(b'[{"path": %s}]' % text, 1)
+
+
+def test_a_whole_character_may_be_told_in_two_halves() -> None:
+    assert answers.listed(b'[{"path": "\\ud83d\\ude00"}]', 1)[0].text("path") == "\U0001f600"
 
 
 @pytest.mark.parametrize(

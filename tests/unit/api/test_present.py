@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from hutch.api.smol import present, responses
+from hutch.api import answers
+from hutch.api.smol import files, present, responses
 from hutch.control import health, images, machines, pools, processes
 from hutch.model import errors, guest, keys
 from hutch.model.ids import KeyId, MachineId, PoolId, ProcessId, SnapshotId, TenantId
@@ -220,3 +221,11 @@ def test_every_other_answer_fits_its_document(model: type[BaseModel], shown: dic
 def test_a_page_of_output_says_where_to_go_on() -> None:
     shown = present.process_output(guest.Output(b"ab", 3, b"", 7))
     assert (shown["stdoutOffset"], shown["stdoutNextOffset"], shown["stderrNextOffset"]) == (3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(3e11, "9999-12-31T23:59:59.000Z"), (-(2.0**62), "0001-01-01T00:00:00.000Z")]
+)
+def test_a_moment_in_no_year_that_can_be_told_is_the_nearest_that_can(seconds: float, told: str) -> None:
+    stat = guest.FileStat("/x", guest.FileKind.FILE, 0, 0o644, 0, 0, seconds, None)
+    assert (answers.unix(seconds), files.shown(stat)["modifiedAt"]) == (told, told)

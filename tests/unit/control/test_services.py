@@ -202,6 +202,11 @@ def entry(message: object, **fields: str) -> str:
     return json.dumps({"MESSAGE": message, "__REALTIME_TIMESTAMP": "1700000000500000", **fields})
 
 
+def test_a_journal_has_no_half_characters() -> None:
+    (line,) = systemctl.journal(entry("a\ud800b", UNIT="\udfff.service").encode())
+    assert (line.message, line.unit) == ("a?b", "?")
+
+
 async def test_a_journal_is_told_oldest_first(guest: Guest) -> None:
     await guest.create(unit())
     guest.calls()

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hutch.api import bodies, openapi, rawpath, service, streams
+from hutch.api.answers import unix
 from hutch.api.smol import errors, parse, present, refs, requests, responses
 from hutch.model.errors import InvalidRequest, NotFound
 from hutch.model.guest import FileStat
@@ -107,7 +107,7 @@ def shown(it: FileStat) -> dict[str, Any]:
         "mode": f"{it.mode:04o}",
         "uid": it.uid,
         "gid": it.gid,
-        "modifiedAt": present.time(datetime.fromtimestamp(it.modified_at, UTC)),
+        "modifiedAt": unix(it.modified_at),
         "target": it.target,
     }
 

@@ -1,8 +1,8 @@
 """From the wire's answers to our nouns. What a guest says is checked here, value by value, and nowhere else."""
 
-import json
 from typing import Any
 
+from hutch.host.agent import frames
 from hutch.model import errors, guest
 
 _INTEGER_LIMIT = 1 << 63
@@ -78,7 +78,7 @@ class Fields:
 def listed(body: bytes, limit: int) -> list[Fields]:
     """The list that is an answer's body: at most `limit` objects."""
     try:
-        value = json.loads(body)
+        value = frames.parse(body)
     except (ValueError, RecursionError):
         raise nonsense("the body") from None
     if not isinstance(value, list) or len(value) > limit:

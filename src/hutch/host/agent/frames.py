@@ -135,9 +135,20 @@ def _frame(view: memoryview) -> Frame:
     if head > HEADER_LIMIT or head > len(view) - 8 or len(view) - 8 - head > BODY_LIMIT:
         raise Malformed("a header's length is out of bounds")
     try:
-        header = json.loads(bytes(view[8 : 8 + head]))
+        header = parse(bytes(view[8 : 8 + head]))
     except (ValueError, RecursionError) as error:
         raise Malformed("a header is not JSON") from error
     if not isinstance(header, dict):
         raise Malformed("a header is no JSON object")
     return Frame(header, bytes(view[8 + head :]))
+
+
+def parse(data: bytes) -> Any:
+    """JSON whose texts are Unicode: none holds half a character, which could be neither stored nor answered.
+
+    Raises `ValueError`, `RecursionError`.
+    """
+    value = json.loads(data.decode())
+    if b"\\ud" in data.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value

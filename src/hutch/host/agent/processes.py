@@ -9,6 +9,7 @@ from hutch.model import guest
 PAGE_LIMIT = 512 << 10  # bytes of one stream in one page
 WRITE_CHUNK = 64 << 10  # one blocked process then holds no more of the agent's memory than this
 LIST_LIMIT = 2000  # processes; an agent keeps 768
+LIST_CHARACTERS = 8 << 20  # of all their arguments; an agent keeps 4 KiB of each
 SLACK = 10.0  # seconds an answer may take beyond the wait that was asked for
 WRITE_TIMEOUT = 3600.0  # seconds a process may leave its input unread
 
@@ -67,7 +68,7 @@ class Processes:
     async def list(self, timeout: float = 30.0) -> list[guest.ProcessInfo]:
         """All the agent knows, oldest first."""
         found: list[guest.ProcessInfo] = []
-        after = 0
+        after = size = 0
         while True:
             answer = await self._conversation.request("proc.list", {"after": after}, timeout=timeout)
             fields = answers.Fields(answer.header["ok"])
@@ -75,10 +76,12 @@ class Processes:
             numbers = [after, *(entry.integer("n") for entry in entries)]
             if any(number >= later for number, later in itertools.pairwise(numbers)):
                 raise answers.nonsense("n")
-            found += [answers.process(entry) for entry in entries]
+            page = [answers.process(entry) for entry in entries]
+            size += sum(len(word) + 1 for it in page for word in it.argv)
+            found += page
             if not fields.flag("more"):
                 return found
-            if not entries or len(found) > LIST_LIMIT:
+            if not page or len(found) > LIST_LIMIT or size > LIST_CHARACTERS:
                 raise answers.nonsense("procs")
             after = numbers[-1]
 
