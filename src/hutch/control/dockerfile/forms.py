@@ -138,7 +138,7 @@ def check_source(instruction: Instruction, path: str) -> None:
 
 def redacted(text: str) -> str:
     """The same without user and password in URLs."""
-    return re.sub(r"(://)[^/@\s]*@", r"\1***@", text)
+    return re.sub(r"(://)[^/\s]*@", r"\1***@", text)
 
 
 def _document(text: Heredoc, found: re.Match[str]) -> Document:

@@ -7,6 +7,7 @@ they are written: all they can refer to is in the image, whose digest the first 
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from hutch.host.interface import ImageConfig
 from hutch.model import errors
 from hutch.model.machine import ImageRef
 
-VERSION = 1
+VERSION = 2
 """Raised when the same words are carried out in another way: what was kept before is then not used."""
 
 TITLE = 100
@@ -30,6 +31,8 @@ IMAGES = 32
 
 AT_ONCE = 4
 """Images that registries are asked about at the same time."""
+
+_PLAIN = re.compile(r"\w+(=|\Z)")
 
 Resolve = Callable[[str], Awaitable[ImageRef]]
 
@@ -99,6 +102,11 @@ class _Hashes:
     bearing: str | None = None
     kept: str | None = None
 
+    def next_stage(self) -> "_Hashes":
+        """As a stage begins that stands on this one: what was said before bears otherwise on what follows."""
+        bearing = None if self.bearing is None else _hash("stage", self.bearing)
+        return _Hashes(self.files, bearing, None if self.kept is None else _hash("stage", self.kept))
+
 
 async def make(script: Script, resolve: Resolve) -> Plan:
     """`Flawed` with the line; what `resolve` raises."""
@@ -115,7 +123,10 @@ async def make(script: Script, resolve: Resolve) -> Plan:
     for stage in staged.stages:
         origins = {line: meant(name) for line, name in stage.origins.items()}
         base = meant(stage.base)
-        begun = hashes[base] if isinstance(base, int) else _Hashes(_hash("image", VERSION, base.digest, staged.escape))
+        if isinstance(base, int):
+            begun = hashes[base].next_stage()
+        else:
+            begun = _Hashes(_hash("image", VERSION, base.digest, staged.escape))
         doings, hashes[stage.index] = _steps(stage, begun, origins, hashes, staged.globals)
         planned.append(PlannedStage(stage.index, base, doings, origins))
     last = hashes[staged.stages[-1].index]
@@ -165,12 +176,18 @@ def _steps(
             doings.append(Step(its.files, title(it), it))
             continue
         if it.name in stages.BEARING:
-            inherited = [known.get(word) for word in it.words] if it.name == "ARG" else None
+            inherited = _inherited(it, known) if it.name == "ARG" else None
             its = _Hashes(its.files, _hash(its.bearing, words, inherited), its.kept)
         elif it.name in stages.KEPT:
             its = _Hashes(its.files, its.bearing, _hash(its.kept, words))
         doings.append(it)
     return tuple(doings), its
+
+
+def _inherited(it: Instruction, known: Mapping[str, str]) -> dict[str, str]:
+    """What an ARG may take from before the first FROM: of a name that is not plainly one, any."""
+    named = set(it.words)
+    return {name: value for name, value in known.items() if name in named or not all(map(_PLAIN.match, named))}
 
 
 def _hash(*parts: object) -> str:

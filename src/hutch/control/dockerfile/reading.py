@@ -27,7 +27,7 @@ LIMIT = 10.0
 
 _MEMORY = 4 << 30  # bytes of address space, most of which Go only reserves
 _PARSER = Path(__file__).with_name("parser.py")
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(-upstream)?([:@].*)?")
 
 

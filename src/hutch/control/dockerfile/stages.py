@@ -1,7 +1,7 @@
 """The stages of a Dockerfile, checked; those that the last one does not need are left out, as BuildKit does. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hutch.control.dockerfile import forms, words
@@ -27,6 +27,9 @@ KEPT = frozenset({"CMD", "ENTRYPOINT"})
 
 IDLE = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD", "STOPSIGNAL", "VOLUME"})
 """Those that change nothing here, which is said when they are met."""
+
+MOST_VARIABLES = 1000
+"""What ARG and ENV may have set at any place."""
 
 _NAME = re.compile(r"[a-z][a-z0-9._-]*")
 
@@ -85,6 +88,8 @@ def _globals(instructions: tuple[Instruction, ...], escape: str) -> dict[str, st
         if instruction.name != "ARG":
             raise instruction.flaw("only ARG may stand before the first FROM")
         known |= {name: value for name, value in arguments(instruction, known, escape) if value is not None}
+        if len(known) > MOST_VARIABLES or sum(map(len, known.values())) > words.LARGEST:
+            raise instruction.flaw(f"more than {MOST_VARIABLES} arguments, or {words.LARGEST} characters of them")
     return known
 
 
@@ -92,13 +97,25 @@ def arguments(instruction: Instruction, env: Mapping[str, str], escape: str) -> 
     """The names of an ARG, and their defaults."""
     if not instruction.words:
         raise instruction.flaw("a name is missing")
-    found: list[tuple[str, str | None]] = []
-    for word in instruction.words:
-        name, equals, value = word.partition("=")
-        name = expanded(instruction, name, env, escape)
+    names, given = [], [word.partition("=") for word in instruction.words]
+    for name in all_expanded(instruction, [name for name, _, _ in given], env, escape):
         if not name:
             raise instruction.flaw("a name is missing")
-        found.append((name, expanded(instruction, value, env, escape) if equals else None))
+        names.append(name)
+    values = all_expanded(instruction, [value for _, _, value in given], env, escape)
+    return [(name, value if its[1] else None) for name, value, its in zip(names, values, given, strict=True)]
+
+
+def all_expanded(instruction: Instruction, given: Sequence[str], env: Mapping[str, str], escape: str) -> list[str]:
+    """Words with their variables' values, which bounded each would not be bounded in all. `Flawed`."""
+    if len(given) > 2 * MOST_VARIABLES:
+        raise instruction.flaw(f"more than {MOST_VARIABLES} variables")
+    found, size = list[str](), 0
+    for word in given:
+        found.append(expanded(instruction, word, env, escape))
+        size += len(found[-1])
+        if size > words.LARGEST:
+            raise instruction.flaw(f"it grows to more than {words.LARGEST} characters")
     return found
 
 

@@ -83,7 +83,8 @@ class _Said:
         given = self.instruction.words
         if not given or len(given) % 2:
             raise self.instruction.flaw("it takes NAME=VALUE")
-        found = {self.expanded(name): self.expanded(value) for name, value in zip(given[::2], given[1::2], strict=True)}
+        its = stages.all_expanded(self.instruction, given, self.env, self.escape)
+        found = dict(zip(its[::2], its[1::2], strict=True))
         if "" in found:
             raise self.instruction.flaw("a name is empty")
         return found
@@ -104,6 +105,8 @@ def _env(state: State, said: _Said) -> State:
 
 
 def _checked(said: _Said, env: dict[str, str]) -> dict[str, str]:
+    if len(env) > stages.MOST_VARIABLES:
+        raise said.instruction.flaw(f"more than {stages.MOST_VARIABLES} variables")
     try:
         requests.check_env(env)
     except errors.InvalidRequest as error:

@@ -132,11 +132,25 @@ async def test_what_the_registry_says_of_an_image_is_told() -> None:
         "# escape=`\n" * 19_000,
         "\n" * 1_000_000,
         "FROM a\nENV A" + "=B C" * 15_000 + "\n",
+        "# escape=a" + " " * 1_000_000 + "b",
     ],
 )
 async def test_hostile_text_ends(text: str) -> None:
     with pytest.raises(errors.Flawed) if "ONBUILD" not in text and "[" not in text else contextlib.nullcontext():
         await plan(text)
+
+
+@pytest.mark.parametrize("name", ["ARG", "ENV"])
+async def test_variables_are_bounded_in_all(name: str) -> None:
+    large = f"ARG A={'x' * 60_000}\n"
+    many = " ".join(f"B{at}=$A" for at in range(20))
+    with pytest.raises(errors.Flawed, match=f"{name}: it grows to more than"):
+        await state(f"{large}FROM a\nARG A\n{name} {many}\n")
+    many = " ".join(f"B{at}=" for at in range(1001))
+    with pytest.raises(errors.Flawed, match=f"{name}: more than 1000 variables"):
+        await plan(f"FROM a\n{name} {many}\n")
+    with pytest.raises(errors.Flawed, match="line 18: ARG: more than"):
+        await plan(large + "".join(f"ARG B{at}=$A\n" for at in range(20)) + "FROM a\n")
 
 
 async def test_so_many_images_are_asked_for_and_no_more_in_one_dockerfile() -> None:
@@ -247,8 +261,25 @@ async def test_a_hash_covers_what_is_copied_and_what_names_mean_now(monkeypatch:
     assert await same(text.format("1", "1")) == [True, True, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("stage", "said", "then"),
+    [
+        ("FROM a AS x\n", "ARG V=1\n", "RUN echo $V\n"),
+        ("FROM a AS x\n", 'CMD ["c"]\n', 'ENTRYPOINT ["x"]\n'),
+    ],
+)
+async def test_a_hash_covers_what_ends_with_a_stage(stage: str, said: str, then: str) -> None:
+    assert (await plan(f"{stage}{said}{then}")).hash != (await plan(f"{stage}{said}FROM x\n{then}")).hash
+
+
+@pytest.mark.parametrize("name", ["V", '"V"', "'V'", "$N", "\\V"])
+async def test_a_hash_covers_what_an_argument_takes_from_before_the_first_stage(name: str) -> None:
+    text = f"ARG V={{}}\nFROM a\nENV N=V\nARG {name}\nRUN echo $V\n"
+    assert (await plan(text.format(1))).hash != (await plan(text.format(2))).hash
+
+
 async def test_a_title_is_one_short_line_without_passwords() -> None:
-    it = await plan(f"FROM a\nADD https://me:secret@x/y /z\nRUN {'x ' * 1000}\nRUN <<E\na\nb\nE\n")
+    it = await plan(f"FROM a\nADD https://me:se@cret@x/y /z\nRUN {'x ' * 1000}\nRUN <<E\na\nb\nE\n")
     titles = [step.title for step in it.steps]
     assert titles[0] == "line 2: ADD https://***@x/y /z"
     assert all(len(title) < 120 and "\n" not in title for title in titles)
