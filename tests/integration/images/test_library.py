@@ -52,6 +52,24 @@ async def test_a_cancelled_caller_leaves_the_work_to_the_others(rig: Rig, regist
         await impatient
 
 
+async def test_a_registry_that_never_answers_holds_up_nobody_who_pulls_from_another(
+    registry: Registry, make_rig: MakeRig
+) -> None:
+    asked = asyncio.Event()
+    async with await asyncio.start_server(lambda *_: asked.set(), "127.0.0.1", 0) as server:
+        silent = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        rig = make_rig(insecure_registries=f"{registry.host},{silent}")
+        await rig.images.open()
+        ref = await rig.images.resolve(registry.name("busybox:1"))
+        waiting = asyncio.create_task(rig.images.ensure(ImageRef(f"{silent}/busybox:1", ref.digest)))
+        async with asyncio.timeout(60):
+            await asked.wait()
+            assert (await rig.images.ensure(ref)).ref == ref
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
 @pytest.mark.parametrize("phase", ["pulling", "unpacking", "building root image"])
 async def test_the_last_caller_to_be_cancelled_ends_the_work(rig: Rig, registry: Registry, phase: str) -> None:
     ref = await rig.images.resolve(registry.name("busybox:1"))

@@ -23,6 +23,10 @@ from hutch.model.recipes import Credentials
 log = structlog.get_logger(__name__)
 
 
+_Key = tuple[str, Credentials | None]
+"""What is being pulled from where, and with whose credentials: of another registry it may never come, or be refused."""
+
+
 @dataclass(eq=False)
 class _Work:
     """One image being made, and all who wait for it."""
@@ -52,7 +56,7 @@ class LocalImages:
         self._space = space.Space(paths.images, host.disk_reserve_mib << 20)
         self._in_use = in_use
         self._on_remove = on_remove
-        self._tasks: dict[str, tuple[asyncio.Task[None], _Work]] = {}
+        self._tasks: dict[_Key, tuple[asyncio.Task[None], _Work]] = {}
         self._sources: tuple[Source, ...] = (
             Debian(images.debian_mirror, images.pull_timeout),
             Oci(images, self._space),
@@ -156,14 +160,16 @@ class LocalImages:
         return tuple(self._source(name).familiar(name) for name in names)
 
     def _may_use(self, entry: library.Entry, ref: ImageRef) -> bool:
-        if not entry.is_private:
-            return True
+        return not entry.is_private or entry.is_open_to(self._pinned(ref))
+
+    def _pinned(self, ref: ImageRef) -> str:
         source = self._source(ref.reference)
-        return entry.is_open_to(source.at(source.canonical(ref.reference), ref.digest))
+        return source.at(source.canonical(ref.reference), ref.digest)
 
     async def _join(self, ref: ImageRef, on_progress: OnProgress, credentials: Credentials | None) -> None:
-        """Wait for the work on this digest, beginning it if nobody has. Returns also when it was given up."""
-        task, work = self._tasks.get(ref.digest) or self._begin(ref, credentials)
+        """Wait for the same work, beginning it if nobody has. Returns also when it was given up."""
+        key = (self._pinned(ref), credentials)
+        task, work = self._tasks.get(key) or self._begin(key, ref)
         work.listeners.append(on_progress)
         on_progress(work.last)
         try:
@@ -171,24 +177,24 @@ class LocalImages:
         finally:
             work.listeners.remove(on_progress)
             if not work.listeners and not task.done():
-                self._forget(ref.digest, task)
+                self._forget(key, task)
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if not task.cancelled():
             task.result()
-        elif ref.digest not in self._tasks:
+        elif key not in self._tasks:
             raise errors.ImageUnavailable(f"{ref.reference}: given up, because the service stops")
 
-    def _begin(self, ref: ImageRef, credentials: Credentials | None) -> tuple[asyncio.Task[None], _Work]:
+    def _begin(self, key: _Key, ref: ImageRef) -> tuple[asyncio.Task[None], _Work]:
         work = _Work()
-        task = asyncio.create_task(self._make(ref, work.tell, credentials), name=f"image {ref.digest}")
-        task.add_done_callback(lambda task: self._forget(ref.digest, task))
-        self._tasks[ref.digest] = task, work
+        task = asyncio.create_task(self._make(ref, work.tell, key[1]), name=f"image {ref.digest}")
+        task.add_done_callback(lambda task: self._forget(key, task))
+        self._tasks[key] = task, work
         return task, work
 
-    def _forget(self, digest: str, task: asyncio.Task[None]) -> None:
-        if digest in self._tasks and self._tasks[digest][0] is task:
-            del self._tasks[digest]
+    def _forget(self, key: _Key, task: asyncio.Task[None]) -> None:
+        if key in self._tasks and self._tasks[key][0] is task:
+            del self._tasks[key]
 
     async def _make(self, ref: ImageRef, on_progress: OnProgress, credentials: Credentials | None) -> None:
         source = self._source(ref.reference)
