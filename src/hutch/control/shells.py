@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import structlog
 
-from hutch.control import commands, ending, follower, terminal_shell
+from hutch.control import commands, ending, follower, terminal_shell, terminals
 from hutch.control.background import Background
 from hutch.control.commands import Command, Completed
 from hutch.control.fleet import Fleet
@@ -29,6 +29,8 @@ from hutch.control.terminals import Terminal, Terminals
 from hutch.model import errors, guest, ids
 from hutch.model.guest import Exit, ProcessSpec
 from hutch.model.ids import MachineId
+from hutch.model.machine import Machine
+from hutch.model.states import State
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +68,7 @@ class Shells:
         """
         began = time.monotonic()
         spec = commands.make_spec(command)  # what is wrong with it is told before anything is opened
+        terminals.check_name(name)
         until = None if spec.timeout is None else began + spec.timeout
         turn = self._turns.setdefault((machine, name), asyncio.Lock())
         entry = self._fleet.entry(principal, machine, "machine:exec")
@@ -85,7 +88,7 @@ class Shells:
                 if line is None or line.is_done or self._processes.is_released:
                     turn.release()
                 else:
-                    self._background.go_on("interrupting a line", self._interrupt(principal, line, turn))
+                    self._leave(principal, entry, line, turn)
         return _completed(terminal, line, began)
 
     async def _terminal(self, principal: Principal, machine: MachineId, name: str, command: Command) -> Terminal:
@@ -93,6 +96,17 @@ class Shells:
         running = [it for it in there if it.name == name and it.exit is None]
         opened = Command(env=command.env, cwd=command.cwd, user=command.user, terminal=command.terminal)
         return running[-1] if running else await self._terminals.open(principal, machine, opened, name)
+
+    def _leave(self, principal: Principal, entry: Entry, line: "_Line", turn: asyncio.Lock) -> None:
+        """Have it interrupted, as soon as its machine runs: none is woken for that."""
+
+        def look(_: Machine) -> None:
+            if not line.is_away:
+                entry.watchers.remove(look)
+                self._background.go_on("interrupting a line", self._interrupt(principal, line, turn))
+
+        entry.watchers.append(look)
+        look(entry.machine)
 
     async def _interrupt(self, principal: Principal, line: "_Line", turn: asyncio.Lock) -> None:
         try:
@@ -125,6 +139,16 @@ class _Line:
         """Whether nothing of it is left in the terminal."""
         return self.exit is not None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether its machine is paused or suspended, and the terminal with it."""
+        return self._entry.machine.state is not State.RUNNING and self._entry.keeps_processes and not self._is_lost
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the machine was put back to a snapshot: what is in its terminals now is not this line."""
+        return self._entry.rollbacks != self._rollbacks
+
     async def run(self, line: str) -> None:
         """Type it, and follow it to its end."""
         await self._put(line)
@@ -148,8 +172,8 @@ class _Line:
         if shell.uid:
             await files.change(self._id, self._script, None, f"{shell.uid}:{shell.gid}")
 
-    async def _follow(self) -> None:
-        while self.exit is None:
+    async def _follow(self, to_its_beginning: bool = False) -> None:
+        while self.exit is None and not (to_its_beginning and self.scan.has_begun):
             page = await follower.read_on(self._entry, self._rollbacks, self._read)
             if page.stdout_at > self._at:
                 self.scan.miss()
@@ -169,24 +193,25 @@ class _Line:
 
     async def interrupt(self) -> bool:
         """End it: ^C, then KILL to what is in the foreground. False if its shell still does not go on."""
+        if self._is_lost:
+            return True
         async with self._fleet.used(self._entry):
-            await self._remove()  # a shell that has not read it yet never will
-            if not self.scan.has_begun:
+            await self._remove()  # a shell that has not read it yet never will; one that has tells so at once
+            if not await self._gets(GRACE, to_its_beginning=True):
                 return True
             for _ in range(INTERRUPTS):  # bash takes no notice of one that comes just when a command has ended
                 await self._host.processes.write(self._id, self.terminal.process, terminal_shell.INTERRUPT)
-                if await self._ends(GRACE / INTERRUPTS):
+                if await self._gets(GRACE / INTERRUPTS):
                     return True
             await self._kill_foreground()
-            return await self._ends(GRACE)
+            return await self._gets(GRACE)
 
-    async def _ends(self, patience: float) -> bool:
-        try:
+    async def _gets(self, patience: float, to_its_beginning: bool = False) -> bool:
+        """Whether it comes to its end within so many seconds, or only to its beginning."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await self._follow()
-        except TimeoutError:
-            pass
-        return self.is_done
+                await self._follow(to_its_beginning)
+        return self.is_done or (to_its_beginning and self.scan.has_begun)
 
     async def _kill_foreground(self) -> None:
         process = ids.random_id()

@@ -103,7 +103,8 @@ class Terminals:
         size = command.terminal or DEFAULT_SIZE
         spec = commands.make_spec(dataclasses.replace(command, terminal=size, background=True, interactive=True))
         if name is not None:
-            spec = dataclasses.replace(spec, argv=terminal_shell.named(_checked_name(name), spec.argv))
+            check_name(name)
+            spec = dataclasses.replace(spec, argv=terminal_shell.named(name, spec.argv))
         process = ProcessId(PREFIX + ids.random_id())
         lock = self._opening.setdefault(machine, asyncio.Lock())
         async with self._fleet.awake(self._entry(principal, machine)) as id, lock:
@@ -273,7 +274,7 @@ class Terminals:
         return self._fleet.entry(principal, machine, "machine:exec")
 
 
-def _checked_name(name: str) -> str:
+def check_name(name: str) -> None:
+    """What a terminal may be called. `Flawed`."""
     if terminal_shell.NAME.fullmatch(name) is None:
         raise errors.Flawed("a terminal's name has 1 to 64 letters, digits, dots, hyphens and underscores", BAD_NAME)
-    return name

@@ -1,12 +1,14 @@
 """Shells kept by name: lines run in a terminal that lives on."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from hutch.control import shells
 from hutch.control.commands import Command, Completed
 from hutch.model import errors
+from hutch.model.guest import Output
 from hutch.model.ids import MachineId
 from hutch.model.states import State
 from unit.control.rig import LIMIT, Rig
@@ -75,16 +77,81 @@ async def test_a_shell_that_will_not_end_a_line_ends_with_it(rig: Rig, monkeypat
     assert (await run(rig, machine, "echo new${LOST-}")).stdout == b"new\n"
 
 
-async def test_what_its_caller_leaves_is_interrupted(rig: Rig) -> None:
-    machine = await rig.launch()
-    await run(rig, machine, "KEPT=yes")
-    left = asyncio.create_task(run(rig, machine, "touch begun; sleep 1000"))
+async def begun(rig: Rig, machine: MachineId, line: str) -> "asyncio.Task[Completed]":
+    """A line that runs."""
+    running = asyncio.create_task(run(rig, machine, f"touch begun; {line}"))
     async with asyncio.timeout(LONG):
         while not (await rig.run(machine, "ls begun")).stdout:
             await asyncio.sleep(0.02)
+    return running
+
+
+async def test_what_its_caller_leaves_is_interrupted(rig: Rig) -> None:
+    machine = await rig.launch()
+    await run(rig, machine, "KEPT=yes")
+    left = await begun(rig, machine, "sleep 1000")
     left.cancel()
     await asyncio.gather(left, return_exceptions=True)
     assert (await run(rig, machine, "echo $KEPT")).stdout == b"yes\n"
+
+
+async def test_what_its_caller_leaves_before_it_was_seen_to_begin_is_interrupted_too(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await rig.launch()
+    await run(rig, machine, "KEPT=yes")
+    seen, host = asyncio.Event(), rig.plane.core.fleet.host.processes
+    real = host.read
+
+    async def read(machine: MachineId, process: str, *its: Any, **more: Any) -> Output:
+        if process.startswith("tty-"):
+            await seen.wait()
+        return await real(machine, process, *its, **more)
+
+    monkeypatch.setattr(host, "read", read)
+    left = await begun(rig, machine, "sleep 1000")
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    seen.set()
+    assert (await run(rig, machine, "echo $KEPT", timeout=30.0)).stdout == b"yes\n"
+
+
+async def test_nobody_is_woken_for_a_line_that_is_left(rig: Rig) -> None:
+    machine = await rig.launch()
+    await run(rig, machine, "KEPT=yes")
+    left = await begun(rig, machine, "sleep 1000")
+    await rig.plane.machines.suspend(rig.me, machine)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    await rig.settle()
+    assert rig.state(machine) is State.SUSPENDED
+    assert (await run(rig, machine, "echo $KEPT", timeout=30.0)).stdout == b"yes\n"
+
+
+async def test_nothing_is_typed_into_a_machine_that_was_put_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = await rig.launch()
+    snapshot = await rig.plane.snapshots.create(rig.me, machine)
+    running = await begun(rig, machine, "sleep 1000")
+    typed, host = [], rig.plane.core.fleet.host.processes
+
+    async def write(*its: Any) -> None:
+        typed.append(its)
+
+    monkeypatch.setattr(host, "write", write)
+    monkeypatch.setattr(shells, "GRACE", 0.2)
+    await rig.plane.machines.rollback(rig.me, machine, snapshot.id)
+    with pytest.raises(errors.NotRunning):
+        await running
+    await rig.settle()
+    assert not typed
+
+
+async def test_what_is_no_name_wakes_nothing(rig: Rig) -> None:
+    machine = await rig.launch()
+    await rig.plane.machines.suspend(rig.me, machine)
+    with pytest.raises(errors.Flawed):
+        await run(rig, machine, "true", "a b")
+    assert rig.state(machine) is State.SUSPENDED
 
 
 async def test_lines_of_one_terminal_run_one_after_the_other(rig: Rig) -> None:
