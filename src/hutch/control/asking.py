@@ -8,6 +8,7 @@ import contextlib
 import signal
 from dataclasses import dataclass
 
+from hutch.control import follower
 from hutch.host.interface import Processes
 from hutch.model import errors, guest, ids
 from hutch.model.guest import Exit
@@ -46,6 +47,8 @@ async def ask(host: Processes, machine: MachineId, argv: tuple[str, ...], limit:
                     out += page.stdout
                     err += page.stderr
                     end = page.exit or (CUT if max(len(out), len(err)) > MOST else None)
+                    if end is None and not page.stdout and not page.stderr:
+                        await asyncio.sleep(follower.QUICK)  # a guest that answers at once must not keep us busy
             finally:
                 with contextlib.suppress(errors.HutchError, TimeoutError):
                     async with asyncio.timeout(limit):

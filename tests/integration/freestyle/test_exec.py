@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from hutch.api.freestyle import guest_responses
+from hutch.api.freestyle import execs, guest_requests, guest_responses
 
 from .conftest import Vm, refused, told
 
@@ -47,3 +47,8 @@ def test_what_makes_no_sense_is_refused(vm: Vm, body: dict[str, object]) -> None
 
 def test_there_is_no_such_vm(http: httpx.Client) -> None:
     refused(http.post("/v1/vms/nope/exec-await", json={"command": "true"}), "VM_NOT_FOUND")
+
+
+def test_what_waited_too_long_for_its_terminal_says_so() -> None:
+    its = guest_requests.ExecAwait.model_validate({"command": "x", "terminal": "main"})
+    assert execs.overrun(its) == "600s: terminal main is not free"

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hutch.control import asking, follower, systemctl
 from hutch.control import services as module
-from hutch.control import systemctl
 from hutch.control.services import Services
 from hutch.control.systemctl import JournalLine, Standing
 from hutch.model import errors
+from hutch.model.guest import Output
 from hutch.model.ids import MachineId
 from hutch.model.recipes import Unit, UnitMode, UnitPatch
 from hutch.model.states import State
@@ -200,6 +201,22 @@ async def test_a_status_is_in_systemds_words(guest: Guest) -> None:
 
 def entry(message: object, **fields: str) -> str:
     return json.dumps({"MESSAGE": message, "__REALTIME_TIMESTAMP": "1700000000500000", **fields})
+
+
+async def test_a_guest_that_answers_nothing_at_once_keeps_nobody_busy(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, processes = [], guest.rig.plane.core.fleet.host.processes
+
+    async def read(*its: object, wait: float) -> Output:
+        asked.append(its)
+        await asyncio.sleep(0)
+        return Output(b"", 0, b"", 0)
+
+    monkeypatch.setattr(processes, "read", read)
+    answer = await asking.ask(processes, guest.machine, ("sleep", "1000"), 0.2)
+    assert answer.exit is None
+    assert len(asked) <= 0.2 / follower.QUICK + 2
 
 
 def test_a_journal_has_no_half_characters() -> None:

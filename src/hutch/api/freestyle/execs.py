@@ -9,6 +9,7 @@ from hutch.api.answers import Json
 from hutch.api.freestyle import guest_requests, guest_responses, reach
 from hutch.api.telling import Told
 from hutch.control.commands import Command
+from hutch.control.shells import WAIT
 
 router = APIRouter(tags=["exec"])
 
@@ -38,6 +39,13 @@ async def exec_await(request: Request, vm_id: str) -> Response:
         running = its.control.shells.run(caller, machine, body.terminal, command, keep=OUTPUT_LIMIT)
     done = await streams.unless_hung_up(request.receive, running)
     if done.exit.timed_out:
-        raise Told(408, "EXEC_TIMED_OUT", f"Command timed out after {body.timeout_ms}ms")
+        raise Told(408, "EXEC_TIMED_OUT", f"Command timed out after {overrun(body)}")
     text = {"stdout": done.stdout.decode(errors="replace"), "stderr": done.stderr.decode(errors="replace")}
     return Json({**text, "statusCode": done.exit.shell_code})
+
+
+def overrun(it: guest_requests.ExecAwait) -> str:
+    """What it took longer than. Without a limit only its turn in a terminal is not waited for without end."""
+    if it.timeout_ms is not None:
+        return f"{it.timeout_ms}ms"
+    return f"{WAIT:g}s: terminal {it.terminal} is not free"
