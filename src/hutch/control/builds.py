@@ -28,7 +28,7 @@ from hutch.control.policy import Verb
 from hutch.model import errors, ids
 from hutch.model.builds import Build, BuildState, Phase
 from hutch.model.ids import BuildId, TenantId
-from hutch.model.machine import Defaults, ImageRef, Persistence, Resources, Snapshot
+from hutch.model.machine import Defaults, ImageRef, Persistence, Resources, Snapshot, Timers
 from hutch.model.recipes import Credentials, Recipe
 from hutch.store.interface import Recorded
 
@@ -174,6 +174,7 @@ class Builds:
         requests.check_priority(request.priority)
         if request.persistence is Persistence.EPHEMERAL:
             raise errors.InvalidRequest("a snapshot is persistent or sticky")
+        requests.check_timers(Timers(idle=request.defaults.idle))
         if request.defaults.ports is not None:
             requests.check_ports(request.defaults.ports)
         if request.budget is not None and request.budget <= 0:
@@ -216,12 +217,7 @@ class Builds:
         result = _result(request)
         if not its.links and isinstance(its.base, Snapshot):
             return its.base if result.is_met_by(its.base) else None
-        shelf = self._tools.shelf
-        known = (it for it in shelf.of(tenant) if it.recipe == its.recipe and not it.damage and result.is_met_by(it))
-        found = next(known, None)
-        if found is not None:
-            shelf.touch(found.id)
-        return found
+        return self._tools.shelf.known(tenant, its.recipe, result.is_met_by)
 
     async def _record_known(self, principal: Principal, request: BuildRequest, its: Plan, known: Snapshot) -> Build:
         name = plan.cached(its.where(len(its.links) - 1)) if its.links else its.title

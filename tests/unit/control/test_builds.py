@@ -167,6 +167,37 @@ async def test_who_needs_a_layer_that_another_build_makes_is_pending(rig: Rig) -
     assert "layer 1/2: cached" in await phases(rig, second)
 
 
+async def test_what_a_build_that_waits_will_stand_on_is_not_removed_to_make_room(rig: Rig) -> None:
+    await ensure(rig, files(a="1"), files(b="1"))
+    gate = rig.world.faults.gates["snapshot"] = asyncio.Event()
+    waiting = [soon(ensure(rig, files(a="1"), files(c="3"), files(d=each))) for each in "12"]
+    async with asyncio.timeout(LIMIT):
+        while not {it.state for it in await rig.plane.builds.list(rig.me, 2)} == {
+            BuildState.RUNNING,
+            BuildState.PENDING,
+        }:
+            await asyncio.sleep(0)
+    await turn()
+    rig.clock.advance(600)
+    assert rig.plane.core.shelf.sticky() == []
+    gate.set()
+    await asyncio.gather(*waiting)
+    rig.clock.advance(600)
+    assert len(rig.plane.core.shelf.sticky()) == 2
+
+
+async def test_a_layer_that_is_just_being_removed_is_built_anew(rig: Rig) -> None:
+    first = await ensure(rig, files(a="1"))
+    gate = rig.world.faults.gates["remove_snapshot"] = asyncio.Event()
+    removing = soon(rig.plane.snapshots.delete(rig.me, first.id))
+    await turn()
+    again = soon(ensure(rig, files(a="1"), name="again"))
+    await turn()
+    gate.set()
+    await removing
+    assert (await again).id != first.id
+
+
 async def test_skipping_the_cache_makes_a_layer_and_all_above_anew(rig: Rig) -> None:
     old = await ensure(rig, files(a="1"), files(b="2"), files(c="3"))
     made = await ensure(rig, files(a="1"), Layer(files=(File("/b", b"2"),), skip_cache=True), files(c="3"))
@@ -428,7 +459,10 @@ async def test_who_may_do_what(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"priority": 11}, {"persistence": Persistence.EPHEMERAL}, {"name": "a b"}, {"budget": 0.0}],
+    [
+        *({"priority": 11}, {"persistence": Persistence.EPHEMERAL}, {"name": "a b"}, {"budget": 0.0}),
+        *({"defaults": Defaults(idle=0)}, {"defaults": Defaults(idle=2**40)}),
+    ],
 )
 async def test_what_makes_no_sense_is_no_build(rig: Rig, fields: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidRequest):
