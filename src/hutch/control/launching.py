@@ -37,6 +37,7 @@ class LaunchRequest:
     says_ports: bool = True
     domains: tuple[tuple[str, int], ...] = ()  # names of the tenant's own, and the ports they lead to
     ready_within: float | None = None  # seconds; None: it is not waited for
+    name_label: str | None = None  # keeps the machine's name where another one has it; None: that is a `Conflict`
 
 
 class Launches:
@@ -68,7 +69,7 @@ class Launches:
         return await self._background.finish(self._launch(principal, request, prepared))
 
     async def _launch(self, principal: Principal, request: LaunchRequest, prepared: MachineRequest) -> Machine:
-        machine = await self._machines.launch(principal, prepared)
+        machine = await self._launch_named(principal, request, prepared)
         owner = dataclasses.replace(principal, scopes=principal.scopes | _SCOPES)
         try:
             for name, port in request.domains:
@@ -80,6 +81,16 @@ class Launches:
                 await self._machines.delete(owner, machine.id)
             raise
         return machine
+
+    async def _launch_named(self, principal: Principal, request: LaunchRequest, prepared: MachineRequest) -> Machine:
+        name, label = prepared.name, request.name_label
+        try:
+            return await self._machines.launch(principal, prepared)
+        except errors.Conflict:
+            if name is None or label is None or not self._machines.is_taken(principal, name):
+                raise
+        labels = {**prepared.labels, label: name}
+        return await self._machines.launch(principal, dataclasses.replace(prepared, name=None, labels=labels))
 
     async def _prepare(self, principal: Principal, request: LaunchRequest) -> MachineRequest:
         """The machine that is to be made, of what was built."""

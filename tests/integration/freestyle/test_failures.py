@@ -176,6 +176,53 @@ async def test_a_creation_whose_client_goes_away_goes_on(desk: Office) -> None:
     await desk.control.machines.wait(me, machine.id, {State.RUNNING}, 30)
 
 
+async def test_a_creation_that_ends_with_the_service_has_a_known_code(
+    desk: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def never(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(desk.control.launches, "launch", never)
+    monkeypatch.setattr(desk.control.builds, "ensure", never)
+    for operation in (CREATE, SNAPSHOTS):
+        begun.clear()
+        task = asyncio.create_task(desk.ask(operation, "", desk.key))
+        async with asyncio.timeout(30):
+            await begun.wait()
+        task.cancel()  # as the server does with what has not ended in time
+        answer = await task
+        it = responses.Error.model_validate_json(answer.content)
+        assert (answer.status_code, it.code) == (503, "INTERNAL_ERROR")
+        assert "ending" in it.message
+
+
+async def test_a_build_that_is_not_recorded_any_more_is_none_of_a_vms(desk: Office) -> None:
+    me = desk.control.keys.authenticate(desk.key)
+    machine = await desk.control.machines.launch(me, MachineRequest("debian", build=BuildId("b" * 20)))
+    assert told(await desk.ask(("GET", f"{ID}/build"), machine.id, desk.key)) == "BUILD_NOT_FOUND_FOR_VM"
+
+
+async def test_one_that_another_dialect_paused_is_suspended_also_to_who_awaits_it(desk: Office) -> None:
+    machine = (await desk.machine()).id
+    await desk.control.machines.pause(desk.control.keys.authenticate(desk.key), machine)
+    async with asyncio.timeout(30):
+        it = (await desk.ask(("POST", f"{ID}/await"), machine, desk.key)).json()
+    assert it == {"id": machine, "exitStatus": "suspended"}
+
+
+async def test_a_domain_is_told_when_it_leads_to_the_vm(desk: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    me, name = desk.control.keys.authenticate(desk.key), "shop.example"
+    monkeypatch.setitem(desk.bodies, CREATE, {"domains": [{"domain": name}]})  # type: ignore[arg-type]
+    made = (await desk.ask(CREATE, "", desk.key)).json()
+    (domain,) = desk.control.domains.list(me)
+    assert (domain.machine, name in made["domains"]) == (made["id"], False)
+    await desk.control.domains._set_verified(domain)
+    assert name in (await desk.ask(("POST", f"{ID}/start"), made["id"], desk.key)).json()["domains"]
+
+
 async def test_what_is_built_in_is_building(desk: Office) -> None:
     me = desk.control.keys.authenticate(desk.key)
     it = await desk.control.machines.launch(

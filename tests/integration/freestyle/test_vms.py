@@ -209,7 +209,7 @@ def test_ports_and_domains_lead_to_it(http: httpx.Client) -> None:
     name = f"shop{next(_NUMBER)}.example"
     made = told(create(http, ports=ports, domains=[{"domain": name}]), responses.CreatedVm)
     vm = Vm(http, made["id"])
-    assert made["domains"][1:] == [name]
+    assert len(made["domains"]) == 1, "the other one is not verified, and leads nowhere yet"
     assert [it["port"] for it in native(vm)["ports"]] == [80, 90]
     assert http.get(f"/smol/v1/domains/{name}").json()["port"] == 80
     http.delete(vm.path)

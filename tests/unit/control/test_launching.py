@@ -59,6 +59,17 @@ async def test_what_nobody_said_is_the_snapshots_own(rig: Rig, is_built: bool) -
     assert unsaid.build is not None
 
 
+async def test_of_several_at_once_one_has_the_name_and_the_others_keep_it_in_a_label(rig: Rig) -> None:
+    wanted = dataclasses.replace(BUILT, name="web", labels={"a": "b"})
+    its = {"machine": wanted, "build": recipe(), "name_label": "shown"}
+    made = await asyncio.gather(*(launch(rig, **its) for _ in range(3)))
+    assert sorted(it.labels.get("shown", it.name) for it in made) == ["web", "web", "web"]
+    assert len({it.name for it in made}) == 3
+    assert {it.labels["a"] for it in made} == {"b"}
+    with pytest.raises(errors.Conflict, match="web"):
+        await launch(rig, wanted, build=recipe())
+
+
 async def test_its_domains_lead_to_it(rig: Rig) -> None:
     it = await launch(rig, PLAIN, domains=(("shop.example", 80),))
     (domain,) = rig.plane.domains.list(rig.me)

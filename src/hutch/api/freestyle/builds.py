@@ -8,6 +8,7 @@ from hutch.api import service
 from hutch.api.answers import Json
 from hutch.api.freestyle import present, refs, responses
 from hutch.api.telling import Told
+from hutch.model import errors
 
 router = APIRouter(tags=["builds"])
 
@@ -34,6 +35,10 @@ async def of_vm(request: Request, vm_id: str) -> Response:
     """The build that made what a VM was made of; 404 if nothing had to be built for it."""
     caller, control = service.principal(request), service.of(request).control
     build = control.machines.get(caller, refs.machine(vm_id)).build
+    none = Told(404, "BUILD_NOT_FOUND_FOR_VM", f"No build found for VM {vm_id}")
     if build is None:
-        raise Told(404, "BUILD_NOT_FOUND_FOR_VM", f"No build found for VM {vm_id}")
-    return Json(present.build(await control.builds.get(caller, build)))
+        raise none
+    try:
+        return Json(present.build(await control.builds.get(caller, build)))
+    except errors.NotFound:  # its record is not kept for ever
+        raise none from None

@@ -1,7 +1,10 @@
 """Puts the freestyle dialect together: its routes, its errors, its documents, behind its keys."""
 
+import asyncio
+
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hutch.api import auth, limits, rooms
 from hutch.api.freestyle import builds, errors, guest, lifecycle, requests, responses, snapshots, specs, vms
@@ -29,9 +32,32 @@ def _is_free(path: str) -> bool:
     return path.startswith("/v1/vms/") and path.endswith("/exec-await")
 
 
+class _Ending:
+    """ASGI: a request that ends with the service is told so as any error is, for clients ask for ever otherwise."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        has_begun = scope["type"] != "http"
+
+        async def noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:  # the server does so
+            if has_begun:
+                raise
+            await errors.TELLER.response(errors.ENDING, HTTPConnection(scope))(scope, receive, send)
+
+
 def build(its: Service) -> ASGIApp:
     """The dialect as one ASGI application, its paths beginning at `/v1/vms`."""
     app = routes(its)
     rooms.add_documents(app, (*requests.ALL, *specs.ALL, *guest.BODIES), PUBLIC)
     limited = limits.Limit(app, its.control.rates, _is_free, errors.TELLER.response)
-    return auth.Authenticate(limited, its.control.keys, PUBLIC, errors.TELLER.response)
+    return _Ending(auth.Authenticate(limited, its.control.keys, PUBLIC, errors.TELLER.response))

@@ -22,6 +22,8 @@ TRACE = "x-freestyle-trace-id"
 
 INVALID, LOST, INTERNAL = "VALIDATION_ERROR", "NOT_FOUND", "INTERNAL_ERROR"
 
+ENDING = Told(503, INTERNAL, "the service is ending: ask again when it is back")
+
 KINDS: Mapping[type[errors.HutchError], str] = {
     errors.InvalidRequest: INVALID,
     errors.GuestError: INVALID,

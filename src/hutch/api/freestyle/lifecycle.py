@@ -23,7 +23,7 @@ _ID = "/v1/vms/{vm_id}"
 LONGEST_AWAIT = 86400.0
 """Seconds for which the end of a VM is waited for."""
 
-AT_REST = frozenset({State.STOPPED, State.SUSPENDED, State.FAILED, State.DESTROYED, State.LOST})
+AT_REST = frozenset({State.STOPPED, State.PAUSED, State.SUSPENDED, State.FAILED, State.DESTROYED, State.LOST})
 
 
 async def _recreated(control: ControlPlane, caller: Principal, id: MachineId) -> Machine:

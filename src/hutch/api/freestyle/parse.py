@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hutch.api.freestyle import recipe, requests, specs
 from hutch.control import requests as control_requests
@@ -29,14 +29,14 @@ DEFAULT_TARGET = 3000
 MOST_READY_SECONDS = 3600
 
 
-def launch_request(body: specs.CreateVm, plan: recipe.Plan, is_taken: Callable[[str], bool]) -> LaunchRequest:
-    """A VM to make of `plan`. `is_taken`: whether another machine is called so."""
+def launch_request(body: specs.CreateVm, plan: recipe.Plan) -> LaunchRequest:
+    """A VM to make of `plan`."""
     has = plan.made_with
     base = plan.recipe.base
     says_idle, idle = _idle(plan)
     ports = plan.find("ports")
     kept, priority, ends_on = _kept(body.persistence or (None if body.template is None else body.template.persistence))
-    name, labels = _name(body.name, is_taken)
+    name, labels = _name(body.name)
     targets, domains = _targets(ports), tuple(_domain(it, _targets(ports)) for it in body.domains or ())
     machine = MachineRequest(
         image=IMAGE if base.snapshot is None else "",
@@ -69,6 +69,7 @@ def launch_request(body: specs.CreateVm, plan: recipe.Plan, is_taken: Callable[[
         says_ports=ports is not None or bool(domains),
         domains=domains,
         ready_within=_ready_seconds(plan.find("ready_signal_timeout_seconds")) if waits else None,
+        name_label=DISPLAY_NAME,
     )
 
 
@@ -150,7 +151,7 @@ def _domain(it: requests.VmDomainConfig, targets: Sequence[int]) -> tuple[str, i
     return it.domain, targets[0]
 
 
-def _name(asked: str | None, is_taken: Callable[[str], bool]) -> tuple[str | None, dict[str, str]]:
+def _name(asked: str | None) -> tuple[str | None, dict[str, str]]:
     """What the machine is called, and what it is labelled if it cannot be called so."""
     if not asked:
         return None, {}
@@ -159,8 +160,7 @@ def _name(asked: str | None, is_taken: Callable[[str], bool]) -> tuple[str | Non
     except errors.InvalidRequest:
         pass
     else:
-        if not is_taken(asked):
-            return asked, {}
+        return asked, {}
     labels = {DISPLAY_NAME: asked}
     try:
         control_requests.check_labels(labels)

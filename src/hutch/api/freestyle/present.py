@@ -106,7 +106,7 @@ def exit_status(it: Machine) -> str:
         case State.DESTROYED:
             return "deleted"
         case _:
-            return it.state.value
+            return states.STATES[it.state]
 
 
 def build(it: Build) -> dict[str, Any]:

@@ -25,12 +25,13 @@ PATIENCE = 0.3
 
 
 def domains(control: ControlPlane, caller: Principal, it: Machine) -> Sequence[str]:
-    """The host names that lead to a VM: the proxy's own, and the tenant's, for who may look at them."""
+    """The host names that lead to a VM: the proxy's own, and the tenant's verified ones, for who may look at them."""
     own = [control.exposure.host(it)] if it.ports else []
     try:
-        return [*own, *(domain.name for domain in control.domains.list(caller) if domain.machine == it.id)]
+        claimed = control.domains.list(caller)
     except errors.Forbidden:
         return own
+    return [*own, *(domain.name for domain in claimed if domain.machine == it.id and domain.verified_at is not None)]
 
 
 @router.get(_ALL, responses={200: {"model": responses.ListVms}})
@@ -62,7 +63,7 @@ async def create(request: Request) -> Response:
     control, box = its.control, await its.control.health.capacity()
     plan = recipe.plan(body, sizes.ranges(box, its.settings.machines), sizes.default_disk(box))
     await bases.check(control, caller, plan.recipe.base)
-    wanted = parse.launch_request(body, plan, lambda name: control.machines.is_taken(caller, name))
+    wanted = parse.launch_request(body, plan)
     it = await streams.unless_hung_up(request.receive, control.launches.launch(caller, wanted))
     return Json(present.created(it, domains(control, caller, it)))
 
