@@ -8,7 +8,8 @@ store alone: to all here it is gone.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 import structlog
@@ -43,6 +44,8 @@ class Shelf:
         self._interval = timedelta(seconds=verify_interval)
         self._snapshots: dict[SnapshotId, Snapshot] = {}  # oldest first
         self._claimed: set[tuple[TenantId, str]] = set()
+        self._leaving: set[SnapshotId] = set()
+        self._held = Counter[SnapshotId]()
         self._touched: dict[SnapshotId, datetime] = {}
         self._verifying: asyncio.Task[None] | None = None
         self._rest_until: datetime | None = None
@@ -96,10 +99,12 @@ class Shelf:
         """By name."""
         return next((snapshot for snapshot in self.of(tenant) if snapshot.name == name), None)
 
-    def known(self, tenant: TenantId, recipe: str) -> Snapshot | None:
-        """The newest whole one of the layer of this hash, to be used, and so used now."""
-        its = (it for it in self.of(tenant) if it.recipe == recipe and not it.damage)
-        found = next(its, None)
+    def known(
+        self, tenant: TenantId, recipe: str, will_do: Callable[[Snapshot], bool] = lambda _: True
+    ) -> Snapshot | None:
+        """The newest whole one of the layer of this hash that will do, to be used, and so used now."""
+        its = (it for it in self.of(tenant) if it.recipe == recipe and not it.damage and it.id not in self._leaving)
+        found = next(filter(will_do, its), None)
         return None if found is None else self._used(found)
 
     def sticky(self) -> list[Snapshot]:
@@ -108,8 +113,21 @@ class Shelf:
         return [
             snapshot
             for snapshot in self._snapshots.values()
-            if snapshot.persistence is Persistence.STICKY and now - last_use(snapshot) >= IN_USE
+            if snapshot.persistence is Persistence.STICKY
+            and now - last_use(snapshot) >= IN_USE
+            and snapshot.id not in self._held
         ]
+
+    @contextlib.contextmanager
+    def hold(self, snapshot: SnapshotId) -> Iterator[None]:
+        """Within, somebody needs it: it is used until the end, and not removed to make room."""
+        self._held[snapshot] += 1
+        try:
+            yield
+        finally:
+            self._held[snapshot] -= 1
+            self._held = +self._held
+            self.touch(snapshot)
 
     def whole(self, tenant: TenantId, id_or_name: str) -> Snapshot:
         """The same, to be used, and so used now. `Damaged` if it is known to be."""
@@ -141,10 +159,14 @@ class Shelf:
 
     async def remove(self, snapshot: Snapshot) -> None:
         """From the host, then from here; its record stays in the store for a while, as that of a deleted one."""
-        await self._host.remove_snapshot(snapshot.id)
-        last = self._snapshots.get(snapshot.id, snapshot)
-        await self._store.save_snapshot(dataclasses.replace(last, deleted_at=self._clock.now()))
-        self._snapshots.pop(snapshot.id, None)
+        self._leaving.add(snapshot.id)
+        try:
+            await self._host.remove_snapshot(snapshot.id)
+            last = self._snapshots.get(snapshot.id, snapshot)
+            await self._store.save_snapshot(dataclasses.replace(last, deleted_at=self._clock.now()))
+            self._snapshots.pop(snapshot.id, None)
+        finally:
+            self._leaving.discard(snapshot.id)
         self._touched.pop(snapshot.id, None)
         self._quotas.note(snapshot.tenant, snapshot.id, quotas.NOTHING)
 
@@ -177,9 +199,12 @@ class Shelf:
             damage = tuple(await self._host.verify(snapshot.id))
         except errors.NotFound:
             damage = (MISSING,)
+        last = self._snapshots.get(snapshot.id)
+        if last is None or last.id in self._leaving:
+            raise errors.NotFound(f"snapshot {snapshot.name} was deleted while it was read")
         if damage:
-            log.error("a snapshot is damaged", snapshot=snapshot.id, name=snapshot.name, damage=damage)
-        return await self._save(dataclasses.replace(snapshot, damage=damage, verified_at=self._clock.now()))
+            log.error("a snapshot is damaged", snapshot=last.id, name=last.name, damage=damage)
+        return await self._save(dataclasses.replace(last, damage=damage, verified_at=self._clock.now()))
 
     async def _save(self, snapshot: Snapshot) -> Snapshot:
         await self._store.save_snapshot(snapshot)
@@ -202,7 +227,8 @@ class Shelf:
 
     async def _verify_quietly(self, snapshot: Snapshot, began: datetime) -> None:
         try:
-            await self.verify(snapshot)
+            with contextlib.suppress(errors.NotFound):
+                await self.verify(snapshot)
         except Exception:
             log.exception("a snapshot could not be verified", snapshot=snapshot.id)
             self._rest_until = self._clock.now() + self._interval

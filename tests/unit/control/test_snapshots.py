@@ -166,6 +166,21 @@ async def test_a_verification_tells_what_is_damaged_and_damaged_ones_are_not_use
         await rig.plane.machines.rollback(rig.me, machine, snapshot.id)
 
 
+async def test_what_becomes_of_one_while_it_is_verified_is_not_undone(rig: Rig) -> None:
+    machine = await rig.launch()
+    one, two = [await rig.plane.snapshots.create(rig.me, machine, name) for name in ("one", "two")]
+    gate = rig.world.faults.gates["verify"] = asyncio.Event()
+    verifying = [soon(rig.plane.snapshots.verify(rig.me, it.id)) for it in (one, two)]
+    await turn()
+    await rig.plane.snapshots.rename(rig.me, one.id, "other")
+    await rig.plane.snapshots.delete(rig.me, two.id)
+    gate.set()
+    assert (await verifying[0]).name == "other"
+    with pytest.raises(errors.NotFound, match="two was deleted"):
+        await verifying[1]
+    assert [it.name for it in (await rig.store.load()).snapshots] == ["other"]
+
+
 async def test_each_is_verified_once_a_day_one_at_a_time_with_rests(rig: Rig) -> None:
     machine = await rig.launch()
     made = [await rig.plane.snapshots.create(rig.me, machine) for _ in range(2)]

@@ -91,7 +91,7 @@ class Builder:
 
     async def _make_link(self, index: int, source: Snapshot | ImageRef | DockerPlan) -> Snapshot:
         link, where = self._plan.links[index], self._plan.where(index)
-        async with self._turn(link.recipe):
+        async with self._turn(link.recipe, source):
             found = self._find_again(index)
             if found is not None:
                 await self._stop()
@@ -166,13 +166,16 @@ class Builder:
         return self._inside
 
     @contextlib.asynccontextmanager
-    async def _turn(self, recipe: str) -> AsyncIterator[None]:
+    async def _turn(self, recipe: str, source: object = None) -> AsyncIterator[None]:
+        """`source` is what is to be built on when it has come."""
         turn = self._turns.of(f"{self._bench.build.tenant} {recipe}")
         must_wait = turn.locked()
         if must_wait:
             await self._stop()  # it would have memory that the other one may need
             await self._wait(True)
-        async with turn:
+        async with contextlib.AsyncExitStack() as stack:
+            with self._bench.holding(source):
+                await stack.enter_async_context(turn)
             if must_wait:
                 await self._wait(False)
             yield

@@ -127,6 +127,10 @@ class Workbench:
         """The layer that this recipe is the hash of, if the tenant has it."""
         return self._tools.shelf.known(self.build.tenant, recipe)
 
+    def holding(self, source: object) -> contextlib.AbstractContextManager[None]:
+        """Within, a snapshot that is still to be built on is there, unless its owner deletes it."""
+        return self._tools.shelf.hold(source.id) if isinstance(source, Snapshot) else contextlib.nullcontext()
+
     async def known(self, key: str) -> Snapshot | None:
         """What was kept under this key (a hash) by a build of the same tenant, in machines of the same size."""
         found = self.find(self._sized(key))
@@ -197,8 +201,6 @@ class Workbench:
             timers=Timers(lifetime=int(self._order.budget + SLACK)),
             build=self.build.id,
         )
-        if isinstance(source, ImageRef) and self.credentials is not None:
-            await self._tools.fleet.host.images.ensure(source, credentials=self.credentials)
         if isinstance(source, ImageRef):
             await self._tools.fleet.host.images.ensure(source, credentials=self.credentials)
         out_of = OutOf(_BYPASSED, image=source if isinstance(source, ImageRef) else None)

@@ -77,8 +77,13 @@ class _Run:
         self._bench = bench
         self._images = images
         self._made: dict[int, _Made] = {}
+        self._held = contextlib.ExitStack()  # what later stages are made of
 
     async def run(self) -> Snapshot:
+        with contextlib.ExitStack() as self._held:
+            return await self._run()
+
+    async def _run(self) -> Snapshot:
         beginnings = await self._beginnings()
         for stage in self._plan.stages:
             made = await self._begin(stage.base)
@@ -87,6 +92,7 @@ class _Run:
             else:
                 made = functools.reduce(self._heard, stage.settings, made)
             self._made[stage.index] = made
+            self._held.enter_context(self._bench.holding(made.source))
         last = self._made[self._plan.stages[-1].index]
         if self._plan.is_plain:
             assert isinstance(last.source, Snapshot), "its last step was kept"
@@ -99,6 +105,7 @@ class _Run:
         for stage in reversed(self._plan.stages):
             if stage.index in needed:
                 known = found[stage.index] = await self._known(stage)
+                self._held.enter_context(self._bench.holding(known and known[1]))
                 needed |= stage.needs_after(None if known is None else known[0])
         return found
 

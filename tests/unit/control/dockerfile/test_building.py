@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from hutch.control.builds import BuildRequest
+from hutch.control.dockerfile import running
+from hutch.control.dockerfile.copying import Copying
+from hutch.control.inside import Inside
 from hutch.host.interface import Image, ImageConfig
 from hutch.host.simulated.images import SimulatedImages
 from hutch.model import errors
 from hutch.model.builds import BuildState, Phase
+from hutch.model.keys import Limits
 from hutch.model.machine import ImageRef, Snapshot
 from hutch.model.recipes import Base, Credentials, Recipe
 from unit.control.rig import LIMIT, Rig, soon
@@ -119,6 +123,24 @@ async def test_what_a_known_step_was_made_of_need_not_be_there(rig: Rig) -> None
     assert not any("line 3" in name for name in names)
     machine = await rig.launch(image="", snapshot=snapshot.id)
     assert (await rig.run(machine, "cat copied last; echo $A")).stdout == b"1\ntwo 1\n1\n"
+
+
+async def test_a_stage_that_is_needed_later_does_not_make_room_for_another(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(*_: object) -> None:
+        rig.clock.advance(100)
+
+    async def copy(self: Copying, origin: Inside | None) -> None:
+        rig.clock.advance(100)
+
+    monkeypatch.setattr(running, "run", run)
+    monkeypatch.setattr(Copying, "run", copy)
+    await rig.plane.tenants.update(rig.me, rig.me.tenant, Limits(snapshots=3))
+    text = "FROM alpine AS one\nRUN 1\nFROM alpine\nRUN 2\nRUN 3\nRUN 4\nCOPY --from=one /a /b\n"
+    await build(rig, text)
+    assert len(rig.world.snapshots) == 3
+    assert rig.plane.core.shelf._held == {}
 
 
 async def test_a_build_that_is_cancelled_leaves_nothing_of_its_step(rig: Rig) -> None:
