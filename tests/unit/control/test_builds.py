@@ -172,10 +172,7 @@ async def test_what_a_build_that_waits_will_stand_on_is_not_removed_to_make_room
     gate = rig.world.faults.gates["snapshot"] = asyncio.Event()
     waiting = [soon(ensure(rig, files(a="1"), files(c="3"), files(d=each))) for each in "12"]
     async with asyncio.timeout(LIMIT):
-        while not {it.state for it in await rig.plane.builds.list(rig.me, 2)} == {
-            BuildState.RUNNING,
-            BuildState.PENDING,
-        }:
+        while {it.state for it in await rig.plane.builds.list(rig.me, 2)} != {BuildState.RUNNING, BuildState.PENDING}:
             await asyncio.sleep(0)
     await turn()
     rig.clock.advance(600)
@@ -191,7 +188,7 @@ async def test_a_layer_that_is_just_being_removed_is_built_anew(rig: Rig) -> Non
     gate = rig.world.faults.gates["remove_snapshot"] = asyncio.Event()
     removing = soon(rig.plane.snapshots.delete(rig.me, first.id))
     await turn()
-    again = soon(ensure(rig, files(a="1"), name="again"))
+    again = soon(ensure(rig, files(a="1")))
     await turn()
     gate.set()
     await removing
