@@ -121,7 +121,7 @@ class Lifecycle:
                 await self._records.note(entry, finding.message, finding.level, finding.kind)
             if not finding.again:
                 break
-        if real is not None and entry.machine.state is not State.DESTROYING:
+        if real is not None and entry.machine.state not in (State.CREATING, State.DESTROYING):
             await self._settle_spec(entry, real)
         self._steps.count(entry, real)
         return finding.then
@@ -145,11 +145,15 @@ class Lifecycle:
                 await self._steps.remove(entry, f"deleting: {operation.cause}")
 
     async def _create(self, entry: Entry, operation: Creation) -> None:
-        machine, snapshot = entry.machine, operation.snapshot
+        machine, snapshot, spec = entry.machine, operation.snapshot, entry.machine.spec
+        if operation.saved is not None:
+            resources = dataclasses.replace(operation.saved, disk_gib=spec.resources.disk_gib)
+            spec = dataclasses.replace(spec, resources=resources)
+        is_resized = spec != machine.spec
         try:
-            await self._steps.with_disk_room(
-                lambda: operation.act(self._host.create(machine.id, machine.spec, snapshot))
-            )
+            await self._steps.with_disk_room(lambda: operation.act(self._host.create(machine.id, spec, snapshot)))
+            if is_resized:
+                await self._resizing.outgrow(entry, operation, spec.resources)
             if operation.brood is not None:
                 await self._run_with(operation.brood, entry, operation)
         except Ended:
@@ -159,7 +163,7 @@ class Lifecycle:
             await self._steps.remove(entry, f"could not be created: {told.message}", Level.ERROR)
             raise told from error
         if operation.brood is None:
-            state = State.STOPPED if snapshot is None else State.SUSPENDED
+            state = State.STOPPED if snapshot is None or is_resized else State.SUSPENDED
             await self._records.transition(entry, state, "created", kind=Kind.CREATED)
 
     async def _run_with(self, brood: Brood, entry: Entry, operation: Operation) -> None:

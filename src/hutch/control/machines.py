@@ -92,7 +92,7 @@ class Machines(Looking):
         `NoCapacity` (not free now), `ImageUnavailable`, `DiskFull`, `MachineFailed`; `Conflict` if a stop or
         delete ended the start. With `only_in`, here and below: `IllegalTransition` in any other state.
         """
-        if self._records.get(id) is None:
+        if only_in is None and self._records.get(id) is None:
             await self.recreate(principal, id)
         return await self._fleet.do(self._allowed(principal, id, Verb.START, only_in), Verb.START)
 

@@ -10,7 +10,7 @@ from hutch.control import admission, idempotency, names, quotas, requests
 from hutch.control.background import Background
 from hutch.control.clock import Clock
 from hutch.control.fleet import Fleet
-from hutch.control.operation import Creation, Resize
+from hutch.control.operation import Creation
 from hutch.control.policy import Verb
 from hutch.control.requests import MachineRequest
 from hutch.control.shelf import Shelf
@@ -124,23 +124,21 @@ class Making:
         return await asyncio.shield(doing)
 
     async def _remake(self, gone: Machine) -> Machine:
-        records, tenant, its = self._fleet.records, gone.tenant, gone.spec.resources
+        records, tenant = self._fleet.records, gone.tenant
         if (living := records.get(gone.id)) is not None:
             return living.machine
         snapshot = self._find_origin(gone)
         name = gone.name
         if records.is_taken(tenant, name):
             name = next(names.number(name, lambda name: records.is_taken(tenant, name), requests.NAME_LENGTH))
-        machine = self._anew(gone, name, snapshot)
+        machine = self._anew(gone, name)
         claims = [mount.volume for mount in gone.spec.mounts]
         with records.claim(tenant, name):
             use = {machine.id: quotas.of_machine(machine)}
             with self._fleet.quotas.claim(tenant, use), self._rack.claim(claims):
                 entry = await records.revive(machine, f"making it anew from {_source(machine.spec, snapshot)}")
-        made = await self._fleet.carry_out(entry, Creation(machine.snapshot))
-        if made.spec.resources == its:
-            return made
-        return await self._fleet.carry_out(entry, Resize(its.disk_gib, its.cpus, its.memory_mib))
+        saved = None if snapshot is None else snapshot.spec.resources
+        return await self._fleet.carry_out(entry, Creation(machine.snapshot, saved=saved))
 
     def _find_origin(self, gone: Machine) -> Snapshot | None:
         if gone.snapshot is None:
@@ -151,15 +149,13 @@ class Making:
         self._shelf.touch(found.id)
         return self._shelf.whole(gone.tenant, found.id)
 
-    def _anew(self, gone: Machine, name: str, snapshot: Snapshot | None) -> Machine:
-        """Its record. One that is made of a snapshot has its CPUs and memory at first, whatever it was given since."""
-        now, resources = self._clock.now(), gone.spec.resources
-        if snapshot is not None:
-            resources = dataclasses.replace(snapshot.spec.resources, disk_gib=resources.disk_gib)
+    def _anew(self, gone: Machine, name: str) -> Machine:
+        """Its record: with the size it had, whatever its snapshot has."""
+        now = self._clock.now()
         return dataclasses.replace(
             gone,
             name=name,
-            spec=dataclasses.replace(gone.spec, hostname=requests.make_hostname(name), resources=resources),
+            spec=dataclasses.replace(gone.spec, hostname=requests.make_hostname(name)),
             state=State.CREATING,
             created_at=now,
             updated_at=now,

@@ -67,12 +67,18 @@ class Operation:
 
 
 class Creation(Operation):
-    """Make it: anew, suspended in a snapshot, or (with a brood) running from one, together with others."""
+    """Make it: anew, suspended in a snapshot, or (with a brood) running from one, together with others.
 
-    def __init__(self, snapshot: SnapshotId | None = None, brood: Brood | None = None) -> None:
+    `saved` is what its snapshot has, where it may be something else than it is to have.
+    """
+
+    def __init__(
+        self, snapshot: SnapshotId | None = None, brood: Brood | None = None, saved: Resources | None = None
+    ) -> None:
         super().__init__(Verb.CREATE, "asked for")
         self.snapshot = snapshot
         self.brood = brood
+        self.saved = saved
 
 
 class Copying(Operation):

@@ -52,6 +52,22 @@ class Resizing:
             finally:
                 self._steps.count(entry, self._steps.real(entry))
 
+    async def outgrow(self, entry: Entry, operation: Operation, saved: Resources) -> None:
+        """One that is just being made of a snapshot with this much gets what its record says, and is at rest then.
+
+        It goes on for a moment, to write what it holds. Raises why it has not got it; it is to be removed then.
+        """
+        machine, its, admission = entry.machine, entry.machine.spec.resources, self._steps.admission
+        use = quotas.of_machine(_with(machine, saved), is_up=True)
+        with self._steps.quotas.claim(machine.tenant, {machine.id: use}):
+            await admission.admit(machine.id, saved.memory_mib)
+            try:
+                await operation.act(self._host.start(machine.id))
+                await operation.act(self._host.stop(machine.id, self._steps.stop_grace))
+                await self._host.reshape(machine.id, its.cpus, its.memory_mib)
+            finally:
+                admission.release(machine.id)
+
     async def _settle(self, entry: Entry) -> None:
         """The size that is recorded is what its host says, if that can be written."""
         real = self._steps.real(entry)

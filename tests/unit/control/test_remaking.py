@@ -12,7 +12,7 @@ from hutch.model.ids import MachineId
 from hutch.model.keys import Limits
 from hutch.model.machine import EndsOn, Persistence, Resources, Timers
 from hutch.model.states import State
-from unit.control.rig import Rig
+from unit.control.rig import Rig, turn
 
 
 async def lose(rig: Rig, **fields: object) -> MachineId:
@@ -135,6 +135,64 @@ async def test_one_of_a_snapshot_goes_on_from_there_with_the_size_it_had(rig: Ri
     await rig.plane.machines.delete(rig.me, machine)
     again = await rig.plane.machines.start(rig.me, machine)
     assert again.spec.resources == rig.world.machines[machine].spec.resources == Resources(2, 256, 30)
+
+
+async def lose_resized(rig: Rig) -> MachineId:
+    """One of a snapshot, with another size than that, is gone."""
+    snapshot = await rig.plane.snapshots.create(rig.me, await rig.launch(cpus=1, memory_mib=256))
+    request = MachineRequest("", snapshot=snapshot.id, is_recreated=True)
+    machine = (await rig.plane.machines.launch(rig.me, request)).id
+    await rig.plane.machines.resize(rig.me, machine, cpus=2, memory_mib=512)
+    await rig.plane.machines.delete(rig.me, machine)
+    return machine
+
+
+async def test_one_that_cannot_have_the_size_it_had_is_not_left_with_another(rig: Rig) -> None:
+    machine = await lose_resized(rig)
+    rig.world.faults.starts.append(errors.MachineFailed("no"))
+    with pytest.raises(errors.MachineFailed):
+        await rig.plane.machines.start(rig.me, machine)
+    assert machine not in rig.world.machines
+    assert rig.plane.core.fleet.admission.promised_mib == 256
+    assert await rig.plane.machines.deleted(rig.me, machine) is not None
+    assert (await rig.plane.machines.start(rig.me, machine)).spec.resources == Resources(2, 512, 20)
+
+
+async def test_a_service_that_dies_while_one_gets_the_size_it_had_makes_it_with_that_the_next_time(rig: Rig) -> None:
+    machine = await lose_resized(rig)
+    rig.world.faults.gate = asyncio.Event()
+    starting = asyncio.ensure_future(rig.plane.machines.start(rig.me, machine))
+    while machine not in rig.world.machines:
+        await asyncio.sleep(0)
+    await turn()
+    await rig.crash()
+    assert starting.done()
+    rig.world.faults.gate = None
+    await rig.crash_and_restart()
+    await rig.settle()
+    assert machine not in rig.world.machines
+    assert (await rig.plane.machines.start(rig.me, machine)).spec.resources == Resources(2, 512, 20)
+
+
+async def test_a_start_that_comes_while_it_is_made_finds_it_with_the_size_it_had(rig: Rig) -> None:
+    machine = await lose_resized(rig)
+    rig.world.faults.gates["create"] = asyncio.Event()
+    making = asyncio.ensure_future(rig.plane.machines.recreate(rig.me, machine))
+    while rig.plane.core.fleet.records.get(machine) is None:
+        await asyncio.sleep(0)
+    starting = asyncio.ensure_future(rig.plane.machines.start(rig.me, machine))
+    await turn()
+    rig.world.faults.gates["create"].set()
+    started = await starting
+    assert (started.state, started.spec.resources) == (State.RUNNING, Resources(2, 512, 20))
+    assert (await making).id == machine
+
+
+async def test_a_start_that_is_allowed_in_some_states_alone_brings_none_back(rig: Rig) -> None:
+    machine = await lose(rig)
+    with pytest.raises(errors.NotFound):
+        await rig.plane.machines.start(rig.me, machine, only_in={State.PAUSED})
+    assert rig.world.machines == {}
 
 
 async def test_without_its_snapshot_it_cannot_be_made(rig: Rig) -> None:
