@@ -19,6 +19,9 @@ MOST = 4 * 1024 * 1024
 
 CUT = Exit(signal=signal.SIGKILL)
 
+TIDY_LIMIT = 3.0
+"""Seconds that the guest has to forget what was asked, so that whoever was cancelled ends soon. It is ended anyway."""
+
 _READ_WAIT = 2.0
 
 
@@ -51,6 +54,6 @@ async def ask(host: Processes, machine: MachineId, argv: tuple[str, ...], limit:
                         await asyncio.sleep(follower.QUICK)  # a guest that answers at once must not keep us busy
             finally:
                 with contextlib.suppress(errors.HutchError, TimeoutError):
-                    async with asyncio.timeout(limit):
+                    async with asyncio.timeout(TIDY_LIMIT):
                         await host.forget(machine, process)
     return Answer(bytes(out), bytes(err), end)
