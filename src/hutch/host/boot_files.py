@@ -25,7 +25,7 @@ from pathlib import Path
 
 import structlog
 
-from hutch.host import commands
+from hutch import commands
 from hutch.host.interface import OnProgress, Progress, ignore_progress
 from hutch.host.paths import Paths
 from hutch.model import errors

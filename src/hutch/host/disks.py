@@ -4,7 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from hutch.host import commands, files
+from hutch import commands
+from hutch.host import files
 
 GIB = 2**30
 _TIMEOUT = 60.0

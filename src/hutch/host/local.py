@@ -9,8 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from hutch import settings
-from hutch.host import boot_files, commands, consoles, disks, facts, files, mounts, trash
+from hutch import commands, settings
+from hutch.host import boot_files, consoles, disks, facts, files, mounts, trash
 from hutch.host.guests import GuestFiles, GuestProcesses
 from hutch.host.images.local import LocalImages
 from hutch.host.interface import (

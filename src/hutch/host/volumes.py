@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hutch.host import commands, disks, files, mounts, trash
+from hutch import commands
+from hutch.host import disks, files, mounts, trash
 from hutch.host.images import rootfs
 from hutch.host.interface import StoredVolume
 from hutch.host.layers import Layers

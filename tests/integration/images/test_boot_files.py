@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hutch.host import boot_files, commands
+from hutch import commands
+from hutch.host import boot_files
 from hutch.host.boot_files import ensure_boot_files
 from hutch.host.interface import Progress
 from hutch.host.paths import Paths

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hutch.host import commands
+from hutch import commands
 
 
 async def test_a_command_gives_its_output_and_code() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hutch.host import commands
+from hutch import commands
 from hutch.model import errors
 
 LARGEST = 1024 * 1024

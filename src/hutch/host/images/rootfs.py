@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hutch.host import commands
+from hutch import commands
 
 LABEL = "hutch-root"
 MIB = 1 << 20

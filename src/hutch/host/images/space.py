@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hutch.host import commands
+from hutch import commands
 from hutch.model import errors
 
 T = TypeVar("T")

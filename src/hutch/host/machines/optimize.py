@@ -25,7 +25,7 @@ MIB = 2**20
 async def optimize(context: Context, state: SnapshotId) -> None:
     """Nothing if it was done. `NotFound`, `DiskFull`, `Damaged`: then it is as it was, and nothing is left."""
     try:
-        async with context.states.turn(state):
+        async with context.states.turn(state), context.states.memories.turn:
             with context.states.pinned(state) as manifest:
                 if manifest.memory is None or manifest.runs:
                     await _give_memory(context, manifest)
@@ -46,6 +46,8 @@ async def _give_memory(context: Context, manifest: Manifest) -> None:
     pages = context.paths.state(manifest.id).pages
     name, building = await context.states.memories.write(size, below, manifest.runs, pages)
     try:
+        if context.paths.memory(name).exists() and await context.states.memories.differs(name):
+            raise errors.Damaged(f"the saved state cannot be optimized: the memory {name[:12]} it shares is damaged")
         context.states.memories.publish(name, building)
         context.states.put_on(manifest.id, name)
     finally:

@@ -8,7 +8,7 @@ resolver may be asked. Where every machine has a slot their processes have nothi
 
 import structlog
 
-from hutch.host import commands
+from hutch import commands
 from hutch.model import errors
 
 log = structlog.get_logger(__name__)

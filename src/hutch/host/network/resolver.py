@@ -18,7 +18,7 @@ import dns.opcode
 import dns.rcode
 import structlog
 
-from hutch.host import commands
+from hutch import commands
 from hutch.host.network import answers, policy, slot, upstream
 from hutch.host.network.slot import Slot
 from hutch.model import errors

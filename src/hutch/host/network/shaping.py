@@ -3,7 +3,7 @@
 With iproute2's `tc`: uvloop takes no netlink sockets, and pyroute2 enters a namespace by forking the whole service.
 """
 
-from hutch.host import commands
+from hutch import commands
 from hutch.host.network.slot import Slot
 
 _TIMEOUT = 20.0

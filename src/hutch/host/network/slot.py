@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from hutch.host import commands
+from hutch import commands
 from hutch.model import errors
 
 NAMESPACES = Path("/run/netns")

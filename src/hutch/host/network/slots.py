@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
-from hutch import settings
-from hutch.host import commands
+from hutch import commands, settings
 from hutch.host.network import kernel, policy, rules
 from hutch.host.network.connection import GUEST
 from hutch.host.network.resolver import Resolver

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from hutch.host import commands, files
+from hutch import commands
+from hutch.host import files
 from hutch.host.paths import RunPaths
 from hutch.host.qemu import argv, process, vm
 from hutch.model import errors

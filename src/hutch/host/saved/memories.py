@@ -33,6 +33,7 @@ class Memories:
         self._paths = paths
         self._trash = trash
         self._first_group = first_group
+        self.turn = asyncio.Lock()  # for whoever writes one: what others are about to write is not seen on the disk
 
     def open(self) -> None:
         """Remove what is unfinished."""

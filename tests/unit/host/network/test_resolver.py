@@ -11,7 +11,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from hutch.host import commands
+from hutch import commands
 from hutch.host.network import answers, policy, resolver, upstream
 from hutch.host.network.slot import Plan, Slot
 from hutch.model import errors

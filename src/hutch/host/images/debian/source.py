@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from hutch.host import commands
+from hutch import commands
 from hutch.host.images import rootfs
 from hutch.host.images.debian import recipe
 from hutch.host.images.source import ROOT_IMAGE, Made

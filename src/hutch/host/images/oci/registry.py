@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hutch import settings
-from hutch.host import commands
+from hutch import commands, settings
 from hutch.host.images.oci import login, manifest
 from hutch.host.images.reference import Reference
 from hutch.model import errors

@@ -12,7 +12,7 @@ and aborts on paths near the kernel's limit.
 
 from pathlib import Path
 
-from hutch.host import commands
+from hutch import commands
 from hutch.host.images import rootfs
 from hutch.host.images.source import ROOT_IMAGE
 from hutch.host.interface import OnProgress, Progress
