@@ -1,8 +1,10 @@
 """Whole memories of saved states: what they hold, how they are named, and what a failure at any step leaves."""
 
+import asyncio
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,6 +188,44 @@ async def test_a_memory_that_was_damaged_below_is_not_copied(paths: Paths) -> No
     with pytest.raises(errors.Damaged, match="template's memory is not what was saved"):
         await optimize.optimize(opened(paths), ID)
     assert [*paths.memories.iterdir()] == []
+
+
+def twin(paths: Paths) -> SnapshotId:
+    """Another state with the same memory: of a suspended machine two snapshots were made."""
+    other = SnapshotId("o" * 20)
+    shutil.copytree(paths.state(ID).root, paths.state(other).root)
+    manifests.write(paths.state(other).manifest, Manifest(**{**fields(saved(paths)), "id": other}), durable=False)
+    return other
+
+
+async def test_a_file_that_another_state_has_and_that_was_damaged_is_not_taken_for_whole(paths: Paths) -> None:
+    other = twin(paths)
+    context = opened(paths)
+    await optimize.optimize(context, ID)
+    (made,) = paths.memories.iterdir()
+    with made.open("r+b") as file:
+        file.write(b"x")
+    with pytest.raises(errors.Damaged, match="shares is damaged"):
+        await optimize.optimize(context, other)
+    assert [*paths.memories.iterdir()] == [made]
+    assert await context.states.damage_of_memory(context.states.get(other)) == []
+
+
+async def test_one_at_a_time_looks_for_room_on_the_disk_and_fills_it(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, context, steps = twin(paths), opened(paths), list[str]()
+    write = context.states.memories.write
+
+    async def note(*given: Any) -> Any:
+        made = await write(*given)
+        steps.append("written")
+        return made
+
+    monkeypatch.setattr(context.states.memories, "write", note)
+    monkeypatch.setattr("hutch.host.files.require_space", lambda *_: steps.append("looked"))
+    await asyncio.gather(*(optimize.optimize(context, state) for state in (ID, other)))
+    assert steps == ["looked", "written"] * 2
 
 
 async def test_what_a_service_left_unfinished_is_removed(paths: Paths) -> None:
