@@ -2,18 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
-from contextlib import aclosing
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
 
 SILENCE = 15.0
 """Seconds without a byte after which a keep-alive is sent: below the usual minute of proxies."""
+
+AHEAD = 1024 * 1024
+"""Bytes a client may have sent that nobody has taken yet, before no more are read."""
+
+PATIENCE = 600.0
+"""Seconds with so many waiting, after which the client is hung up on."""
+
+LAST = 5.0
+"""Seconds in which what a client has sent before it went can still be taken."""
 
 EVENT_STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -58,6 +68,55 @@ async def either(*works: Coroutine[Any, Any, object]) -> None:
             task.result()
     finally:
         await _end(*tasks)
+
+
+class Inbox:
+    """What a WebSocket's client sends, read ahead: its going is noticed while nobody takes what it has sent."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._messages: deque[Message] = deque()
+        self._size = 0
+        self._is_taken = False  # one that is not done with yet
+        self._changed = asyncio.Event()
+
+    async def fill(self) -> None:
+        """Read until the client goes, or too much waits for too long. What it has sent has `LAST` seconds then."""
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            self._messages.append(message)
+            self._size += _length(message)
+            self._changed.set()
+            if not await self._comes_to(lambda: self._size <= AHEAD, PATIENCE):
+                return
+        await self._comes_to(lambda: not self._messages and not self._is_taken, LAST)
+
+    async def next(self) -> Message:
+        """The next message, when there is one; the one before is done with."""
+        self._is_taken = False
+        self._changed.set()
+        await self._comes_to(lambda: bool(self._messages))
+        message = self._messages.popleft()
+        self._size -= _length(message)
+        self._is_taken = True
+        self._changed.set()
+        return message
+
+    async def _comes_to(self, condition: Callable[[], bool], limit: float | None = None) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        return condition()
+
+
+def _length(message: Message) -> int:
+    return len(message.get("bytes") or b"") + len(message.get("text") or "")
+
+
+def reason(words: str) -> str:
+    """As much of an error as the close of a WebSocket can tell (RFC 6455, 5.5)."""
+    return words.encode(errors="replace")[:123].decode(errors="ignore")
 
 
 async def first(parts: AsyncGenerator[T, None]) -> T:

@@ -1,6 +1,7 @@
 """PTY sessions over a WebSocket."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -120,3 +121,25 @@ def test_what_cannot_be_joined_is_told_before_the_handshake(vm: Vm, key: str) ->
         pass
     assert code(failed.value) == "UNAUTHORIZED_ERROR"
     refused(vm.http.delete(f"{vm.path}/pty/sessions/other"), "SESSION_NOT_FOUND")
+
+
+def test_who_goes_while_nobody_reads_what_was_typed_is_gone(vm: Vm, key: str) -> None:
+    with joined(vm, key, exec="stty raw -echo; echo ready; sleep 1000", sessionId="deaf") as it:
+        info(it)
+        until(it, b"ready")
+        for _ in range(8):
+            it.send(b"x" * 100_000)
+    ended = time.monotonic() + LIMIT
+    while told(vm.http.get(f"{vm.path}/pty/sessions"), guest_responses.PtySessions)["sessions"][0]["attachedCount"]:
+        assert time.monotonic() < ended, "it is held to be there still"
+        time.sleep(0.1)
+
+
+def test_what_was_typed_by_who_goes_at_once_is_typed(vm: Vm, key: str) -> None:
+    with joined(vm, key, exec="read x; echo $x > typed; sleep 1000", sessionId="brief") as it:
+        info(it)
+        it.send(b"these words\n")
+    ended = time.monotonic() + LIMIT
+    while run(vm, "cat typed")["stdout"] != "these words\n":
+        assert time.monotonic() < ended
+        time.sleep(0.1)

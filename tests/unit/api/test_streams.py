@@ -1,7 +1,7 @@
 """Answers that come bit by bit, on a fake connection."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -35,6 +35,16 @@ class Connection:
     async def answer(self, response: streams.PulledResponse) -> None:
         async with asyncio.timeout(LIMIT):
             await response({"type": "http"}, self.receive, self.send)
+
+
+def told_by(*messages: Message) -> Callable[[], Awaitable[Message]]:
+    """A `receive` that tells these."""
+    left = list(messages)
+
+    async def receive() -> Message:
+        return left.pop(0)
+
+    return receive
 
 
 class Parts:
@@ -117,3 +127,35 @@ async def test_work_is_cancelled_and_waited_for_when_the_client_goes() -> None:
     with pytest.raises(ClientDisconnect):
         await working
     assert ended.is_set()
+
+
+def test_the_reason_of_a_close_fits_a_frame() -> None:
+    assert streams.reason("short") == "short"
+    assert len(streams.reason("\ufffd" * 100).encode()) <= 123
+
+
+async def test_a_client_that_goes_is_noticed_while_nobody_takes_what_it_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LAST", 0.0)
+    inbox = streams.Inbox(told_by({"type": "websocket.receive", "bytes": b"x"}, {"type": "websocket.disconnect"}))
+    async with asyncio.timeout(LIMIT):
+        await inbox.fill()
+
+
+async def test_a_client_that_sends_without_end_is_read_as_far_as_it_is_listened_to() -> None:
+    sent = []
+
+    async def receive() -> Message:
+        await asyncio.sleep(0)
+        sent.append(len(sent))
+        return {"type": "websocket.receive", "bytes": b"x" * 100_000}
+
+    inbox = streams.Inbox(receive)
+    filling = asyncio.create_task(inbox.fill())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert len(sent) * 100_000 <= streams.AHEAD + 200_000
+    before = len(sent)
+    async with asyncio.timeout(LIMIT):
+        for _ in range(before + 5):
+            assert (await inbox.next())["bytes"]
+    filling.cancel()

@@ -59,7 +59,8 @@ async def _serve(socket: WebSocket, vm_id: str, session_id: str | None) -> None:
         return
     service.of(socket).metrics.count_exec("interactive")
     await socket.accept()
-    await streams.either(_show(socket, terminal), _type(socket, terminal))
+    inbox = streams.Inbox(socket.receive)
+    await streams.either(_show(socket, terminal), _type(socket, inbox, terminal), inbox.fill())
 
 
 async def _terminal(socket: WebSocket, vm_id: str, session_id: str | None) -> Terminal:
@@ -114,17 +115,18 @@ async def _show(socket: WebSocket, terminal: Terminal) -> None:
                         await socket.send_bytes(item)
             await socket.close()
         except errors.HutchError as error:
-            await socket.close(_FAULT, error.message[:100])
+            await socket.close(_FAULT, streams.reason(error.message))
 
 
 async def _tell(socket: WebSocket, type_: str, **fields: object) -> None:
     await socket.send_text(to_json({"type": type_, **fields}).decode())
 
 
-async def _type(socket: WebSocket, terminal: Terminal) -> None:
-    """What the client types, until it goes. What arrives after the program's end is dropped."""
+async def _type(socket: WebSocket, inbox: streams.Inbox, terminal: Terminal) -> None:
+    """What the client types. What arrives after the program's end is dropped."""
     terminals, caller = service.of(socket).control.terminals, service.principal(socket)
-    while (message := await socket.receive())["type"] != "websocket.disconnect":
+    while True:
+        message = await inbox.next()
         with suppress(errors.HutchError):
             if message.get("bytes") is not None:
                 await terminals.write(caller, terminal, message["bytes"])

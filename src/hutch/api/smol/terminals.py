@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from hutch.api import service
+from hutch.api import service, streams
 from hutch.api.smol import errors as wording
 from hutch.api.smol import exec_stream, refs, requests
 from hutch.control.commands import Command
@@ -132,7 +132,8 @@ def _terminals(websocket: WebSocket) -> Terminals:
 async def _join(websocket: WebSocket, terminal: Terminal, offset: int) -> bool:
     """Until the terminal's program or the client goes; True if the program did."""
     showing = asyncio.create_task(_show(websocket, terminal, offset))
-    typing = asyncio.create_task(_type(websocket, terminal))
+    inbox = streams.Inbox(websocket.receive)
+    typing = asyncio.create_task(streams.either(_type(websocket, inbox, terminal), inbox.fill()))
     try:
         await asyncio.wait((showing, typing), return_when=asyncio.FIRST_COMPLETED)
         if typing.done() and not showing.done():
@@ -157,17 +158,15 @@ async def _show(websocket: WebSocket, terminal: Terminal, offset: int) -> bool:
                         return True
                     await websocket.send_bytes(item)
         except errors.HutchError as error:
-            await websocket.close(_FAULT, error.message[:100])
+            await websocket.close(_FAULT, streams.reason(error.message))
     return False
 
 
-async def _type(websocket: WebSocket, terminal: Terminal) -> None:
-    """What the client types, until it goes. What arrives after the program's end is dropped."""
+async def _type(websocket: WebSocket, inbox: streams.Inbox, terminal: Terminal) -> None:
+    """What the client types. What arrives after the program's end is dropped."""
     caller, terminals = service.principal(websocket), _terminals(websocket)
     while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
+        message = await inbox.next()
         with suppress(errors.HutchError):
             if message.get("bytes") is not None:
                 await terminals.write(caller, terminal, message["bytes"])
