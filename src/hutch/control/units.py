@@ -27,7 +27,7 @@ READY = "/run/hutch/ready"
 """In a guest: there once it was ready, until it boots or its services change. Part of its memory, and of copies'."""
 
 MOST_BYTES = 512 * 1024  # of a unit file; systemd reads lines of up to 1 MiB
-NAME_LENGTH = 255 - len(SUFFIX)  # systemd's own
+NAME_LENGTH = 255 - len(f"{SUFFIX}.new")  # as a file's name while it is written
 MAX_SECONDS = requests.MAX_SECONDS
 
 _NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+")
@@ -254,7 +254,7 @@ def _reference(field: str, name: str) -> str:
     """Another unit; a service if it does not say what it is, as systemctl takes it."""
     if not name:
         raise Flawed(f"{field} has an empty name in it", f"{field}_array_contains_empty")
-    if not _NAME.fullmatch(name) or len(name) > NAME_LENGTH + len(SUFFIX):
+    if not _NAME.fullmatch(name) or len(name) > 255:
         raise Flawed(f"{field}: {name[:80]!a} is no name of a unit: use letters, digits and : _ . \\ @ -")
     stem, _, kind = name.rpartition(".")
     return name if stem and kind in _TYPES else unit_of(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hutch.control import asking, follower, systemctl
+from hutch.control import asking, follower, systemctl, units
 from hutch.control import services as module
 from hutch.control.services import Services
 from hutch.control.systemctl import JournalLine, Standing
@@ -87,6 +87,15 @@ async def test_services_are_written_linked_and_started_at_once(guest: Guest) -> 
     assert file.stat().st_mode & 0o777 == 0o644
     assert (guest.root / UNITS / "multi-user.target.wants/web.service").resolve() == file.resolve()
     assert await guest.do.list(guest.rig.me, guest.machine) == ["db", "off", "web"]
+
+
+async def test_the_longest_name_that_is_taken_can_be_written_and_changed(guest: Guest) -> None:
+    name = "a" * units.NAME_LENGTH
+    await guest.create(unit(name))
+    await guest.do.patch(guest.rig.me, guest.machine, UnitPatch(name, {"timeout": 5}))
+    assert "TimeoutStartSec=5" in (guest.root / UNITS / f"{name}.service").read_text()
+    with pytest.raises(errors.Flawed, match="too long"):
+        await guest.create(unit(f"{name}a"))
 
 
 @pytest.mark.parametrize("there", [f"{UNITS}/db.service", "usr/lib/systemd/system/db.service"])
