@@ -1,5 +1,6 @@
 """build, builds ls, show, log, cancel."""
 
+import io
 import os
 import sys
 from contextlib import closing
@@ -89,7 +90,9 @@ def build(
 
 def _read(path: str) -> str:
     try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text()
+        if path == "-":
+            return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8").read()
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
 
@@ -107,7 +110,7 @@ def _recipe(path: str) -> dict[str, Any]:
     text = _read(path)
     try:
         found = yaml.safe_load(text)
-        json.dumps(found, allow_nan=False)  # YAML has dates and more, which JSON has not
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()  # YAML has dates and more, which JSON has not
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise Failure(f"{path}: neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):

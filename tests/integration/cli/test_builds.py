@@ -95,11 +95,24 @@ def test_sizes_are_those_of_machines_made_of_it(hutch: Cli, sdk: Hutch, name: st
         ("layers: [{packages: [-x]}]", "package"),
         ("layers: [{files: [{path: /x, content: '%', encoding: base64}]}]", "base64"),
         ("base: {image: debian, checkpoint: x}", "stands on one of them"),
+        ('name: "\\ud800"', "neither YAML nor JSON"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_says_why(hutch: Cli, tmp_path: Path, text: str, words: str) -> None:
     file = recipe(tmp_path / "bad.yaml", text)
     assert words in hutch("build", "--recipe", file, "--cpus", "1", code=1).stderr.decode()
+
+
+@pytest.mark.parametrize("words", [("build", "-"), ("build", "--recipe", "-")])
+def test_what_is_no_text_is_told_as_such(hutch: Cli, words: tuple[str, ...]) -> None:
+    assert hutch(*words, stdin=b"FROM \xff\n", code=1).stderr == b"hutch: -: not UTF-8\n"
+
+
+def test_text_is_utf_8_whatever_the_terminal_speaks(hutch: Cli, tmp_path: Path, name: str) -> None:
+    file, here = recipe(tmp_path / "r.yaml", "base: {}\nlayers: [{discriminator: é}]"), {"LC_ALL": "C"}
+    here |= {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert hutch.text("build", "--recipe", file, "--name", name, **here) == name
+    assert hutch.text("build", "--recipe", "-", "--name", name, stdin=Path(file).read_bytes(), **here) == name
 
 
 def test_a_command_line_that_makes_no_sense_says_so(hutch: Cli, tmp_path: Path) -> None:
