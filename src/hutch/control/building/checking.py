@@ -29,7 +29,8 @@ _FORBIDDEN = ("/proc", "/sys", "/dev")  # what the kernel shows there is no file
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+](:[a-z0-9-]+)?([=/][A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
-_CONTROL = re.compile(r"[\0-\x1f\x7f]")
+_CONTROL = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")  # and half characters, which are no text
+_NO_PATH = re.compile(r"[\0\ud800-\udfff]")
 
 
 def check(recipe: Recipe, limits: settings.Machines) -> None:
@@ -57,7 +58,7 @@ def check(recipe: Recipe, limits: settings.Machines) -> None:
 def check_place(what: str, path: str, flaw: str = "invalid_request") -> None:
     """A place for something of a layer's. Where the guest's own symlinks lead is the guest's affair."""
     normal = normalized(path)
-    if not path.startswith("/") or "\0" in path or len(path.encode(errors="replace")) > MAX_TEXT:
+    if not path.startswith("/") or _NO_PATH.search(path) or len(path.encode(errors="replace")) > MAX_TEXT:
         raise Flawed(f"{what} {_shown(path)}: use an absolute path of at most {MAX_TEXT} bytes, without NUL", flaw)
     if ".." in path.split("/"):
         raise Flawed(f"{what} {_shown(path)}: leave out '..', and name the place itself", flaw)

@@ -70,6 +70,7 @@ def test_groups(group: Group, word: str) -> None:
         (User("ann", shell="bash"), "user_shell_invalid"),
         (User("ann", shell="/bin/sh\n"), "user_shell_invalid"),
         (User("ann", comment="a:b"), "validation_error"),
+        (User("ann", comment="a\ud800"), "validation_error"),
     ],
 )
 def test_users(user: User, word: str) -> None:
@@ -82,7 +83,7 @@ def test_a_name_is_given_once_in_all_layers() -> None:
 
 
 PLACES = [
-    *("etc/x", "", "/a/../../etc/shadow", "/..", "/a\0b", "/" + "a" * 5000),
+    *("etc/x", "", "/a/../../etc/shadow", "/..", "/a\0b", "/a\ud800", "/" + "a" * 5000),
     *("/proc/sys/kernel/core_pattern", "/sys/x", "/dev/vda", "//dev//vda", "/./proc/1/mem"),
 ]
 
