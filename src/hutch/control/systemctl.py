@@ -14,7 +14,7 @@ from enum import StrEnum
 from hutch.control import units
 
 LONGEST = 4096
-"""Characters of a journal's line; the rest is cut."""
+"""Characters of a journal's line, or of what systemd says of a service; the rest is cut."""
 
 NO_SYSTEMD, EXISTS, MISSING = 69, 17, 4
 """With which the script ends, beside 0 and the codes of what it runs."""
@@ -163,7 +163,7 @@ class States:
 def properties(told: str) -> dict[str, str]:
     """The `NAME=VALUE` lines of `systemctl show` for one unit; of a name told twice, the first."""
     pairs = [line.partition("=") for line in told.splitlines()]
-    return {key: value for key, _, value in reversed(pairs)}
+    return {key: value[:LONGEST] for key, _, value in reversed(pairs)}
 
 
 def states(told: str, wanted: Sequence[str] = ()) -> States:

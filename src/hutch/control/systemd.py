@@ -23,6 +23,8 @@ ACT_LIMIT = 180.0
 LOOK_LIMIT = 30.0
 """Seconds in which a guest is to tell of its services."""
 
+_TOLD = 2000  # characters of units' names in an error
+
 _NO_SYSTEMD = (Exit(systemctl.NO_SYSTEMD), Exit(255))  # the latter: there is not even a shell
 
 
@@ -117,5 +119,6 @@ def missing(unit: str) -> errors.NotFound:
 
 
 def plain(names: Collection[str]) -> str:
-    """Units as they are told."""
-    return ", ".join(name.removesuffix(units.SUFFIX) for name in names)
+    """Units as they are told: not all of very many."""
+    text = ", ".join(name.removesuffix(units.SUFFIX) for name in names)
+    return text if len(text) <= _TOLD else f"{text[:_TOLD]}…"

@@ -329,6 +329,15 @@ async def test_a_guest_is_ready_when_its_boot_and_all_made_here_have_finished(gu
         await do.wait_ready(me, machine, 30)
 
 
+async def test_an_error_about_a_guest_is_short_whatever_it_says(guest: Guest) -> None:
+    await guest.create(unit())
+    told = shown("x" * 200, "activating")
+    guest.write("shown", "\n".join(told.replace("Id=", f"Id={n}") for n in range(100)))
+    with pytest.raises(errors.HutchError) as caught:
+        await guest.do.wait_ready(guest.rig.me, guest.machine, 0)
+    assert len(caught.value.message) < 10_000
+
+
 async def test_a_guest_that_does_not_answer_yet_is_waited_for(guest: Guest) -> None:
     guest.write("system", "SystemState=starting\n")
     guest.write("bin/systemctl", "#!/bin/sh\n[ -e up ] || { touch asked; exit 1; }\n" + FAKE)
