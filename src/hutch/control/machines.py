@@ -104,7 +104,7 @@ class Machines(Looking):
         return await self._fleet.do(self._allowed(principal, id, Verb.STOP, only_in), Verb.STOP)
 
     async def kill(self, principal: Principal, id: MachineId) -> Machine:
-        """End it at once, with what is under way that starts, suspends or stops it. Needs `machine:exec`.
+        """End it at once, with what is under way that starts, resizes, suspends or stops it. Needs `machine:exec`.
 
         Its disk is kept, with what the guest writes to it within a few seconds. A stopped one is left alone; an
         ephemeral one is deleted and returned as `destroyed`.

@@ -53,7 +53,7 @@ _V = Verb
 
 ENDS: dict[Verb, frozenset[Verb]] = {verb: frozenset() for verb in Verb} | {
     _V.STOP: frozenset({_V.START, _V.WAKE}),
-    _V.KILL: frozenset({_V.START, _V.WAKE, _V.RESTART, _V.RESHAPE, _V.SUSPEND, _V.OPTIMIZE, _V.STOP}),
+    _V.KILL: frozenset({_V.START, _V.WAKE, _V.RESTART, _V.RESIZE, _V.RESHAPE, _V.SUSPEND, _V.OPTIMIZE, _V.STOP}),
     _V.DELETE: frozenset(set(Verb) - {_V.DELETE, _V.DIED, _V.SETTLE}),
 }
 """What a request makes pointless: the running one is interrupted, waiting ones are dropped."""

@@ -47,6 +47,8 @@ class Stopping:
                 await self._steps.fail(entry, "could not be stopped", told)
             raise told from error
         self._steps.admission.release(machine)
+        if (real := self._steps.real(entry)) is not None:
+            await self._steps.settle_size(entry, real)  # a resize that was ended may have been done by its host since
 
     async def note_stopped(self, entry: Entry) -> None:
         """It has no process."""

@@ -95,7 +95,7 @@ def test_behind_a_request_that_is_not_yet_done(verb: Verb, behind: Verb, answer:
 def test_a_stop_ends_starts_a_kill_what_takes_its_time_and_a_deletion_ends_everything_but_a_death() -> None:
     assert ENDS[Verb.STOP] == {Verb.START, Verb.WAKE}
     starts = {Verb.START, Verb.WAKE, Verb.RESTART, Verb.RESHAPE}
-    assert ENDS[Verb.KILL] == {*starts, Verb.SUSPEND, Verb.OPTIMIZE, Verb.STOP}
+    assert ENDS[Verb.KILL] == {*starts, Verb.RESIZE, Verb.SUSPEND, Verb.OPTIMIZE, Verb.STOP}
     assert ENDS[Verb.DELETE] == set(Verb) - {Verb.DELETE, Verb.DIED, Verb.SETTLE}
     assert not any(ENDS[verb] for verb in Verb if verb not in (Verb.STOP, Verb.KILL, Verb.DELETE))
 

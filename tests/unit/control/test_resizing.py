@@ -218,6 +218,34 @@ async def test_a_resize_needs_the_right_to_make_machines(rig: Rig) -> None:
         await rig.plane.machines.resize(await rig.someone(tenant="other"), machine, cpus=4)
 
 
+@pytest.mark.parametrize("wanted", [{"disk_gib": 30}, {"disk_gib": 30, "cpus": 2}])
+async def test_a_disk_that_grows_after_its_resize_was_ended_by_a_kill_is_recorded(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, int]
+) -> None:
+    machine = await rig.launch(cpus=1, memory_mib=512)
+    host, begun = rig.plane.core.fleet.host, asyncio.Event()
+    grow, stop = host.resize, host.stop
+
+    async def wait(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def grow_and_stop(*given: Any) -> None:
+        """What has its place in the host's queue is done though nobody waits for it."""
+        await grow(machine, 30)
+        await stop(*given)
+
+    monkeypatch.setattr(host, "resize", wait)
+    monkeypatch.setattr(host, "stop", grow_and_stop)
+    resizing = soon(rig.plane.machines.resize(rig.me, machine, **wanted))
+    await begun.wait()
+    assert (await rig.plane.machines.kill(rig.me, machine)).state is State.STOPPED
+    with pytest.raises(errors.Conflict, match="ended by a kill"):
+        await resizing
+    assert size(rig, machine) == Resources(1, 512, 30)
+    assert rig.plane.core.quotas.used(rig.me.tenant).disk_gib == 30
+
+
 async def test_a_killed_machine_keeps_its_disk(rig: Rig) -> None:
     machine = await rig.launch()
     await rig.run(machine, "echo kept > kept")

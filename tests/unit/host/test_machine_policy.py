@@ -38,7 +38,7 @@ def test_a_request_is_done_unless_it_is_so_already_or_there_is_no_memory_to_keep
 @pytest.mark.parametrize(("current", "arriving"), [*itertools.product(Verb, Verb)])
 def test_only_what_ends_a_machine_interrupts_and_background_work_gives_way(current: Verb, arriving: Verb) -> None:
     ends = {(V.START, V.STOP), (V.SUSPEND, V.STOP)} | set(
-        itertools.product((V.START, V.STOP, V.SUSPEND), (V.KILL, V.DESTROY))
+        itertools.product((V.START, V.STOP, V.RESUME, V.SUSPEND, V.RESIZE), (V.KILL, V.DESTROY))
     )
     gives_way = current is V.FLATTEN and arriving not in (V.START, V.DIED)
     assert interrupts(current, arriving) is ((current, arriving) in ends or gives_way)

@@ -73,6 +73,47 @@ async def test_a_machine_whose_agent_does_not_answer_stands_still_again_as_its_j
     await owner.close()
 
 
+class Stalling(Guest):
+    """Its agent answers nothing that takes it long."""
+
+    def __init__(self) -> None:
+        super().__init__(answers=True)
+        self.disk_failed, self.is_asked = asyncio.Event(), asyncio.Event()
+        self.agent = SimpleNamespace(closed=asyncio.Event(), grow=self._restore, sync=self.disconnect_agent)
+
+    async def execute(self, command: str, **_: object) -> None:
+        assert command in ("stop", "block_resize")
+
+    async def end(self) -> None:
+        self.watch.ended.set()
+
+    async def _restore(self, *_: object, **__: object) -> None:
+        self.is_asked.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("phase", "verb", "given"), [(Phase.PAUSED, "resume", ()), (Phase.RUNNING, "resize", (2,))])
+async def test_a_guest_that_does_not_answer_is_ended_all_the_same(
+    tmp_path: Path, phase: Phase, verb: str, given: tuple[int, ...]
+) -> None:
+    spec = MachineSpec(ImageRef("debian", "sha256:1"), Resources(1, 64, 1), hostname="m")
+    paths = Paths(tmp_path)
+    paths.machine(MachineId("m")).root.mkdir(parents=True)
+    context: Any = SimpleNamespace(paths=paths, collect=lambda: None)
+    owner = Owner(context, Journal(MachineId("m"), spec, None, phase, layers=("a",), disk_gib=1))
+    guest: Any = Stalling()
+    owner._body.hold(guest)
+    asked = asyncio.ensure_future(getattr(owner, verb)(*given))
+    async with asyncio.timeout(30):
+        await guest.is_asked.wait()
+        await owner.stop(0)
+    with pytest.raises(errors.Conflict):
+        await asked
+    assert (owner.journal.phase, guest.watch.ended.is_set()) == (Phase.STOPPED, True)
+    assert owner.journal.disk_gib == owner.journal.spec.resources.disk_gib == (given or (1,))[0]
+    await owner.close()
+
+
 async def test_the_network_of_a_process_that_could_not_be_ended_in_its_time_goes_with_it(tmp_path: Path) -> None:
     spec = MachineSpec(ImageRef("debian", "sha256:1"), Resources(1, 64, 1), hostname="m")
     paths, abandoned = Paths(tmp_path), list[int | None]()

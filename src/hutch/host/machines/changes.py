@@ -7,8 +7,9 @@ from hutch.host import disks
 from hutch.host.machines import hardware
 from hutch.host.machines.body import Body
 from hutch.host.machines.journal import Phase
+from hutch.host.qemu import process, vm
 from hutch.model import errors
-from hutch.model.machine import NetworkPolicy
+from hutch.model.machine import MachineSpec, NetworkPolicy
 
 
 async def resize(body: Body, disk_gib: int) -> None:
@@ -20,12 +21,17 @@ async def resize(body: Body, disk_gib: int) -> None:
     if body.held is None:
         body.record(replace(body.journal, spec=spec))
         return
-    top = hardware.node(body.journal.layers[-1])
-    await body.held.machine.monitor.execute("block_resize", node_name=top, size=disk_gib * disks.GIB)
-    body.record(replace(body.journal, spec=spec, disk_gib=disk_gib, grow=True))
+    await process.to_the_end(_enlarge(body, body.held.machine, spec))
     if body.journal.phase is Phase.RUNNING:
         await (await body.running().agent()).grow()
         body.note(replace(body.journal, grow=False))
+
+
+async def _enlarge(body: Body, machine: vm.Vm, spec: MachineSpec) -> None:
+    """The disk, and the journal that tells so; its guest is told after it, and may take its time."""
+    top, disk_gib = hardware.node(body.journal.layers[-1]), spec.resources.disk_gib
+    await machine.monitor.execute("block_resize", node_name=top, size=disk_gib * disks.GIB)
+    body.record(replace(body.journal, spec=spec, disk_gib=disk_gib, grow=True))
 
 
 async def reshape(body: Body, cpus: int, memory_mib: int) -> None:

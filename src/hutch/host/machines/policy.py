@@ -70,7 +70,7 @@ def interrupts(current: Verb, arriving: Verb) -> bool:
     """Whether what is under way is broken off for what has just arrived."""
     match arriving:
         case Verb.DESTROY | Verb.KILL:
-            return current in (Verb.START, Verb.STOP, Verb.SUSPEND, Verb.FLATTEN)
+            return current in (Verb.START, Verb.STOP, Verb.RESUME, Verb.SUSPEND, Verb.RESIZE, Verb.FLATTEN)
         case Verb.STOP:
             return current in (Verb.START, Verb.SUSPEND, Verb.FLATTEN)
         case Verb.START | Verb.DIED:
