@@ -40,6 +40,9 @@ IMAGE = "debian"
 MOST_AT_ONCE = 32
 """Builds of one tenant that are under way or wait for that."""
 
+PLANNED_AT_ONCE = 4
+"""Dockerfiles of one tenant that are read, and whose images are asked about, at the same time; more wait."""
+
 MOST_LISTED = 1000
 
 CLOSE_LIMIT = 20.0
@@ -72,6 +75,9 @@ class Builds:
         self._flights: dict[BuildId, Flight] = {}
         self._slots: defaultdict[TenantId, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(max(its.at_once, 1))
+        )
+        self._planning: defaultdict[TenantId, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(PLANNED_AT_ONCE)
         )
         self._left: set[str] = set()  # those under way when the service died
         self._is_closing = False
@@ -200,7 +206,8 @@ class Builds:
             snapshot = self._tools.shelf.whole(principal.tenant, base.snapshot)
             return snapshot, f"snapshot {snapshot.name}"
         if base.dockerfile is not None:
-            return await self._yard.dockerfiles.plan(base.dockerfile, self._resolver(request)), "Dockerfile"
+            async with self._planning[principal.tenant]:
+                return await self._yard.dockerfiles.plan(base.dockerfile, self._resolver(request)), "Dockerfile"
         image = base.image or IMAGE
         return await self._resolver(request)(image), image
 

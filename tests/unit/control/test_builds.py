@@ -11,6 +11,7 @@ import pytest
 
 from hutch.control.building.workbench import LABEL
 from hutch.control.builds import BuildRequest
+from hutch.control.dockerfile import Dockerfiles, Plan
 from hutch.host.simulated.host import SimulatedHost
 from hutch.model import errors
 from hutch.model.builds import Build, BuildState, Phase
@@ -418,6 +419,23 @@ async def test_more_than_may_run_wait(rig: Rig) -> None:
     gate.set()
     for build in builds:
         assert (await rig.plane.builds.wait(rig.me, build.id, LIMIT)).state is BuildState.SUCCEEDED
+
+
+async def test_so_many_dockerfiles_of_a_tenant_are_read_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, most = [], []
+    plan = Dockerfiles.plan
+
+    async def planning(self: Dockerfiles, *its: Any) -> Plan:
+        reading.append(its)
+        most.append(len(reading))
+        await turn()
+        reading.pop()
+        return await plan(self, *its)
+
+    monkeypatch.setattr(Dockerfiles, "plan", planning)
+    base = Base(dockerfile="FROM alpine\n")
+    made = await asyncio.gather(*(ensure(rig, base=base) for _ in range(9)))
+    assert (max(most), len({it.id for it in made})) == (4, 1)
 
 
 async def test_it_is_followed_as_it_goes(rig: Rig) -> None:

@@ -19,6 +19,9 @@ LINKS = 40
 _KERNEL = ("./proc", "./sys", "./dev", "./run")
 """What is in no image: left out where all is packed."""
 
+MOST_WAITING = 200_000
+"""What is listed and not yet packed, by file: as much as two of the largest directories."""
+
 _BLOCK = 512
 
 
@@ -77,6 +80,8 @@ async def pack_by_file(inside: Inside, it: FileStat) -> AsyncGenerator[bytes, No
             continue
         if at.kind is FileKind.DIRECTORY:
             waiting += await inside.list(at.path)
+            if len(waiting) > MOST_WAITING:
+                raise errors.GuestError(f"{it.path}: more files than can be copied from a guest without tar")
         if at.kind is not FileKind.OTHER:
             yield _header(at, f"./{name}")
         if at.kind is FileKind.FILE:
