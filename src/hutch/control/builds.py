@@ -255,8 +255,9 @@ class Builds:
     def _join(self, principal: Principal, request: BuildRequest, its: Plan) -> Flight:
         """The build of this that is under way, or a new one."""
         mine = [flight for flight in self._flights.values() if flight.build.tenant == principal.tenant]
+        budget = min(self._its.budget, request.budget or self._its.budget)
         for flight in mine:
-            if flight.answers(its, _result(request)):
+            if flight.answers(its, _result(request), budget):
                 return flight
         if self._is_closing:
             raise errors.HutchError("the service is shutting down")
@@ -271,7 +272,6 @@ class Builds:
         known = self._tools.shelf.known
         first = next((at + 1 for at in its.beginnings() if known(principal.tenant, its.links[at].recipe)), 0)
         build = self._make_record(principal, request, its, its.phases(first))
-        budget = min(self._its.budget, request.budget or self._its.budget)
         commission = Commission(build, principal, its, _result(request), budget, request.credentials)
         flight = Flight(self._yard, commission, self._slots[principal.tenant], self._note_end)
         self._flights[build.id] = flight

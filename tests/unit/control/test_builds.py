@@ -318,6 +318,15 @@ async def test_it_takes_no_longer_than_it_may(rig: Rig) -> None:
     assert living(rig) == 0
 
 
+async def test_who_has_more_time_does_not_end_with_who_has_less(rig: Rig) -> None:
+    rig.world.faults.gate = asyncio.Event()
+    short, long = soon(ensure(rig, files(a="1"), budget=0.05)), soon(ensure(rig, files(a="1")))
+    with pytest.raises(errors.BuildTooLong):
+        await short
+    rig.world.faults.gate.set()
+    assert await read(rig, await long, "cat a") == "1"
+
+
 async def test_it_can_be_cancelled(rig: Rig) -> None:
     rig.world.faults.gate = asyncio.Event()
     waiting = soon(ensure(rig, files(a="1")))

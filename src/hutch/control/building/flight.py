@@ -77,10 +77,10 @@ class Flight:
     def __repr__(self) -> str:
         return f"<Flight {self.build.id} {self.build.state}>"
 
-    def answers(self, its: Plan, result: Result) -> bool:
+    def answers(self, its: Plan, result: Result, budget: float) -> bool:
         """Whether its end is the answer to another request of the same tenant."""
-        mine = self._its.plan
-        is_same = (mine.recipe, mine.first_forced(), self._its.result) == (its.recipe, its.first_forced(), result)
+        mine = (self._its.plan.recipe, self._its.plan.first_forced(), self._its.result, self._its.budget)
+        is_same = mine == (its.recipe, its.first_forced(), result, budget)
         return is_same and self._cancelled_because is None
 
     def cancel(self, because: str) -> None:
