@@ -5,8 +5,9 @@ of the time between the two.
 """
 
 import asyncio
+import contextlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from hutch.control.keys import Principal
 from hutch.control.records import Entry
 from hutch.model import errors
 from hutch.model.guest import GuestStats
-from hutch.model.ids import MachineId
+from hutch.model.ids import MachineId, TenantId
 from hutch.model.states import State
 
 T = TypeVar("T")
@@ -34,6 +35,9 @@ LIMIT = 5.0
 
 INTERVALS = (0.1, 10.0)
 """Seconds between two samples of a stream, at least and at most."""
+
+STREAMS = 100
+"""Of one tenant at a time: each asks its guest up to ten times a second."""
 
 REMEMBERED = 4096
 """Machines whose last look is kept; of more, those not looked at for the longest time are forgotten."""
@@ -77,6 +81,7 @@ class Vitals:
         self._fleet = fleet
         self._clock = clock
         self._looks: OrderedDict[MachineId, _Look] = OrderedDict()
+        self._streams: Counter[TenantId] = Counter()
 
     async def look(self, principal: Principal, machine: MachineId) -> Vital:
         """A running machine now. Needs `machine:read`. `NotRunning`; `TimedOut`, `AgentUnavailable` of its guest."""
@@ -128,10 +133,22 @@ class Vitals:
 
         Needs `machine:read`. `NotRunning` if it does not, `TimedOut` or `AgentUnavailable` if its guest does not
         answer, both before the first sample; what goes wrong later ends the stream. Looking: it ends with a suspend,
-        and wakes nothing.
+        and wakes nothing. `RateLimited` beyond `STREAMS`.
         """
         entry = self._fleet.entry(principal, machine, "machine:read")
         _check_runs(entry)
+        if self._streams[principal.tenant] >= STREAMS:
+            raise errors.RateLimited(f"{STREAMS} streams of samples are open: end one of them")
+        self._streams[principal.tenant] += 1
+        try:
+            async with contextlib.aclosing(self._samples(entry, interval)) as samples:
+                async for sample in samples:
+                    yield sample
+        finally:
+            self._streams[principal.tenant] -= 1
+
+    async def _samples(self, entry: Entry, interval: float) -> AsyncGenerator[Sample, None]:
+        machine = entry.machine.id
         interval, places = min(max(interval, INTERVALS[0]), INTERVALS[1]), asyncio.Semaphore()
         rate, before, has_told = 0.0, await self._ask(machine, places), False
         due = time.monotonic() + min(interval, BETWEEN)

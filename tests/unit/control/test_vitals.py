@@ -190,6 +190,19 @@ async def test_what_goes_wrong_before_the_first_sample_is_told(
         await anext(rig.plane.vitals.stream(rig.me, machine))
 
 
+async def test_streams_of_a_tenant_are_bounded(rig: Rig, guests: Guests) -> None:
+    machine = await rig.launch()
+    async with contextlib.AsyncExitStack() as open_ones:
+        for _ in range(100):
+            stream = rig.plane.vitals.stream(rig.me, machine)
+            await open_ones.enter_async_context(contextlib.aclosing(stream))
+            await anext(stream)
+        with pytest.raises(errors.RateLimited):
+            await anext(rig.plane.vitals.stream(rig.me, machine))
+    async with contextlib.aclosing(rig.plane.vitals.stream(rig.me, machine)) as stream:
+        assert await anext(stream)
+
+
 async def test_a_stream_is_no_use_of_its_machine(rig: Rig, guests: Guests) -> None:
     machine = await rig.launch()
     before = rig.get(machine).last_activity_at
