@@ -214,7 +214,16 @@ class Machines(Looking):
         return await self._fleet.carry_out(entry, Networking(policy))
 
     async def delete(self, principal: Principal, id: MachineId, only_in: States = None) -> None:
-        """End and remove it, disk and all, in whatever state it is. Needs `machine:delete`."""
+        """End and remove it, disk and all, in whatever state it is. Needs `machine:delete`.
+
+        One that is gone already and `is_recreated` is gone for good after this: no start brings it back.
+        """
+        if only_in is None and self._records.get(id) is None:
+            principal.require("machine:delete")
+            gone = await self._find_gone(principal, id)
+            if gone is not None and gone.is_recreated:
+                await self._making.give_up(gone)
+                return
         await self._fleet.do(self._allowed(principal, id, Verb.DELETE, only_in, "machine:delete"), Verb.DELETE)
 
     def _allowed(

@@ -123,6 +123,14 @@ class Making:
             doing.add_done_callback(lambda _: self._remaking.pop(gone.id, None))
         return await asyncio.shield(doing)
 
+    async def give_up(self, gone: Machine) -> None:
+        """A destroyed machine is not to be made anew any more; what is just being made of it is deleted."""
+        if (doing := self._remaking.get(gone.id)) is not None:
+            await asyncio.wait([doing])
+        if (entry := self._fleet.records.get(gone.id)) is not None:
+            await self._fleet.do(entry, Verb.DELETE)
+        await self._fleet.records.bury(gone.id)
+
     async def _remake(self, gone: Machine) -> Machine:
         records, tenant = self._fleet.records, gone.tenant
         if (living := records.get(gone.id)) is not None:

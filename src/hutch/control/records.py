@@ -187,6 +187,15 @@ class Records:
         self._publish(machine.tenant, event)
         return entry
 
+    async def bury(self, machine: MachineId) -> None:
+        """One that was destroyed is not made anew any more."""
+        gone = await self._store.get_machine(machine)
+        if gone is None or gone.state is not State.DESTROYED or not gone.is_recreated:
+            return
+        event = self._event(machine, "deleted for good: it is not made anew any more", Level.INFO, Kind.NOTED)
+        await self._store.save_machine(dataclasses.replace(gone, is_recreated=False), State.DESTROYED, event)
+        self._publish(gone.tenant, event)
+
     async def transition(
         self,
         entry: Entry,

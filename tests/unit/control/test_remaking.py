@@ -73,6 +73,32 @@ async def test_one_that_is_not_to_come_back_and_another_tenants_are_not_found(ri
     assert rig.world.machines == {}
 
 
+async def test_one_that_is_gone_and_is_deleted_once_more_is_gone_for_good(rig: Rig) -> None:
+    machine = await lose(rig)
+    for who in (await rig.someone("machine:exec"), await rig.someone(tenant="other")):
+        with pytest.raises((errors.Forbidden, errors.NotFound)):
+            await rig.plane.machines.delete(who, machine)
+    assert (await rig.plane.machines.start(rig.me, machine)).state is State.RUNNING
+    for _ in range(2):
+        await rig.plane.machines.delete(await rig.someone("machine:delete"), machine)
+    for call in (rig.plane.machines.start, rig.plane.machines.delete):
+        with pytest.raises(errors.NotFound):
+            await call(rig.me, machine)
+    await rig.restart()
+    with pytest.raises(errors.NotFound):
+        await rig.plane.machines.start(rig.me, machine)
+    assert await rig.plane.machines.deleted(rig.me, machine) is not None
+
+
+async def test_one_that_is_deleted_while_it_is_made_anew_is_gone(rig: Rig) -> None:
+    machine = await lose(rig)
+    starting = asyncio.ensure_future(rig.plane.machines.start(rig.me, machine))
+    deleting = asyncio.ensure_future(rig.plane.machines.delete(rig.me, machine))
+    await asyncio.gather(starting, deleting, return_exceptions=True)
+    assert deleting.exception() is None
+    assert (rig.world.machines, rig.plane.machines.list(rig.me)) == ({}, [])
+
+
 async def test_who_may_not_make_machines_may_not_bring_one_back(rig: Rig) -> None:
     machine = await lose(rig)
     for scopes in (["machine:exec"], ["machine:create"]):
