@@ -27,9 +27,13 @@ register_url_convertor("guestpath", _Anything())
 
 
 def guest_path(raw_path: bytes, before: re.Pattern[bytes], may_be_root: bool = False) -> str:
-    """The absolute path behind `before`. Raises `InvalidRequest` if it is empty or not UTF-8, or `/` unless it may."""
+    """The absolute path behind `before`, which stands there as it is.
+
+    Raises `InvalidRequest` if it does not, or the path is empty or not UTF-8, or `/` unless it may.
+    """
     match = before.search(raw_path)
-    assert match, "the route has matched"
+    if match is None:
+        raise errors.InvalidRequest("only the file's own part of the path may be percent-encoded")
     try:
         path = unquote_to_bytes(raw_path[match.end() :]).decode()
     except UnicodeDecodeError:

@@ -80,3 +80,8 @@ def test_a_file_that_is_too_large_is_refused(vm: Vm) -> None:
     refused(vm.http.get(at(vm, "/large")), "FILES_BAD_REQUEST")
     answer = vm.http.put(at(vm, "/larger"), content=b'{"content":"' + b"x" * (files.LIMIT * 4 // 3 + 4096) + b'"}')
     refused(answer, "FILES_BAD_REQUEST", 413)
+
+
+@pytest.mark.parametrize("path", ["%66iles/tmp/x", "%66iles/%2Ftmp%2Fx"])
+def test_only_the_files_part_of_a_path_is_encoded(vm: Vm, path: str) -> None:
+    refused(vm.http.get(f"{vm.path}/{path}"), "FILES_BAD_REQUEST")
