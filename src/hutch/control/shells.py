@@ -41,7 +41,10 @@ INTERRUPTS = 5
 """How often ^C is typed within `GRACE`."""
 
 GRACE = 5.0
-"""Seconds between ^C and KILL, and again before the terminal is ended."""
+"""Seconds between ^C and KILL."""
+
+PATIENCE = 10.0
+"""Seconds its shell has to go on after that, before the terminal is ended."""
 
 
 class Shells:
@@ -197,14 +200,14 @@ class _Line:
             return True
         async with self._fleet.used(self._entry):
             await self._remove()  # a shell that has not read it yet never will; one that has tells so at once
-            if not await self._gets(GRACE, to_its_beginning=True):
+            if not await self._gets(PATIENCE, to_its_beginning=True):
                 return True
             for _ in range(INTERRUPTS):  # bash takes no notice of one that comes just when a command has ended
                 await self._host.processes.write(self._id, self.terminal.process, terminal_shell.INTERRUPT)
                 if await self._gets(GRACE / INTERRUPTS):
                     return True
             await self._kill_foreground()
-            return await self._gets(GRACE)
+            return await self._gets(PATIENCE)
 
     async def _gets(self, patience: float, to_its_beginning: bool = False) -> bool:
         """Whether it comes to its end within so many seconds, or only to its beginning."""
@@ -216,9 +219,9 @@ class _Line:
     async def _kill_foreground(self) -> None:
         process = ids.random_id()
         script = terminal_shell.KILL.format(pid=self.terminal.pid)
-        spec = ProcessSpec(("sh", "-c", script), cwd="/", user="root", timeout=GRACE)
+        spec = ProcessSpec(("sh", "-c", script), cwd="/", user="root", timeout=PATIENCE)
         await self._host.processes.start(self._id, process, spec)
-        await self._host.processes.read(self._id, process, 0, 0, GRACE)
+        await self._host.processes.read(self._id, process, 0, 0, PATIENCE)
         await ending.end_process(self._host.processes, self._id, process, signal.SIGKILL)
         await self._host.processes.forget(self._id, process)
 
