@@ -62,8 +62,12 @@ def resized() -> Iterator[int]:
 
 
 def _size() -> tuple[int, int]:
-    size = shutil.get_terminal_size()
-    return size.columns, size.lines
+    """Our terminal's own; COLUMNS and LINES, which may be of another one, count only where there is none."""
+    try:
+        size = os.get_terminal_size(_OUTPUT)
+    except OSError:
+        size = shutil.get_terminal_size()
+    return size.columns or 80, size.lines or 24
 
 
 def _type(terminal: "Terminal", changed: int) -> None:
