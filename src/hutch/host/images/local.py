@@ -107,7 +107,7 @@ class LocalImages:
         """See `Images.ensure`. A caller that is cancelled leaves the work to the others; the last one ends it."""
         while (entry := self._library.get(ref.digest)) is None or not self._may_use(entry, ref):
             await self._join(ref, on_progress, credentials)
-        if not reference.is_digest(ref.reference):
+        if not reference.is_digest(ref.reference) and not entry.is_private:  # names are told to everybody
             with self._space.telling():
                 self._library.name(self._source(ref.reference).canonical(ref.reference), ref.digest)
         return _image(entry, ref.reference)
