@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,6 +63,22 @@ def test_a_command_is_started_told_and_ended(talk: Talk) -> None:
     assert heard[-1] == {"type": "exec_exit", "id": "e1", "pid": pid, "exit_code": 3}
     assert (joined(heard, "exec_stdout"), joined(heard, "exec_stderr")) == ("out\n", "err\n")
     assert all((it["id"], it["pid"]) == ("e1", pid) for it in heard)
+
+
+def test_who_goes_while_nobody_reads_what_was_typed_is_gone(service: live.Live, key: str, machine: Machine) -> None:
+    with talking(service, key, f"{machine.path}/ws?channel=pty") as talk:
+        talk.say("pty_start", id="p1", envs={"PS1": ""})
+        session = talk.hear()["session_id"]
+        talk.say("pty_input", id="p1", session_id=session, data="stty raw -echo; echo re''ady; sleep 1000\n")
+        while "ready" not in talk.hear()["data"]:
+            pass
+        for _ in range(8):
+            talk.say("pty_input", id="p1", session_id=session, data="x" * 100_000)
+    until = time.monotonic() + 60
+    sessions = f"/freestyle/v1/vms/{machine.id.rpartition('_')[2]}/pty/sessions"
+    while machine.http.get(sessions).json()["sessions"][0]["attachedCount"]:
+        assert time.monotonic() < until, "it is held to be there still"
+        time.sleep(0.1)
 
 
 def test_a_command_is_fed_and_its_input_closed(talk: Talk) -> None:

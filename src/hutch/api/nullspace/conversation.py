@@ -14,6 +14,7 @@ import structlog
 from pydantic_core import to_json
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from hutch.api import streams
 from hutch.api.nullspace import errors
 from hutch.model.errors import HutchError
 
@@ -69,17 +70,21 @@ class Conversation:
                 await self.tell_error(HutchError(), id)
 
     async def serve(self, handlers: Mapping[str, Handler]) -> None:
-        """Give every message to the handler of its type, until the client goes. In order; handlers do not wait long."""
+        """Give every message to the handler of its type, in order, until the client goes or sends bytes."""
+        inbox = streams.Inbox(self.socket.receive)
         try:
-            while True:
-                await self._hand(await self.socket.receive_text(), handlers)
-        except (Gone, WebSocketDisconnect, KeyError):  # a KeyError: it sent bytes, which nothing here reads
+            await streams.either(self._hand_all(inbox, handlers), inbox.fill())
+        except Gone:
             pass
         finally:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hand_all(self, inbox: streams.Inbox, handlers: Mapping[str, Handler]) -> None:
+        while isinstance(text := (await inbox.next()).get("text"), str):
+            await self._hand(text, handlers)
 
     async def _hand(self, text: str, handlers: Mapping[str, Handler]) -> None:
         id = None
