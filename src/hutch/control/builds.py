@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from hutch import settings
-from hutch.control import admission, requests
+from hutch.control import admission, names, requests
 from hutch.control.building import checking, plan
 from hutch.control.building.chronicle import Chronicle
 from hutch.control.building.flight import Commission, Flight, Yard
@@ -55,6 +55,7 @@ class BuildRequest:
 
     recipe: Recipe
     name: str | None = None
+    is_label: bool = False  # a name that is taken is given a number, or what has it will do
     persistence: Persistence = Persistence.PERSISTENT
     priority: int = 5
     defaults: Defaults = field(default_factory=Defaults)
@@ -90,6 +91,7 @@ class Builds:
         `BuildTooLong`; `Conflict` when it is cancelled.
         """
         its = await self._plan(principal, request)
+        request = self._labelled(principal.tenant, its, request)
         known = self._find(principal.tenant, its, request)
         if known is not None:
             return known
@@ -98,6 +100,7 @@ class Builds:
     async def begin(self, principal: Principal, request: BuildRequest) -> Build:
         """The same without waiting for its end; what was built before is a build that has succeeded."""
         its = await self._plan(principal, request)
+        request = self._labelled(principal.tenant, its, request)
         known = self._find(principal.tenant, its, request)
         if known is not None:
             return await self._record_known(principal, request, its, known)
@@ -250,29 +253,49 @@ class Builds:
             updated_at=now,
         )
 
+    def _labelled(self, tenant: TenantId, its: Plan, request: BuildRequest) -> BuildRequest:
+        """The same, under a name that is free where its own is taken by something else and is only a label."""
+        if not request.is_label or request.name is None or not self._is_taken(tenant, request.name):
+            return request
+        unnamed = dataclasses.replace(request, name=None)
+        for wanted in (request, unnamed):
+            if self._find(tenant, its, wanted) is not None or self._flight(tenant, its, wanted) is not None:
+                return wanted
+        free = names.number(request.name, lambda name: self._is_taken(tenant, name), requests.NAME_LENGTH)
+        return dataclasses.replace(request, name=next(free))
+
+    def _flight(self, tenant: TenantId, its: Plan, request: BuildRequest) -> Flight | None:
+        """The build of this that is under way."""
+        mine = (flight for flight in self._flights.values() if flight.build.tenant == tenant)
+        budget = self._budget(request)
+        return next((flight for flight in mine if flight.answers(its, _result(request), budget)), None)
+
+    def _budget(self, request: BuildRequest) -> float:
+        return min(self._its.budget, request.budget or self._its.budget)
+
+    def _is_taken(self, tenant: TenantId, name: str) -> bool:
+        under_way = (flight.build for flight in self._flights.values())
+        is_to_be = any((build.tenant, build.name) == (tenant, name) for build in under_way)
+        return is_to_be or self._tools.shelf.named(tenant, name) is not None
+
     # What is under way.
 
     def _join(self, principal: Principal, request: BuildRequest, its: Plan) -> Flight:
         """The build of this that is under way, or a new one."""
         mine = [flight for flight in self._flights.values() if flight.build.tenant == principal.tenant]
-        budget = min(self._its.budget, request.budget or self._its.budget)
-        for flight in mine:
-            if flight.answers(its, _result(request), budget):
-                return flight
+        if (flight := self._flight(principal.tenant, its, request)) is not None:
+            return flight
         if self._is_closing:
             raise errors.HutchError("the service is shutting down")
         if len(mine) >= MOST_AT_ONCE:
             raise errors.QuotaExceeded(f"{len(mine)} builds are under way or wait, which is the limit: wait for one")
-        if request.name is not None and (
-            any(flight.build.name == request.name for flight in mine)
-            or self._tools.shelf.named(principal.tenant, request.name) is not None
-        ):
+        if request.name is not None and self._is_taken(principal.tenant, request.name):
             message = f"there is already a snapshot named {request.name}, or one is being built: choose another name"
             raise errors.Conflict(message)
         known = self._tools.shelf.known
         first = next((at + 1 for at in its.beginnings() if known(principal.tenant, its.links[at].recipe)), 0)
         build = self._make_record(principal, request, its, its.phases(first))
-        commission = Commission(build, principal, its, _result(request), budget, request.credentials)
+        commission = Commission(build, principal, its, _result(request), self._budget(request), request.credentials)
         flight = Flight(self._yard, commission, self._slots[principal.tenant], self._note_end)
         self._flights[build.id] = flight
         self._tools.background.keep(flight.run())

@@ -140,8 +140,8 @@ class Shelf:
     def claim(self, tenant: TenantId, name: str | None, base: str) -> Iterator[str]:
         """Keep a name, or one made of `base`, for a snapshot that is to be made within. `Conflict` if it is taken."""
         if name is None:
-            name = next(names.number(base, lambda it: self._is_taken(tenant, it), requests.NAME_LENGTH))
-        elif self._is_taken(tenant, name):
+            name = next(names.number(base, lambda it: self.is_taken(tenant, it), requests.NAME_LENGTH))
+        elif self.is_taken(tenant, name):
             raise errors.Conflict(f"there is already a snapshot named {name}: choose another name, or delete it first")
         self._claimed.add((tenant, name))
         try:
@@ -149,7 +149,8 @@ class Shelf:
         finally:
             self._claimed.discard((tenant, name))
 
-    def _is_taken(self, tenant: TenantId, name: str) -> bool:
+    def is_taken(self, tenant: TenantId, name: str) -> bool:
+        """Whether a snapshot is called so, or one that is being made."""
         return (tenant, name) in self._claimed or any(snapshot.name == name for snapshot in self.of(tenant))
 
     async def add(self, snapshot: Snapshot) -> None:

@@ -52,6 +52,7 @@ class Snapshots:
         name: str | None = None,
         metadata: Mapping[str, object] | None = None,
         *,
+        is_label: bool = False,
         persistence: Persistence = Persistence.PERSISTENT,
         priority: int = 5,
         id: SnapshotId | None = None,
@@ -61,9 +62,9 @@ class Snapshots:
     ) -> Snapshot:
         """Of a running, paused or suspended machine, which goes on as it was. Needs `machine:create`.
 
-        `name` None: made of the machine's name. `metadata` None: the machine's, as it is now. `id`, `build` and
-        `recipe`, the hash of the layer that it is, are a builder's. `NotRunning` for a machine without memory (stopped,
-        failed), `Conflict` for a name that is taken, `DiskFull`.
+        `name` None: made of the machine's name; one that `is_label` is given a number where it is taken. `metadata`
+        None: the machine's, as it is now. `id`, `build` and `recipe` (the hash of the layer it is) are a builder's.
+        `NotRunning` for a machine without memory (stopped, failed), `Conflict` for a name that is taken, `DiskFull`.
         """
         entry = self._fleet.entry(principal, machine, "machine:create")
         if name is not None:
@@ -80,13 +81,15 @@ class Snapshots:
             "recipe": recipe,
             "defaults": defaults,
         }
-        return await self._background.finish(self._create(entry, name, id or ids.new_snapshot_id(), its))
+        base = name or entry.machine.name
+        exact = None if is_label and self._shelf.is_taken(principal.tenant, base) else name
+        return await self._background.finish(self._create(entry, exact, base, id or ids.new_snapshot_id(), its))
 
-    async def _create(self, entry: Entry, name: str | None, id: SnapshotId, its: dict[str, Any]) -> Snapshot:
+    async def _create(self, entry: Entry, name: str | None, base: str, id: SnapshotId, its: dict[str, Any]) -> Snapshot:
         tenant = entry.machine.tenant
         copying = Copying(id, transient=False)
         claim = self._fleet.quotas.claim(tenant, {copying.snapshot: Use(snapshots=1)})
-        with self._shelf.claim(tenant, name, entry.machine.name) as name, claim:
+        with self._shelf.claim(tenant, name, base) as name, claim:
             await idempotency.expect([copying.snapshot])
             machine = await self._fleet.carry_out(entry, copying)
             assert copying.saved is not None

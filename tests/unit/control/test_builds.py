@@ -121,6 +121,17 @@ async def test_of_five_layers_whose_top_changed_only_the_top_is_built(rig: Rig) 
     assert await read(rig, made, "cat f0 f1 f2 f3 f4") == "0123new"
 
 
+async def test_a_label_that_is_taken_is_given_a_number_once(rig: Rig) -> None:
+    first = await ensure(rig, files(a="1"), name="web", is_label=True)
+    changed = await ensure(rig, files(a="2"), name="web", is_label=True)
+    assert (first.name, changed.name) == ("web", "web-1")
+    assert (await ensure(rig, files(a="1"), name="web", is_label=True)).id == first.id
+    again, at_once = [ensure(rig, files(a=content), name="web", is_label=True) for content in ("2", "3")]
+    assert [it.name for it in await asyncio.gather(again, at_once)] == ["web-1", "web-2"]
+    with pytest.raises(errors.Conflict):
+        await ensure(rig, files(a="4"), name="web")
+
+
 async def test_an_inner_layer_is_a_recipe_s_result_once_it_is_copied(rig: Rig) -> None:
     await ensure(rig, files(a="1"), files(b="2"))
     inner = await ensure(rig, files(a="1"))

@@ -119,6 +119,7 @@ async def snapshot(request: Request, vm_id: str) -> Response:
         caller,
         id,
         parse.snapshot_name(body.name),
+        is_label=True,
         persistence=Persistence.PERSISTENT if kept is not None and kept.type == "persistent" else Persistence.STICKY,
         priority=5 if kept is None or kept.priority is None else kept.priority,
     )

@@ -79,6 +79,7 @@ def build_request(body: specs.CreateSnapshot, plan: recipe.Plan) -> BuildRequest
     return BuildRequest(
         plan.recipe,
         name=snapshot_name(body.name),
+        is_label=True,
         persistence=Persistence.STICKY if kept is not None and kept.type == "sticky" else Persistence.PERSISTENT,
         priority=5 if kept is None or kept.priority is None else kept.priority,
         defaults=_defaults(plan),
