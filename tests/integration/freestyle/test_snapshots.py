@@ -54,6 +54,15 @@ def test_a_snapshot_of_a_vm_is_sticky_and_told(vm: Vm, made: str, http: httpx.Cl
     refused(vm.post("snapshot", {}), "VM_NOT_RUNNING")
 
 
+def test_a_name_is_a_label_that_may_be_given_again(vm: Vm, http: httpx.Client) -> None:
+    name = f"label-{next(_NUMBER)}"
+    ids = [told(vm.post("snapshot", {"name": name}), responses.SnapshotOfVm)["snapshotId"] for _ in range(2)]
+    ids.append(build(http, name=name, spec=spec()))
+    assert [look(http, id)["name"] for id in ids] == [name, f"{name}-1", f"{name}-2"]
+    for id in ids:
+        http.delete(f"/v1/vms/snapshots/{id}")
+
+
 def test_a_vm_is_made_of_a_snapshot_with_and_without_the_prefix(made: str, http: httpx.Client) -> None:
     for fields in ({"snapshotId": made}, {"spec": {"snapshotId": made[3:]}}, {"template": {"snapshotId": made}}):
         it = told(create(http, **fields), responses.CreatedVm)
