@@ -17,7 +17,9 @@ from hutch.host.paths import Paths
 from machines import Launcher, launching
 from registry import Member, OciImage, Registry, directory, layer, symlink
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a run begun with nohup ignores it, and so would all that it starts
+# A run begun with nohup or in the background of a script ignores these, and so would all that it starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
