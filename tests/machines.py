@@ -108,7 +108,7 @@ class Launcher:
             await self.host.volumes.remove(volume.id)
 
 
-def traces(home: Path) -> dict[str, object]:
+def traces(home: Path) -> dict[str, list[str]]:
     """All of the box that a machine could leave behind."""
     tag = Paths(home).tag
     links = tuple(f"{Plan(tag, ANY).link_prefix}{digit}" for digit in range(10))  # those of slots
@@ -144,14 +144,21 @@ async def launching(host: Host, image: str, home: Path) -> AsyncIterator[Launche
     assert await left(home, before) == before
 
 
-async def left(home: Path, before: dict[str, object]) -> dict[str, object]:
-    """What is there once it is what was there before, or never will be: networks are removed in the background."""
+async def left(home: Path, before: dict[str, list[str]]) -> dict[str, list[str]]:
+    """What was there before, and what is there besides once nothing is, or never will be: equal if nothing was left.
+
+    Networks are removed in the background; what a service that had just opened was removing still need not be there.
+    """
     return await asyncio.to_thread(left_by_service, home, before)
 
 
-def left_by_service(home: Path, before: dict[str, object]) -> dict[str, object]:
+def left_by_service(home: Path, before: dict[str, list[str]]) -> dict[str, list[str]]:
     """The same, of a service in another process."""
     deadline = time.monotonic() + 30
-    while (after := traces(home)) != before and time.monotonic() < deadline:
+    while (after := _with_what_came(traces(home), before)) != before and time.monotonic() < deadline:
         time.sleep(0.05)
     return after
+
+
+def _with_what_came(now: dict[str, list[str]], before: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {kind: [*there, *(one for one in now[kind] if one not in there)] for kind, there in before.items()}

@@ -55,8 +55,17 @@ async def test_a_cancelled_caller_leaves_the_work_to_the_others(rig: Rig, regist
 async def test_a_registry_that_never_answers_holds_up_nobody_who_pulls_from_another(
     registry: Registry, make_rig: MakeRig
 ) -> None:
-    asked = asyncio.Event()
-    async with await asyncio.start_server(lambda *_: asked.set(), "127.0.0.1", 0) as server:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        while await reader.read(4096):
+            pass
+        writer.close()
+        await writer.wait_closed()
+        over.set()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
         silent = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         rig = make_rig(insecure_registries=f"{registry.host},{silent}")
         await rig.images.open()
@@ -68,6 +77,8 @@ async def test_a_registry_that_never_answers_holds_up_nobody_who_pulls_from_anot
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        async with asyncio.timeout(60):
+            await over.wait()
 
 
 @pytest.mark.parametrize("phase", ["pulling", "unpacking", "building root image"])
