@@ -186,16 +186,16 @@ async def test_five_layers_do_what_they_say_and_a_changed_top_alone_is_built_ane
         ),
         Layer(
             git=GitIdentity("Ann", "ann@example.org"),
-            repositories=(Repository("/srv/src", "/work/main"), Repository(served, "/work/one", "v1")),
+            repositories=(Repository("/srv/src", "/code/main"), Repository(served, "/code/one", "v1")),
         ),
-        Layer(workdir="/work/one", units=(Unit("web", UnitMode.SERVICE, ("sleep 1000",)),)),
+        Layer(workdir="/code/one", units=(Unit("web", UnitMode.SERVICE, ("sleep 1000",)),)),
     ]
     build = await yard.control.builds.begin(yard.me, BuildRequest(Recipe(Base(image="debian"), tuple(layers))))
     told = b"".join([it async for it in yard.control.builds.follow(yard.me, build.id) if isinstance(it, bytes)])
     build = await yard.control.builds.get(yard.me, build.id)
     assert (build.state, build.reason) == (BuildState.SUCCEEDED, None)
     assert b"Setting up hello-hutch" in told
-    assert b"Cloning into '/work/one'" in told
+    assert b"Cloning into '/code/one'" in told
     printed = capfd.readouterr()
     assert "hunter2222" not in told.decode() + printed.out + printed.err
     made = yard.control.snapshots.find(yard.me, build.snapshot)
@@ -206,7 +206,7 @@ async def test_five_layers_do_what_they_say_and_a_changed_top_alone_is_built_ane
         "ann:x:2001:2001:Ann A:/home/ann:/bin/bash\n/home/ann\njob"
     ).replace("999", (await yard.run(machine, "getent group jobs")).split(":")[2])
     assert await yard.run(machine, "/srv/deep/run.sh; hello-hutch") == "ran\nhello"
-    assert await yard.run(machine, "pwd; cat a ../main/a; git config user.email") == "/work/one\n1\n2\nann@example.org"
+    assert await yard.run(machine, "pwd; cat a ../main/a; git config user.email") == "/code/one\n1\n2\nann@example.org"
     assert (await yard.control.services.status(yard.me, machine, "web")).active == "active"
     assert await yard.control.services.list(yard.me, machine) == ["server", "web"]
     kept = len(yard.control.snapshots.list(yard.me))
@@ -214,13 +214,13 @@ async def test_five_layers_do_what_they_say_and_a_changed_top_alone_is_built_ane
 
     again = await yard.build(*layers)
     assert again.id == made.id
-    changed = await yard.build(*layers[:4], Layer(workdir="/work/main"))
+    changed = await yard.build(*layers[:4], Layer(workdir="/code/main"))
     assert await yard.phases() == [
         *("layer 4/5: cached", "start machine from layer 4/5", "layer 5/5: make working directory"),
         *("layer 5/5: wait until ready", "layer 5/5: snapshot", "optimize"),
     ]
     assert len(yard.control.snapshots.list(yard.me)) == kept + 1
-    assert await yard.run(await yard.launch(changed), "pwd; cat a") == "/work/main\n2"
+    assert await yard.run(await yard.launch(changed), "pwd; cat a") == "/code/main\n2"
 
 
 async def test_what_fails_in_a_guest_is_told_in_its_own_words(yard: Yard, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class ChangesSuite:
         if is_paused:
             await rig.host.pause(spare)
         machine = await use.create(
-            rig, hostname="mine", env={"A": "mine"}, workdir="/srv/work", command=("sh", "-c", "echo begun; sleep 1000")
+            rig, hostname="mine", env={"A": "mine"}, workdir="/srv/down", command=("sh", "-c", "echo begun; sleep 1000")
         )
         await rig.host.claim(machine, spare)
         assert (use.life(rig, machine), rig.host.get(spare)) == (Life.RUNNING, None)

@@ -34,8 +34,8 @@ class ProcessesSuite:
         assert (await use.finish(rig, machine, "it")).stdout.decode() == "|".join(words) + "|"
 
     async def test_it_runs_in_the_machines_workdir_unless_it_names_another(self, rig: Rig) -> None:
-        machine = await use.launch(rig, workdir="/srv/work")
-        await use.put(rig, machine, "/srv/work/file", b"work")
+        machine = await use.launch(rig, workdir="/srv/down")
+        await use.put(rig, machine, "/srv/down/file", b"work")
         await use.put(rig, machine, "/srv/file", b"srv")
         assert (await use.run(rig, machine, "cat file")).stdout == b"work"
         assert (await use.run(rig, machine, "cat file", cwd="/srv")).stdout == b"srv"

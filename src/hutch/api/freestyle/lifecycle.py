@@ -7,7 +7,6 @@ from starlette.responses import Response
 from hutch.api import bodies, openapi, service, streams
 from hutch.api.answers import Json
 from hutch.api.freestyle import parse, present, refs, requests, responses, sizes, vms
-from hutch.api.telling import Told
 from hutch.control.keys import Principal
 from hutch.control.machines import ForkRequest
 from hutch.control.plane import ControlPlane
@@ -24,6 +23,7 @@ LONGEST_AWAIT = 86400.0
 """Seconds for which the end of a VM is waited for."""
 
 AT_REST = frozenset({State.STOPPED, State.PAUSED, State.SUSPENDED, State.FAILED, State.DESTROYED, State.LOST})
+NOT_STOPPED = frozenset(State) - {State.STOPPED}
 
 
 async def _recreated(control: ControlPlane, caller: Principal, id: MachineId) -> Machine:
@@ -59,9 +59,7 @@ async def stop(request: Request, vm_id: str) -> Response:
     """Shut it down in order; its disk stays. A suspended one loses its memory. 400 if it does not run already."""
     caller, machines, id = service.principal(request), service.of(request).control.machines, refs.machine(vm_id)
     before = machines.get(caller, id)
-    if before.state is State.STOPPED:
-        raise Told(400, "VM_NOT_RUNNING", f"VM is not running: {id}")
-    await machines.stop(caller, id)
+    await machines.stop(caller, id, only_in=NOT_STOPPED)
     return Json({"vmId": id, "vmInstanceId": refs.instance(before)})
 
 
